@@ -1,0 +1,166 @@
+"""Batches: shuffled, augmented, normalised, as a function of (seed, epoch).
+
+Two streams of a counter-based generator (Philox, Salmon et al. 2011), keyed by seed and epoch, decide everything: one
+shuffles, the other gives each sample its own row of random numbers. So which samples a batch holds depends on (seed,
+epoch, position) alone, and how a sample is augmented on (seed, epoch, its index) alone. Nothing has to be remembered
+to resume a run, and every method that trains with the same seed sees the same views.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from kdcourse.data.splits import Split
+from kdcourse.errors import UsageError, unknown
+
+SHUFFLE, AUGMENT = 0, 1  # the two streams
+DRAWS = 8  # random numbers a sample: flips (2), transpose, shift (2), gain, and two to spare
+
+
+def generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
+    """The generator of one stream in one epoch."""
+    return np.random.Generator(np.random.Philox(key=[seed, 2 * epoch + stream]))
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Whole-batch augmentation, the same geometry for every band, no mixing of bands.
+
+    symmetries: "none"; "flip" (left–right, natural images); "square" (the eight symmetries of a square: a satellite
+      has no up). pad: shift by up to `pad` pixels, the border filled by reflection. jitter: brightness gain, uniform
+      in 1 ± jitter, one factor for all bands of a tile, so that band ratios such as NDVI stay as they are.
+    """
+
+    symmetries: str = "none"
+    pad: int = 0
+    jitter: float = 0.0
+
+    def __post_init__(self):
+        if self.symmetries not in ("none", "flip", "square"):
+            raise unknown("symmetries", self.symmetries, ("none", "flip", "square"))
+        if self.pad < 0 or not 0 <= self.jitter < 1:
+            raise UsageError(f"pad={self.pad}, jitter={self.jitter}: expected pad ≥ 0 and 0 ≤ jitter < 1")
+
+    def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        """images (B, C, H, W) raw values, draws (B, DRAWS) uniform in [0, 1) → augmented images, same shape."""
+        height, width = images.shape[2:]
+        if self.symmetries == "square" and height != width:
+            raise UsageError(f"symmetries='square' needs square images, not {height}×{width}: use 'flip'")
+        if self.pad >= min(height, width):
+            raise UsageError(f"pad={self.pad} is as large as the image ({height}×{width})")
+
+        def source(size, shift, flip):  # (B, size): from which row or column each output pixel is read
+            at = torch.arange(size, device=images.device) + (shift[:, None] * (2 * self.pad + 1)).long() - self.pad
+            at = (size - 1) - (at.abs() - (size - 1)).abs()  # reflect at both borders
+            return torch.where(flip[:, None], size - 1 - at, at)
+
+        nowhere = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+        vertical = draws[:, 1] < 0.5 if self.symmetries == "square" else nowhere
+        horizontal = draws[:, 0] < 0.5 if self.symmetries != "none" else nowhere
+        rows = source(height, draws[:, 3], vertical)
+        cols = source(width, draws[:, 4], horizontal)
+        if self.pad or self.symmetries != "none":  # one gather does flips and shift
+            at = (rows[:, :, None] * width + cols[:, None, :]).flatten(1)[:, None, :]  # (B, 1, H·W)
+            images = images.flatten(2).gather(2, at.expand(-1, images.shape[1], -1)).view_as(images)
+        if self.symmetries == "square":
+            transpose = (draws[:, 2] < 0.5)[:, None, None, None]
+            images = torch.where(transpose, images.transpose(2, 3), images)
+        if self.jitter:
+            images = images * (1 + self.jitter * (2 * draws[:, 5] - 1))[:, None, None, None]
+        return images
+
+
+AUGMENTATIONS = {
+    "none": None,
+    "satellite": Augmentation("square", pad=4, jitter=0.1),
+    "natural": Augmentation("flip", pad=4),
+    "digits": Augmentation("none", pad=2),
+}
+
+
+@dataclass(frozen=True)
+class Batch:
+    images: torch.Tensor  # (B, C, H, W) float32, normalised
+    labels: torch.Tensor  # (B,) int64
+    index: torch.Tensor  # (B,) int64: place of each sample in its split
+    epoch: int  # the augmentation is a function of (seed, epoch, index)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Batches:
+    """The batches of a split, epoch by epoch.
+
+    seed=None reads the split in order (validation, test); a number shuffles it. `augment` is an Augmentation or None.
+    `sampler(epoch)`, if given, returns the indices of an epoch, already in order, and replaces the shuffle; they may
+    repeat or leave out samples. The last batch may be smaller.
+
+    >>> for batch in Batches(data.train, 64, seed=0).epoch(3): ...
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        augment: Augmentation | None = None,
+        device: str | torch.device = "cpu",
+        sampler: Callable[[int], np.ndarray] | None = None,
+    ):
+        if batch_size < 1:
+            raise UsageError(f"batch_size={batch_size}: expected 1 or more")
+        if not len(split):
+            raise UsageError(f"the {split.name} split is empty: nothing to make batches of")
+        if seed is not None and seed < 0:
+            raise UsageError(f"seed={seed}: expected 0 or more")
+        if augment and split.name != "train":
+            raise UsageError(
+                f"augment= on the {split.name} split: only training images are augmented, else the figure is not "
+                "that of the data set (D2 flips its test images at random)"
+            )
+        if augment and seed is None:
+            raise UsageError("augment= needs seed=: an augmented view is a function of (seed, epoch, index)")
+        self.split, self.batch_size, self.seed, self.augment, self.sampler = split, batch_size, seed, augment, sampler
+        self.device = torch.device(device)
+        shape = (1, -1, 1, 1)
+        self._mean = torch.as_tensor(split.mean, device=self.device).reshape(shape)
+        self._scale = 1 / torch.as_tensor(split.std, device=self.device).reshape(shape)
+
+    def __len__(self) -> int:
+        """Batches in an epoch without a sampler of its own."""
+        return -(-len(self.split) // self.batch_size)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The indices of an epoch, in the order in which they are read."""
+        if self.sampler is not None:
+            return np.asarray(self.sampler(epoch), dtype=np.int64)
+        if self.seed is None:
+            return np.arange(len(self.split))
+        return generator(self.seed, epoch, SHUFFLE).permutation(len(self.split))
+
+    def epoch(self, epoch: int = 0) -> Iterator[Batch]:
+        order = self.order(epoch)
+        draws = None
+        if self.augment:  # row i is the same whatever the number of rows: Philox counts
+            draws = generator(self.seed, epoch, AUGMENT).random((len(self.split), DRAWS), dtype=np.float32)
+        for start in range(0, len(order), self.batch_size):
+            index = order[start : start + self.batch_size]
+            yield self._batch(index, None if draws is None else draws[index], epoch)
+
+    def _batch(self, index: np.ndarray, draws: np.ndarray | None, epoch: int) -> Batch:
+        raw = self.split.take(index)
+        if raw.dtype == np.uint16:  # few torch kernels know it; float32 holds it exactly
+            raw = raw.astype(np.float32)
+        images = torch.from_numpy(raw).to(self.device).float()
+        if draws is not None:
+            images = self.augment(images, torch.from_numpy(draws).to(self.device))
+        return Batch(
+            images=(images - self._mean) * self._scale,
+            labels=torch.from_numpy(self.split.labels[index]).to(self.device),
+            index=torch.from_numpy(index).to(self.device),
+            epoch=epoch,
+        )

@@ -1,0 +1,131 @@
+"""Splits: which samples train, validate and test. The same for every run with the same seed."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from kdcourse.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some samples of a data set: a view of its decoded array, which may be memory-mapped.
+
+    `images` is the array of the *whole* data set, (M, C, H, W), in the data's own integer or float type; `rows` says
+    which of its rows belong here. A sample's *index* is its place in this split, 0 … N−1.
+    """
+
+    name: str  # "train", "val" or "test"
+    images: np.ndarray  # (M, C, H, W)
+    rows: np.ndarray  # (N,) rows of `images`
+    labels: np.ndarray  # (N,) int64, the label of each row
+    mean: np.ndarray  # (C,) float32, of the training split
+    std: np.ndarray  # (C,) float32, of the training split
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, indices) -> np.ndarray:
+        """The raw images at these indices: (B, C, H, W), copied into memory."""
+        return self.images[self.rows[np.asarray(indices)]]
+
+    def subset(self, indices) -> "Split":
+        """The samples at these indices as a split of the same name."""
+        indices = np.asarray(indices)
+        return replace(self, rows=self.rows[indices], labels=self.labels[indices])
+
+
+@dataclass(frozen=True)
+class DataSplits:
+    """A data set ready to train on. `mean` and `std` (C,) are those of the training split alone.
+
+    Made by `kdcourse.data.load`, or from arrays of your own by `DataSplits.from_arrays`.
+    """
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    augmentation: str = "none"  # the default of this data set: a name in batches.AUGMENTATIONS
+    fingerprint: str = ""  # of the source files, the image size and the split
+    notes: tuple[str, ...] = field(default=())  # what was left out and why, said to the user
+
+    @classmethod
+    def from_arrays(
+        cls, name: str, images: np.ndarray, labels: np.ndarray, parts, classes, channels, **other
+    ) -> "DataSplits":
+        """images (M, C, H, W), labels (M,), parts: the rows of train, val and test."""
+        labels = np.asarray(labels, dtype=np.int64)
+        rows = [np.asarray(part, dtype=np.int64) for part in parts]
+        mean, std = channel_statistics(images, rows[0])
+        splits = [
+            Split(part, images, at, labels[at], mean, std)
+            for part, at in zip(("train", "val", "test"), rows, strict=True)
+        ]
+        return cls(name, *splits, tuple(classes), tuple(channels), **other)
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.train.mean
+
+    @property
+    def std(self) -> np.ndarray:
+        return self.train.std
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.train.images.shape[2:]
+
+    def __repr__(self) -> str:
+        sizes = " + ".join(str(len(s)) for s in (self.train, self.val, self.test))
+        height, width = self.image_size
+        return (
+            f"{self.name}: {sizes} (train + val + test) images of {height}×{width}×{len(self.channels)}, "
+            f"{len(self.classes)} classes"
+        )
+
+
+def stratified(labels: np.ndarray, fractions: tuple[float, ...], seed: int) -> list[np.ndarray]:
+    """Cut samples into parts with the same share of each class.
+
+    `labels` (N,); `fractions` sum to 1. Returns one sorted index array a part. Within a class of n samples the first
+    parts get round(n · cumulated fraction); every part gets at least one sample of each class.
+    Raises DataError if a class has fewer samples than there are parts.
+    """
+    if abs(sum(fractions) - 1) > 1e-9 or min(fractions) <= 0:
+        raise UsageError(f"fractions={fractions}: expected positive numbers that sum to 1")
+    rng = np.random.default_rng([seed, 0x5911])
+    parts: list[list[np.ndarray]] = [[] for _ in fractions]
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        n = len(members)
+        if n < len(fractions):
+            raise DataError(
+                f"class {label} has {n} sample(s), too few for {len(fractions)} splits: add samples or raise `limit`"
+            )
+        cuts = np.round(np.cumsum(fractions)[:-1] * n).astype(int)
+        for i in range(len(cuts)):  # at least one sample in every part
+            cuts[i] = np.clip(cuts[i], (cuts[i - 1] if i else 0) + 1, n - (len(cuts) - i))
+        for part, chunk in zip(parts, np.split(members, cuts), strict=True):
+            part.append(chunk)
+    return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def channel_statistics(images: np.ndarray, rows: np.ndarray, chunk: int = 2048) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel over some rows of images (M, C, H, W): two (C,) float32 arrays.
+
+    One streaming pass of float64 sums, so a memory-mapped array need not fit in memory. A constant channel gets a
+    standard deviation of 1: normalising then leaves zeros and not infinities.
+    """
+    count, total, squares = 0, 0.0, 0.0
+    for start in range(0, len(rows), chunk):
+        block = images[rows[start : start + chunk]].astype(np.float64)
+        count += block.size // block.shape[1]
+        total = total + block.sum(axis=(0, 2, 3))
+        squares = squares + np.square(block).sum(axis=(0, 2, 3))
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return mean.astype(np.float32), np.where(std < 1e-6, 1, std).astype(np.float32)

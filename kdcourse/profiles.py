@@ -1,0 +1,39 @@
+"""Profiles: how much work a notebook does. One table; a papermill parameter or `KDCOURSE_PROFILE` chooses."""
+
+import os
+from dataclasses import dataclass
+
+from kdcourse.errors import unknown
+
+
+@dataclass(frozen=True)
+class Profile:
+    name: str
+    about: str
+    image_size: int | None  # pixels; None keeps the files' own size
+    limit: int | None  # images of a data set; None takes all
+    d1_limit: int | None  # images for D1's heavy networks
+    d1_epochs: int
+    teacher_epochs: int
+    student_epochs: int  # also run at twice as many, to see whether the baseline is under-trained
+    seeds: int
+    batch_size: int
+
+
+# The limits of `cpu` hold notebooks 00-03 within five minutes on two cores.
+PROFILES = {
+    p.name: p
+    for p in (
+        Profile("smoke", "plumbing, seconds a notebook; says nothing of accuracy", 16, 150, 100, 1, 1, 1, 2, 32),
+        Profile("cpu", "real results on two cores, the default", 32, 3000, 800, 8, 12, 12, 3, 64),
+        Profile("gpu", "the published protocols", None, None, None, 20, 60, 60, 5, 128),
+    )
+}
+
+
+def profile(name: str | None = None) -> Profile:
+    """The profile called `name`, else the one that `KDCOURSE_PROFILE` names, else `cpu`."""
+    name = name or os.environ.get("KDCOURSE_PROFILE") or "cpu"
+    if name not in PROFILES:
+        raise unknown("profile", name, PROFILES)
+    return PROFILES[name]
