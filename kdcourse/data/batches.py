@@ -124,7 +124,13 @@ class Batches:
             )
         if augment and seed is None:
             raise UsageError("augment= needs seed=: an augmented view is a function of (seed, epoch, index)")
-        self.split, self.batch_size, self.seed, self.augment, self.sampler = split, batch_size, seed, augment, sampler
+        self.split, self.batch_size, self.seed, self.augment, self.sampler = (
+            split,
+            batch_size,
+            seed,
+            augment,
+            sampler,
+        )
         self.device = torch.device(device)
         shape = (1, -1, 1, 1)
         self._mean = torch.as_tensor(split.mean, device=self.device).reshape(shape)

@@ -1,0 +1,74 @@
+"""Checkpoints: written beside and moved into place, so that a file under its own name is always whole."""
+
+import hashlib
+import os
+import pickle
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kdcourse.errors import CheckpointError
+
+FORMAT = 1
+
+
+def save(path: str | os.PathLike, content: dict) -> None:
+    """Write `content` (tensors, numbers, strings, lists, dictionaries) to `path`, all or nothing.
+
+    Raises CheckpointError if it cannot be written (disk full, no permission); an older file stays as it was.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".partial", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            torch.save({"format": FORMAT, **content}, file)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        raise CheckpointError(
+            f"{path}: the checkpoint could not be written ({error}). Free space or name another"
+        ) from error
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def load(path: str | os.PathLike) -> dict:
+    """Read a checkpoint made by `save`, tensors on the CPU. Raises CheckpointError if it is missing, damaged or foreign."""
+    path = Path(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such checkpoint") from error
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint. Delete it to train afresh") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a checkpoint of this version of kdcourse. Delete it to train afresh")
+    return content
+
+
+def load_weights(model: nn.Module, state: dict, source: object = "the checkpoint") -> None:
+    """Put a state dict into `model`. Raises CheckpointError, naming what differs, if it is of another architecture."""
+    own = model.state_dict()
+    differing = [name for name in own if name not in state or state[name].shape != own[name].shape]
+    differing += [name for name in state if name not in own]
+    if differing:
+        name = differing[0]
+        shapes = [tuple(s[name].shape) if name in s else "absent" for s in (own, state)]
+        raise CheckpointError(
+            f"{source}: belongs to another architecture. {len(differing)} of {len(own)} entries differ, first {name}: "
+            f"{shapes[0]} in the model, {shapes[1]} in the file. Build the model as it was when the file was made"
+        )
+    model.load_state_dict(state)
+
+
+def digest(model: nn.Module) -> str:
+    """A short fingerprint of the weights and buffers, to the bit."""
+    total = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        total.update(name.encode())
+        total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()[:16]

@@ -1,0 +1,341 @@
+"""The one loop. Every network of the course is trained by `fit`; what it learns from is the objective's affair."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+import kdcourse
+from kdcourse.data.batches import AUGMENTATIONS, Augmentation, Batches
+from kdcourse.data.splits import DataSplits, Split
+from kdcourse.errors import CheckpointError, TrainingError, UsageError, unknown
+from kdcourse.evaluation.metrics import predict
+from kdcourse.paths import work_dir
+from kdcourse.training import checkpoint as files
+from kdcourse.training.history import History
+
+log = logging.getLogger(__name__)
+adamw = partial(torch.optim.AdamW, lr=3e-3, weight_decay=5e-2)
+adamw.__doc__ = "The default optimiser (Loshchilov & Hutter 2019): called with the parameters."
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """Up to the optimiser's learning rate in 20 % of the steps, then down by a cosine (Smith & Topin 2019)."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.2, cycle_momentum=False)
+
+
+def constant(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """The optimiser's learning rate throughout."""
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
+
+
+def best_device() -> torch.device:
+    """CUDA if there is one, else Apple's MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware computes in bfloat16 itself; emulated it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        flags = torch.cpu.get_capabilities()
+        return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))
+    return False
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """ "auto" → bfloat16 autocast where the hardware has it, else float32."""
+    known = {"auto": torch.bfloat16 if has_bfloat16(device) else torch.float32, "float32": torch.float32}
+    known["bfloat16"] = torch.bfloat16
+    if precision not in known:
+        raise unknown("precision", precision, known)
+    return known[precision]
+
+
+def fit(
+    student: nn.Module,
+    data: DataSplits,
+    objective: nn.Module,
+    *,
+    epochs: int,
+    optimizer: Callable[..., torch.optim.Optimizer] = adamw,
+    schedule: Callable[..., torch.optim.lr_scheduler.LRScheduler] = one_cycle,
+    batch_size: int = 64,
+    augment: str | Augmentation | None = "default",
+    sampler: Callable | None = None,
+    seed: int = 0,
+    checkpoint: str | os.PathLike | None = None,
+    precision: str = "auto",
+    device: str | torch.device | None = None,
+    clip: float | None = None,
+    keep: str = "last",
+    progress: bool = True,
+) -> History:
+    """Train `student` on `data.train`, validate on `data.val` after each epoch; `data.test` is never touched.
+
+    objective: `nn.Module`, (student, batch) → dict of named, weighted loss terms; their sum is minimised. Its own
+      parameters are optimised with the student's.
+    optimizer: called with the parameters. schedule: called with (optimizer, number of steps), stepped every batch.
+    augment: "default" (the data set's own), a name in `AUGMENTATIONS`, an `Augmentation`, or None.
+    checkpoint: a file written after every epoch. If it is there already, training goes on from it and ends with the
+      same bits as a run that was never stopped (CPU, same number of threads).
+    precision: "auto", "float32" or "bfloat16" (autocast). clip: bound on the gradient's norm.
+    keep: "last", or "best" for the weights of the epoch that was best on validation.
+
+    Raises TrainingError at the first loss that is not finite; CheckpointError for a file of another run. Interrupted
+    (Ctrl-C, Jupyter's stop), it leaves the last whole epoch's checkpoint and the student in eval mode.
+    """
+    if epochs < 1:
+        raise UsageError(f"epochs={epochs}: expected 1 or more")
+    if keep not in ("last", "best"):
+        raise unknown("keep", keep, ("last", "best"))
+    device = torch.device(device) if device else best_device()
+    dtype = resolve_precision(precision, device)
+    augment = resolve_augmentation(augment, data)
+
+    student.to(device, memory_format=torch.channels_last)
+    objective.to(device)
+    parameters = [p for p in (*student.parameters(), *objective.parameters()) if p.requires_grad]
+    if not parameters:
+        raise TrainingError("nothing to train: no parameter of student or objective has requires_grad")
+    batches = Batches(data.train, batch_size, seed=seed, augment=augment, device=device, sampler=sampler)
+    steps_an_epoch = (
+        [-(-len(batches.order(e)) // batch_size) for e in range(epochs)] if sampler else [len(batches)] * epochs
+    )
+    optimiser = optimizer(parameters)
+    scheduler = schedule(optimiser, sum(steps_an_epoch))
+    history = History(keep=keep, precision=str(dtype).removeprefix("torch."), device=str(device))
+    run = _Run(student, objective, optimiser, scheduler, history)
+    settings = dict(
+        epochs=epochs, batch_size=batch_size, seed=seed, keep=keep, clip=clip, precision=history.precision,
+        augment=describe(augment), optimizer=describe(optimizer), schedule=describe(schedule), data=data.fingerprint,
+    )  # fmt: skip
+    if checkpoint and Path(checkpoint).exists():
+        run.restore(checkpoint, settings)
+    train_sample = data.train.subset(range(min(len(data.train), len(data.val))))
+    log.info("training on %s in %s", device, history.precision)
+
+    bar = tqdm(
+        total=epochs, initial=len(history.records), unit="epoch", leave=False, disable=not progress,
+        desc=f"{type(student).__name__} ({history.precision}, {device})",
+    )  # fmt: skip
+    with bar, _own_randomness(device):
+        try:
+            for epoch in range(len(history.records), epochs):
+                started = time.perf_counter()
+                torch.manual_seed(
+                    seed * 100_003 + epoch
+                )  # for dropout and the like: nothing to remember in a checkpoint
+                record = {"epoch": epoch + 1, "lr": scheduler.get_last_lr()[0]}
+                record |= _train_epoch(run, batches.epoch(epoch), parameters, dtype, clip, epoch)
+                with _autocast(device, dtype):
+                    record["train_accuracy"], _ = _validate(student, train_sample, device)
+                    record["val_accuracy"], record["val_loss"] = _validate(student, data.val, device)
+                record["seconds"] = time.perf_counter() - started
+                history.records.append(record)
+                if keep == "best" and history.best_epoch == epoch + 1:
+                    run.best = {k: v.detach().cpu().clone() for k, v in student.state_dict().items()}
+                if checkpoint:
+                    run.save(checkpoint, settings, finished=epoch + 1 == epochs)
+                bar.set_postfix(loss=f"{record['loss']:.3f}", val=f"{record['val_accuracy']:.1f} %")
+                bar.update()
+        finally:
+            student.eval()
+    if run.best is not None:
+        student.load_state_dict(run.best)
+    return history
+
+
+@dataclass
+class _Run:
+    """What changes while training, and so what a checkpoint holds."""
+
+    student: nn.Module
+    objective: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LRScheduler
+    history: History
+    best: dict | None = None
+
+    def save(self, path, settings: dict, finished: bool) -> None:
+        content = {
+            "kdcourse": kdcourse.__version__,
+            "settings": settings,
+            "finished": finished,
+            "history": self.history.records,
+            "student": self.best if finished and self.best is not None else self.student.state_dict(),
+            "objective": self.objective.state_dict(),
+        }
+        if not finished:  # a finished run needs no optimiser any more: two thirds of the file
+            content |= {
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler.state_dict(),
+                "best": self.best,
+            }
+        files.save(path, content)
+
+    def restore(self, path, settings: dict) -> None:
+        content = files.load(path)
+        theirs = content["settings"]
+        differing = [name for name in settings if settings[name] != theirs.get(name)]
+        if differing:
+            name = differing[0]
+            raise CheckpointError(
+                f"{path}: belongs to another run: {name} was {theirs.get(name)}, is now {settings[name]}. "
+                "Name another file, or delete this one to train afresh"
+            )
+        files.load_weights(self.student, content["student"], path)
+        files.load_weights(self.objective, content["objective"], path)
+        self.history.records[:] = content["history"]
+        if not content["finished"]:
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.scheduler.load_state_dict(content["scheduler"])
+            self.best = content["best"]
+
+
+def _train_epoch(
+    run: _Run, batches: Iterator, parameters: list, dtype, clip: float | None, epoch: int
+) -> dict[str, float]:
+    """One epoch of gradient steps. Returns the mean of the loss and of each of its terms."""
+    run.student.train()  # each epoch: validation left it in eval mode
+    run.objective.train()
+    sums, seen = {}, 0
+    for number, batch in enumerate(batches, start=1):
+        with _autocast(batch.images.device, dtype):
+            terms = run.objective(run.student, batch)
+        loss = sum(terms.values())
+        if not torch.isfinite(loss):
+            broken = [f"{name} = {value.item()}" for name, value in terms.items() if not torch.isfinite(value)]
+            raise TrainingError(
+                f"epoch {epoch + 1}, batch {number}: the loss is not finite ({', '.join(broken) or 'the sum overflows'}). "
+                "Lower the learning rate, clip the gradient (clip=1.0), or look for a log of zero in that term"
+            )
+        run.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if clip:
+            nn.utils.clip_grad_norm_(parameters, clip)
+        run.optimizer.step()
+        run.scheduler.step()
+        for name, value in {"loss": loss, **terms}.items():
+            sums[name] = sums.get(name, 0) + value.detach() * len(batch)
+        seen += len(batch)
+    return {name: (total / seen).item() for name, total in sums.items()}
+
+
+def _validate(model: nn.Module, split: Split, device: torch.device) -> tuple[float, float]:
+    """Accuracy in % and mean cross-entropy in nats."""
+    logits, labels = predict(model, split, device=device)
+    accuracy = 100 * (logits.argmax(1) == labels).float().mean().item()
+    return accuracy, F.cross_entropy(logits, labels).item()
+
+
+def _autocast(device: torch.device, dtype: torch.dtype):
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+@contextmanager
+def _own_randomness(device: torch.device):
+    """The caller's random numbers go on afterwards as if no training had been."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
+
+
+def resolve_augmentation(augment: str | Augmentation | None, data: DataSplits) -> Augmentation | None:
+    """ "default" → the data set's own; a name → that of AUGMENTATIONS."""
+    if not isinstance(augment, str):
+        return augment
+    name = data.augmentation if augment == "default" else augment
+    if name not in AUGMENTATIONS:
+        raise unknown("augmentation", name, ("default", *AUGMENTATIONS))
+    return AUGMENTATIONS[name]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a trained network will be, except the data.
+
+    `model` and `objective` are called to make a fresh one: use `functools.partial(resnet18, channels=13, classes=10)`,
+    a class, or a module-level function. The other fields are arguments of `fit`.
+    """
+
+    model: Callable[[], nn.Module]
+    objective: Callable[[], nn.Module]
+    epochs: int
+    optimizer: Callable = adamw
+    schedule: Callable = one_cycle
+    batch_size: int = 64
+    augment: str | Augmentation | None = "default"
+    clip: float | None = None
+    keep: str = "last"
+    seed: int = 0
+
+    def key(self, data: DataSplits) -> str:
+        """Fingerprint of recipe, data and package version: what a trained network is kept under."""
+        what = [describe(self), data.fingerprint, kdcourse.__version__]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_or_train(
+    recipe: Recipe,
+    data: DataSplits,
+    *,
+    name: str = "model",
+    precision: str = "auto",
+    device=None,
+    progress: bool = True,
+) -> tuple[nn.Module, History]:
+    """The network of this recipe: read if it was trained before, trained (or trained on) and kept if not.
+
+    Kept in `work_dir()/models/NAME-KEY.pt`; a change of recipe, data or package version makes another key.
+    """
+    path = work_dir() / "models" / f"{name}-{recipe.key(data)}.pt"
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        model, objective = recipe.model(), recipe.objective()
+    options = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in ("model", "objective")}
+    history = fit(
+        model,
+        data,
+        objective,
+        checkpoint=path,
+        precision=precision,
+        device=device,
+        progress=progress,
+        **options,
+    )
+    return model, history
+
+
+def describe(thing):
+    """A description of a setting that is the same in every process: numbers, names and, for networks, their bits."""
+    if thing is None or isinstance(thing, str | int | float | bool):
+        return thing
+    if isinstance(thing, partial):
+        return [describe(thing.func), describe(thing.args), describe(thing.keywords)]
+    if isinstance(thing, nn.Module):
+        return [repr(thing), files.digest(thing)]
+    if is_dataclass(thing) and not isinstance(thing, type):
+        return [type(thing).__qualname__, {f.name: describe(getattr(thing, f.name)) for f in fields(thing)}]
+    if isinstance(thing, dict):
+        return {str(key): describe(value) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [describe(item) for item in thing]
+    name = getattr(thing, "__qualname__", None)
+    if name is None or "<" in name:
+        raise UsageError(f"{thing!r} cannot be kept by name: use a module-level function, a class or functools.partial")
+    return f"{thing.__module__}.{name}"
