@@ -1,0 +1,92 @@
+"""Fixtures that every test may use, and small makers of data."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small tensors gain nothing from threads
+
+import numpy as np
+import pytest
+
+from kdcourse.data.splits import DataSplits, stratified
+
+
+@pytest.fixture(autouse=True, scope="session")
+def work(tmp_path_factory):
+    """Everything that the tests make goes to a folder of their own, never to the user's."""
+    folder = tmp_path_factory.mktemp("work")
+    before = os.environ.get("KDCOURSE_WORK")
+    os.environ["KDCOURSE_WORK"] = str(folder)
+    yield folder
+    os.environ.pop("KDCOURSE_WORK")
+    if before is not None:
+        os.environ["KDCOURSE_WORK"] = before
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of the real data sets (KDCOURSE_DATA); the test is skipped where there is none."""
+    named = os.environ.get("KDCOURSE_DATA")
+    if not named or not Path(named).is_dir():
+        pytest.skip("KDCOURSE_DATA names no folder of real data")
+    return Path(named)
+
+
+@pytest.fixture
+def no_data(monkeypatch):
+    """As for a newcomer: KDCOURSE_DATA unset."""
+    monkeypatch.delenv("KDCOURSE_DATA", raising=False)
+
+
+@pytest.fixture
+def make_data():
+    """A maker of small data sets in memory: `make_data(count=120, classes=3, channels=3, size=8, seed=0)`.
+
+    Images are uint8 noise whose mean tells the class, so that a small network learns them in a few steps.
+    """
+
+    def make(count=120, classes=3, channels=3, size=8, seed=0) -> DataSplits:
+        rng = np.random.default_rng(seed)
+        labels = np.arange(count) % classes
+        level = 40 + 160 * labels / max(classes - 1, 1)
+        images = rng.normal(level[:, None, None, None], 25, (count, channels, size, size)).clip(0, 255).astype(np.uint8)
+        return DataSplits.from_arrays(
+            "toy",
+            images,
+            labels,
+            stratified(labels, (0.6, 0.2, 0.2), seed=0),
+            [f"class{i}" for i in range(classes)],
+            [f"band{i}" for i in range(channels)],
+            fingerprint=f"toy-{count}-{classes}-{channels}-{size}-{seed}",
+        )
+
+    return make
+
+
+@pytest.fixture
+def write_tile():
+    """A writer of GeoTIFF tiles: `write_tile(path, array)`, array (bands, height, width); by default a EuroSAT tile."""
+
+    def write(path: Path, array: np.ndarray | None = None, seed: int = 0) -> Path:
+        import rasterio
+        from rasterio.transform import from_origin
+
+        if array is None:
+            array = np.random.default_rng(seed).integers(0, 4000, (13, 64, 64), dtype=np.uint16)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        bands, height, width = array.shape
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            count=bands,
+            height=height,
+            width=width,
+            dtype=array.dtype,
+            crs="EPSG:32632",
+            transform=from_origin(500_000, 5_500_000, 10, 10),
+        ) as file:
+            file.write(array)
+        return path
+
+    return write
