@@ -1,0 +1,53 @@
+# Two commands: `make course` runs the course, `make test` checks it. Both set up .venv first if need be.
+PYTHON ?= python3
+PROFILE ?= cpu
+BIN := .venv/bin
+STAMP := .venv/.stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help setup course test lint lab notebooks clean
+
+help: ## list these targets
+	@echo "make TARGET [PROFILE=smoke|cpu|gpu] [PYTHON=python3]"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
+
+setup: $(STAMP) ## install the course into .venv (a few minutes the first time)
+
+# Made afresh whenever the dependencies change; a set-up that was interrupted leaves no stamp and is taken up again.
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) found. Install Python 3.11 or newer, or: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); the course needs Python 3.11 or newer: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks venv. On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	@echo "Setting up .venv with $$($(PYTHON) --version): a few minutes the first time, about 6 GB"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,dev]"
+	@touch $@
+
+course: $(STAMP) ## run all notebooks; results in output/course/index.html
+	@echo "Running the course in the $(PROFILE) profile"
+	@$(BIN)/kdcourse run --profile $(PROFILE) --output output/course
+
+test: lint ## lint, unit tests, notebooks in smoke profile, committed outputs by nbval
+	@echo "Unit tests, and every notebook in the smoke profile"
+	@$(BIN)/python -m pytest tests
+	@echo "Committed notebook outputs against a fresh run in the cpu profile"
+	@KDCOURSE_DATA= KDCOURSE_PROFILE=cpu $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	    --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+lint: $(STAMP) ## ruff, for code and notebooks
+	@echo "Style"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+lab: $(STAMP) ## open the notebooks in JupyterLab
+	@echo "Opening JupyterLab in notebooks/; stop it with Ctrl-C"
+	@$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+notebooks: $(STAMP) ## execute the notebooks in place, before committing them
+	@echo "Executing notebooks/ in place in the cpu profile"
+	@KDCOURSE_DATA= KDCOURSE_PROFILE=cpu $(BIN)/jupyter-execute --inplace --timeout=1800 notebooks/*.ipynb
+
+clean: ## remove .venv, output/ and caches; data/ stays
+	@echo "Removing .venv, output, caches"
+	@rm -rf .venv output .pytest_cache .ruff_cache *.egg-info
+	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
