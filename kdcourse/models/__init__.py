@@ -1,1 +1,15 @@
+"""Teachers, students, and what they cost."""
 
+from kdcourse.models.mobilenet import mobilenet_v2
+from kdcourse.models.resnet import d1_student, d1_teacher, resnet18, resnet34, resnet50, resnet152, thin_resnet
+
+__all__ = [
+    "d1_student",
+    "d1_teacher",
+    "mobilenet_v2",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet152",
+    "thin_resnet",
+]
