@@ -1,9 +1,12 @@
 """Teachers, students, and what they cost."""
 
+from kdcourse.models.cost import Cost, cost, stages
 from kdcourse.models.mobilenet import mobilenet_v2
 from kdcourse.models.resnet import d1_student, d1_teacher, resnet18, resnet34, resnet50, resnet152, thin_resnet
 
 __all__ = [
+    "Cost",
+    "cost",
     "d1_student",
     "d1_teacher",
     "mobilenet_v2",
@@ -11,5 +14,6 @@ __all__ = [
     "resnet34",
     "resnet50",
     "resnet152",
+    "stages",
     "thin_resnet",
 ]

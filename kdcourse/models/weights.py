@@ -40,10 +40,10 @@ def load_imagenet(model: nn.Module, weights: WeightsEnum, first: str, head: str)
     try:
         state = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; torch's wrong checksum is a RuntimeError
+        name = str(weights).split("_Weights")[0]
         raise DownloadError(
-            f"ImageNet weights of {str(weights).split('_Weights')[0]} could not be fetched from {weights.url} ({error}). "
-            f"Build it with pretrained=False and train it from scratch, or lay the file into "
-            f"{torch.hub.get_dir()}/checkpoints/"
+            f"ImageNet weights of {name} could not be fetched from {weights.url} ({error}). Build it with "
+            f"pretrained=False and train it from scratch, or lay the file into {torch.hub.get_dir()}/checkpoints/"
         ) from error
     convolution = model.get_submodule(first)
     adapted = adapt_first_convolution(state.pop(f"{first}.weight"), convolution.in_channels)

@@ -1,0 +1,185 @@
+"""What a network costs: parameters, multiply–adds, size and time. Measure before choosing a pair."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import nn
+
+from kdcourse.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a network for one input shape; latency_ms is empty if it was not measured."""
+
+    parameters: int
+    macs: int  # multiply–adds of a forward pass of one image
+    size_mb: float  # state dict in float32, 1 MB = 10⁶ bytes
+    latency_ms: dict[int, float]  # batch size → median milliseconds of a forward pass of that batch
+    threads: int  # CPU threads used
+    device: str  # where it was timed
+
+    def row(self) -> dict[str, float]:
+        """A row of a table, in millions, MB and ms."""
+        row = {"parameters (M)": self.parameters / 1e6, "MACs (M)": self.macs / 1e6, "size (MB)": self.size_mb}
+        return row | {f"batch {batch} (ms)": ms for batch, ms in self.latency_ms.items()}
+
+    def __repr__(self) -> str:
+        text = f"{self.parameters / 1e6:.3g} M parameters, {self.macs / 1e6:.4g} M MACs, {self.size_mb:.3g} MB"
+        text += "".join(f", batch {batch}: {ms:.3g} ms" for batch, ms in self.latency_ms.items())
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{text} ({self.device}, {threads})" if self.latency_ms else text
+
+
+def cost(
+    model: nn.Module,
+    input_shape: tuple[int, int, int],
+    *,
+    latency: bool = True,
+    batch_sizes: tuple[int, ...] = (1, 64),
+    threads: int | None = None,
+) -> Cost:
+    """Parameters, MACs, size and latency of a network for images of input_shape (C, H, W).
+
+    MACs (multiply–adds) of one image, counted as convolutions and linear layers run:
+      convolution: H_out · W_out · C_out · (C_in / groups) · k_h · k_w; linear layer: inputs · outputs.
+    Biases, batch norm, activations and pooling are left out, as is usual; one MAC is two FLOPs.
+    Latency: median of at least five forward passes (and half a second) after two to warm up, in float32 and eval
+    mode, where the network is, with `threads` CPU threads (default: torch's own number). It holds for this machine.
+
+    The network's mode and torch's number of threads are as before afterwards. Raises UsageError for an input shape
+    that the network cannot take.
+    """
+    before = torch.get_num_threads()
+    threads = before if threads is None else threads
+    if threads < 1 or not all(size >= 1 for size in batch_sizes):
+        raise UsageError(f"threads={threads}, batch_sizes={tuple(batch_sizes)}: expected numbers of 1 or more")
+    _, macs = _trace(model, input_shape)
+    times = {}
+    torch.set_num_threads(threads)
+    try:
+        if latency:
+            times = {size: _median_ms(model, (size, *input_shape)) for size in batch_sizes}
+    finally:
+        torch.set_num_threads(before)
+    return Cost(
+        parameters=sum(p.numel() for p in model.parameters()),
+        macs=sum(macs.values()),
+        size_mb=sum(t.numel() * (4 if t.is_floating_point() else t.itemsize) for t in model.state_dict().values())
+        / 1e6,
+        latency_ms=times,
+        threads=threads,
+        device=str(device_of(model)),
+    )
+
+
+def stages(model: nn.Module, input_shape: tuple[int, int, int]) -> pd.DataFrame:
+    """A network stage by stage: stage, channels, height, width (of its output), parameters, macs.
+
+    A stage is a child of the network ("conv1", "layer1", … "fc"; of MobileNetV2 "features.0" …). One that neither
+    multiplies nor changes the map (batch norm, ReLU, identity) is counted with the stage before it, so that the
+    columns add up to the network's. The first row is the input.
+    """
+    shapes, macs = _trace(model, input_shape)
+    channels, height, width = input_shape
+    rows = [dict(stage="input", channels=channels, height=height, width=width, parameters=0, macs=0)]
+    for name, module in _children(model):
+        channels, height, width = (*shapes[name][1:], 1, 1)[:3]
+        inside = [path for path in macs if path == name or path.startswith(f"{name}.")]
+        row = dict(stage=name, channels=channels, height=height, width=width)
+        row["parameters"] = sum(p.numel() for p in module.parameters())
+        row["macs"] = sum(macs[path] for path in inside)
+        last = rows[-1]
+        if not row["macs"] and all(row[key] == last[key] for key in ("channels", "height", "width")):
+            last["parameters"] += row["parameters"]
+        else:
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _children(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The children of a network; of a child "features", which holds a whole backbone, its own children."""
+    for name, child in model.named_children():
+        if name == "features":
+            yield from ((f"features.{i}", part) for i, part in child.named_children())
+        else:
+            yield name, child
+
+
+def _trace(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[dict[str, tuple], dict[str, int]]:
+    """Run one image through: the output shape of every module by path, and the MACs of every layer by path."""
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise UsageError(
+            f"input_shape={tuple(input_shape)}: expected (channels, height, width), for example (13, 32, 32)"
+        )
+    shapes, macs = {}, {}
+
+    def hook(path):
+        def record(module, inputs, output):
+            shapes[path] = tuple(output.shape)
+            if isinstance(module, nn.Conv2d):
+                per_output = module.in_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
+                macs[path] = macs.get(path, 0) + output.numel() * per_output
+            elif isinstance(module, nn.Linear):
+                macs[path] = macs.get(path, 0) + output.numel() * module.in_features
+
+        return record
+
+    handles = [module.register_forward_hook(hook(path)) for path, module in model.named_modules()]
+    try:
+        with evaluating(model):
+            model(torch.zeros(1, *input_shape, device=device_of(model)))
+    except RuntimeError as error:  # torch's own account of which shapes do not fit
+        raise UsageError(f"the network cannot take input_shape={tuple(input_shape)} (C, H, W): {error}") from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return shapes, macs
+
+
+def _median_ms(
+    model: nn.Module, shape: tuple[int, ...], warm_up: int = 2, runs: int = 5, seconds: float = 0.5
+) -> float:
+    device = device_of(model)
+    images = torch.zeros(shape, device=device)  # dense arithmetic takes the same time for any values
+    times = []
+    with evaluating(model):
+        for _ in range(warm_up):
+            model(images)
+        while len(times) < runs or sum(times) < seconds:
+            _wait_for(device)
+            started = time.perf_counter()
+            model(images)
+            _wait_for(device)
+            times.append(time.perf_counter() - started)
+    return 1000 * statistics.median(times)
+
+
+def _wait_for(device: torch.device) -> None:
+    """Accelerators answer before they are done."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a network's parameters are; the CPU for one without parameters."""
+    first = next(model.parameters(), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; afterwards every module is in the mode in which it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
