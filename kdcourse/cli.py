@@ -1,0 +1,162 @@
+"""The command line: `kdcourse run`, `kdcourse data`, `kdcourse doctor`.
+
+What a command needs is imported inside it, so that `--help` is there at once (PyTorch takes seconds to import).
+"""
+
+import json
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from kdcourse.errors import KDCourseError
+
+
+class CourseError(click.ClickException):
+    """An error that the course raises on purpose: one message, no traceback, status 2."""
+
+    exit_code = 2
+
+
+class Course(click.Group):
+    """A group that shows KDCourseErrors as messages, unless --debug asks for the traceback."""
+
+    def invoke(self, context: click.Context):
+        try:
+            return super().invoke(context)
+        except KDCourseError as error:
+            if context.params.get("debug"):
+                raise
+            raise CourseError(str(error)) from error
+
+
+@click.group(cls=Course, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="kdcourse", prog_name="kdcourse")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(debug: bool) -> None:
+    """Knowledge distillation, as a course: run its notebooks, get its data, check this machine.
+
+    \b
+    Examples:
+      kdcourse doctor                          is this machine ready?
+      kdcourse run                             all notebooks
+      kdcourse run 03 --dataset eurosat_ms     one notebook, on real satellite tiles
+      kdcourse data list                       which data sets there are, which are here
+
+    KDCOURSE_DATA names the folder with the data sets, KDCOURSE_WORK the one for what the course makes,
+    KDCOURSE_PROFILE the profile.
+    """
+
+
+# --- run -------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("notebooks", nargs=-1)
+@click.option("--profile", help="smoke (seconds), cpu (the default) or gpu (the published protocols).")
+@click.option("--dataset", help="Data set, by name (see `kdcourse data list`) or a folder of images.")
+@click.option(
+    "--param", "parameters", multiple=True, metavar="NAME=VALUE", help="Set a notebook's parameter. May be repeated."
+)
+@click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be read.")
+@click.option("--output", default="output/course", show_default=True, metavar="DIR", help="Folder for what was run.")
+@click.option("--jobs", default=1, show_default=True, metavar="N", help="Notebooks at a time; they share the cores.")
+@click.option("--keep-going", is_flag=True, help="Go on with the next notebook after one that failed.")
+@click.option(
+    "--timeout",
+    type=float,
+    metavar="SECONDS",
+    help="For a notebook, which is then tried once more.  [default: 3600; smoke 1800, gpu 86400]",
+)
+def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_going, timeout) -> None:
+    """Run notebooks of the course and write them, with an index.html, to a folder.
+
+    NOTEBOOKS: names, numbers or paths; all notebooks if none is given.
+
+    \b
+    Examples:
+      kdcourse run
+      kdcourse run 00 01 --profile smoke
+      kdcourse run 03 --dataset cifar10 --param limit=3000
+      kdcourse run my/notebook.ipynb --output output/mine --keep-going
+
+    A notebook loads what earlier ones trained and trains what is missing; with --jobs that may be done twice.
+
+    Status: 0 all done, 1 a notebook failed, 2 a wrong argument, 130 stopped by Ctrl-C.
+    """
+    from kdcourse.course import run as course
+
+    given = dict(map(course.parse_parameter, parameters))
+    if skip_bad:
+        given["skip_bad"] = True
+    terminal = sys.stdout.isatty()
+
+    def echo(line: str) -> None:
+        click.echo(("\r\x1b[K" if terminal else "") + line)
+
+    def live(line: str) -> None:
+        click.echo("\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1], nl=False)
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a polite kill, too, stops the kernels
+    try:
+        outcomes = course.run(
+            notebooks,
+            profile=profile,
+            dataset=dataset,
+            parameters=given,
+            output=output,
+            jobs=jobs,
+            keep_going=keep_going,
+            timeout=timeout,
+            echo=echo,
+            live=live if terminal else None,
+        )
+    except KeyboardInterrupt:
+        echo("Stopped. Notebooks that were done are kept; unfinished ones are not.")
+        sys.exit(130)
+    echo(f"Results: {Path(output) / 'index.html'}")
+    sys.exit(0 if all(outcome.status == "done" for outcome in outcomes) else 1)
+
+
+# --- doctor ----------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def doctor(as_json: bool) -> None:
+    """Check this machine: Python, packages, cores, memory, GPU, disk, folders, data.
+
+    Each line says ok, or ! and what to do. Status: 0, or 1 if the course cannot be used as things are.
+
+    \b
+    Examples:
+      kdcourse doctor
+      kdcourse doctor --json
+    """
+    from kdcourse.course.doctor import doctor as look
+
+    report = look()
+    click.echo(json.dumps(report.as_dict(), indent=2) if as_json else str(report))
+    sys.exit(0 if report.usable else 1)
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def data() -> None:
+    """List, make and get data sets.
+
+    \b
+    Examples:
+      kdcourse data list
+      kdcourse data info eurosat_ms
+      kdcourse data get fashion_mnist
+      kdcourse data make scenes --count 300
+    """
+
+
+if __name__ == "__main__":
+    main()

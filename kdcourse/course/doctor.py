@@ -1,0 +1,210 @@
+"""Is this machine ready for the course? `kdcourse doctor`, and the table that notebook 00 shows."""
+
+import html
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from kdcourse.errors import DataError
+from kdcourse.paths import data_root, work_dir
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report. `fatal`: the course cannot be used until this is put right."""
+
+    name: str
+    ok: bool
+    found: str
+    advice: str = ""
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `doctor` found; prints as lines of text, shows as a table in a notebook."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def usable(self) -> bool:
+        return not any(check.fatal for check in self.checks)
+
+    @property
+    def verdict(self) -> str:
+        attention = sum(not check.ok for check in self.checks)
+        if not self.usable:
+            return "Not ready: see the lines that say what must be put right."
+        return f"Ready. {attention} thing{'s' * (attention != 1)} to look at." if attention else "Ready."
+
+    def as_dict(self) -> dict:
+        return {"usable": self.usable, "checks": [asdict(check) for check in self.checks]}
+
+    def __str__(self) -> str:
+        width = max(len(check.name) for check in self.checks)
+        lines = []
+        for check in self.checks:
+            lines.append(f"{'ok' if check.ok else '!':<3} {check.name:<{width}}  {check.found}")
+            if check.advice:
+                lines.append(f"{'':<{width + 6}}{'Needed: ' if check.fatal else ''}{check.advice}")
+        return "\n".join([*lines, "", self.verdict])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><th scope="row" style="text-align:left">{html.escape(check.name)}</th>'
+            f"<td>{'✓ ok' if check.ok else '✗ needed' if check.fatal else '! look at this'}</td>"
+            f'<td style="text-align:left">{html.escape(check.found)}'
+            f"{'<br><em>' + html.escape(check.advice) + '</em>' if check.advice else ''}</td></tr>"
+            for check in self.checks
+        )
+        head = '<tr><th scope="col">Checked</th><th scope="col">Verdict</th><th scope="col">Found</th></tr>'
+        return (
+            f"<table><caption>{html.escape(self.verdict)}</caption><thead>{head}</thead><tbody>{rows}</tbody></table>"
+        )
+
+
+def doctor() -> Report:
+    """Look at Python, packages, processor, memory, GPU, disk, folders and data. Changes nothing."""
+    return Report(
+        (
+            python(),
+            *packages(),
+            processor(),
+            memory(),
+            *accelerator(),
+            writable("Work folder", work_dir()),
+            disk(),
+            *data(),
+        )
+    )
+
+
+def python() -> Check:
+    return Check("Python", True, f"{platform.python_version()} ({sys.executable})")
+
+
+# --- packages --------------------------------------------------------------------------------------------------------
+
+
+def tested_versions() -> dict[str, str]:
+    """Version by package that the course was tested with: the lines of constraints.txt that hold on this machine."""
+    package = Path(__file__).resolve().parent.parent
+    for path in (package / "constraints.txt", package.parent / "constraints.txt"):  # installed; in a checkout
+        if path.is_file():
+            lines = [Requirement(line) for line in path.read_text().splitlines() if line.strip()]
+            return {r.name: str(r.specifier).lstrip("=") for r in lines if r.marker is None or r.marker.evaluate()}
+    return {}
+
+
+def packages() -> list[Check]:
+    """The packages that the course needs and those of the extra `lab`, which JupyterLab and `kdcourse run` need."""
+    tested = tested_versions()
+    checks = []
+    for line in requires("kdcourse") or []:
+        requirement = Requirement(line)
+        core = requirement.marker is None
+        if core or requirement.marker.evaluate({"extra": "lab"}):
+            checks.append(package_check(requirement, tested.get(requirement.name), core))
+    return checks
+
+
+def package_check(requirement: Requirement, tested: str | None, core: bool) -> Check:
+    name = requirement.name
+    wanted = f"'{name}{requirement.specifier}'"
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        purpose = "" if core else " (only for JupyterLab and `kdcourse run`)"
+        return Check(name, False, "not installed", f"pip install {wanted}{purpose}", fatal=core)
+    if not requirement.specifier.contains(found, prereleases=True):
+        return Check(name, False, f"{found}, too old", f"pip install --upgrade {wanted}", fatal=core)
+    return Check(name, True, found if tested in (None, found) else f"{found} (tested with {tested})")
+
+
+# --- the machine -----------------------------------------------------------------------------------------------------
+
+
+def processor() -> Check:
+    from kdcourse.course.run import cores
+
+    found = cores()
+    if found < 2:
+        return Check("Cores", False, str(found), "the course's minutes are meant for two cores; expect twice as long")
+    return Check("Cores", True, str(found))
+
+
+def memory() -> Check:
+    try:
+        import psutil
+    except ImportError:
+        return Check("Memory", True, "not known (psutil is not installed)")
+    found = psutil.virtual_memory()
+    text = f"{found.total / GIB:.1f} GiB, {found.available / GIB:.1f} free"
+    if found.available < 2 * GIB:
+        return Check("Memory", False, text, "close other programs: notebooks may need 2 GiB")
+    return Check("Memory", True, text)
+
+
+def accelerator() -> list[Check]:
+    """The GPU, and whether training in bfloat16 is fast; nothing where PyTorch is missing, which `packages` says."""
+    if find_spec("torch") is None:
+        return []
+    import torch
+
+    from kdcourse.training.fit import has_bfloat16
+
+    if torch.cuda.is_available():
+        device = torch.device("cuda")
+        properties = torch.cuda.get_device_properties(device)
+        found = f"{properties.name}, {properties.total_memory / GIB:.0f} GiB (CUDA {torch.version.cuda})"
+    elif torch.backends.mps.is_available():
+        device, found = torch.device("mps"), "Apple (MPS)"
+    else:
+        device, found = torch.device("cpu"), "none: the profile cpu is meant for this"
+    precision = "yes: training uses it" if has_bfloat16(device) else "no: training is in float32"
+    return [Check("GPU", True, found), Check("bfloat16", True, f"{device.type}: {precision}")]
+
+
+# --- folders and data ------------------------------------------------------------------------------------------------
+
+
+def writable(name: str, folder: Path) -> Check:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        advice = "make it writable, or set KDCOURSE_WORK to a folder that is"
+        return Check(name, False, f"{folder}: {error.strerror}", advice, fatal=True)
+    return Check(name, True, f"{folder}, writable")
+
+
+def disk() -> Check:
+    folder = work_dir().absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    text = f"{free / GIB:.1f} GiB free"
+    if free < 2 * GIB:
+        return Check("Disk", False, text, "free some space, or set KDCOURSE_WORK to a folder on another disk")
+    return Check("Disk", True, text)
+
+
+def data() -> list[Check]:
+    """The data root and, for each data set of the catalogue, whether its files are there."""
+    named = os.environ.get("KDCOURSE_DATA")
+    try:
+        root = data_root()
+    except DataError as error:
+        return [Check("Data root", False, str(named), str(error), fatal=True)]
+    return [Check("Data root", True, f"{root} ({'KDCOURSE_DATA' if named else 'KDCOURSE_DATA is not set'})")]
