@@ -161,16 +161,15 @@ def accelerator() -> list[Check]:
         return []
     import torch
 
-    from kdcourse.training.fit import has_bfloat16
+    from kdcourse.training.fit import best_device, has_bfloat16
 
-    if torch.cuda.is_available():
-        device = torch.device("cuda")
+    device = best_device()
+    found = "none: the profile cpu is meant for this"
+    if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         found = f"{properties.name}, {properties.total_memory / GIB:.0f} GiB (CUDA {torch.version.cuda})"
-    elif torch.backends.mps.is_available():
-        device, found = torch.device("mps"), "Apple (MPS)"
-    else:
-        device, found = torch.device("cpu"), "none: the profile cpu is meant for this"
+    elif device.type == "mps":
+        found = "Apple (MPS)"
     precision = "yes: training uses it" if has_bfloat16(device) else "no: training is in float32"
     return [Check("GPU", True, found), Check("bfloat16", True, f"{device.type}: {precision}")]
 
