@@ -114,7 +114,30 @@ def stratified(labels: np.ndarray, fractions: tuple[float, ...], seed: int) -> l
     return [np.sort(np.concatenate(part)) for part in parts]
 
 
-def channel_statistics(images: np.ndarray, rows: np.ndarray, chunk: int = 2048) -> tuple[np.ndarray, np.ndarray]:
+def stratified_sample(groups: np.ndarray, count: int, seed: int, least=1) -> np.ndarray:
+    """`count` samples, exactly, with each group's share of them (largest remainders): sorted indices.
+
+    `groups` (N,): what to keep the shares of, such as labels. least: at least so many of each group, a number or one
+    a group. With the same seed a smaller sample is part of a larger one.
+    """
+    names, sizes = np.unique(groups, return_counts=True)
+    least = np.minimum(np.broadcast_to(least, sizes.shape), sizes)
+    if not least.sum() <= count <= len(groups):
+        raise UsageError(
+            f"{count} of {len(groups)} samples: expected {least.sum()} or more, and no more than there are"
+        )
+    share = count * sizes / len(groups)
+    counts = np.maximum(np.floor(share).astype(int), least)
+    while counts.sum() < count:
+        counts[np.argmax(share - counts)] += 1
+    while counts.sum() > count:
+        counts[np.argmax(np.where(counts > least, counts - share, -np.inf))] -= 1
+    rng = np.random.default_rng([seed, 0x5A3B])
+    shuffled = [rng.permutation(np.flatnonzero(groups == name)) for name in names]
+    return np.sort(np.concatenate([members[:n] for members, n in zip(shuffled, counts, strict=True)]))
+
+
+def channel_statistics(images: np.ndarray, rows: np.ndarray, chunk: int = 256) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel over some rows of images (M, C, H, W): two (C,) float32 arrays.
 
     One streaming pass of float64 sums, so a memory-mapped array need not fit in memory. A constant channel gets a

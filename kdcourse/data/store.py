@@ -1,0 +1,241 @@
+"""Decoded arrays on disk: a data set is decoded once, in parallel, and memory-mapped from then on.
+
+A store is a folder `<work>/store/<name>-<slot>-<key>` with `images.npy` (N, C, H, W) and `meta.json`. The key is a hash
+of the sources (names, sizes, times), the image size and FORMAT: a changed source has another key, so it is decoded
+anew. A store is built in a folder of its own beside its place and renamed when it is whole: what an interrupted build
+leaves never passes for a store, and of two processes that build at once the later one takes the earlier one's.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from kdcourse.errors import DataError
+from kdcourse.paths import work_dir
+
+FORMAT = 1  # raise it when the same sources would decode to other arrays
+CHUNK = 64  # images that a thread decodes at a time
+LISTED = 20  # bad files named in an error; the rest is counted
+TRAIN, VAL, TEST = 0, 1, 2  # the official parts of a data set
+
+
+@dataclass(frozen=True)
+class Source:
+    """The samples of a data set before they are decoded.
+
+    `decode(item)` returns one image (C, H, W), or raises DataError with a message that names the file.
+    """
+
+    name: str
+    folder: Path  # where it was found
+    items: Sequence  # (N,) what `decode` takes: paths, or rows of a file
+    stamps: Sequence[str]  # (N,) name, size and time of each item's file, or the row in it
+    labels: np.ndarray  # (N,) int64
+    parts: np.ndarray  # (N,) TRAIN, VAL or TEST: all TRAIN where there is no official cut
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    decode: Callable[[object], np.ndarray]
+    dtype: np.dtype | type  # uint8 or uint16
+    size: tuple[int, int] | None  # height, width of every image; None: they differ
+    files: tuple[str, ...] = ()  # stamps of files that hold many samples
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def subset(self, rows: np.ndarray) -> "Source":
+        return replace(
+            self,
+            items=[self.items[i] for i in rows],
+            stamps=[self.stamps[i] for i in rows],
+            labels=self.labels[rows],
+            parts=self.parts[rows],
+        )
+
+
+def stamp(path: Path | os.DirEntry, name: str | None = None) -> str:
+    """Name, size in bytes and time of change in ns: what tells a changed file from the same one."""
+    info = path.stat()
+    return f"{name or path.name}|{info.st_size}|{info.st_mtime_ns}"
+
+
+def digest(*parts: object) -> str:
+    """A hash of a few values, 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
+
+
+def decoded(
+    source: Source, image_size: int | None, *, slot: object = "", skip_bad: bool = False, progress: bool = True
+) -> tuple[np.ndarray, list[tuple[int, str]], str]:
+    """The images of a source, (N, C, H, W), memory-mapped and read-only; the bad files; the key of the sources.
+
+    A bad file is a row, which holds zeros, and a message. slot: with the source's name, folder and size it tells
+    which older store the new one replaces. Raises DataError with all bad files (unless skip_bad), or on a full disk.
+    """
+    height, width = (image_size, image_size) if image_size else source.size
+    shape = (len(source), len(source.channels), height, width)
+    key = digest(FORMAT, source.name, list(source.stamps), source.files, shape)
+    place = work_dir() / "store"
+    prefix = f"{re.sub(r'[^A-Za-z0-9_.-]', '_', source.name)}-{digest(str(source.folder), image_size, slot)[:6]}-"
+    whole, holes = place / f"{prefix}{key}", place / f"{prefix}{key}-skipped"
+    for folder in (whole, holes) if skip_bad else (whole,):
+        if (images := _open(folder, shape, source.dtype)) is not None:
+            return images, _bad(folder), key
+
+    _make_room(place, int(np.prod(shape)) * np.dtype(source.dtype).itemsize)
+    _remove_abandoned(place)
+    partial = place / f"{prefix}{key}.{socket.gethostname()}.{os.getpid()}.partial"
+    try:
+        bad = _build(partial, source, shape, image_size, progress)
+        if bad and not skip_bad:
+            raise DataError(bad_files(bad, len(source)))
+        target = holes if bad else whole
+        if target.exists() and _open(target, shape, source.dtype) is None:  # damaged
+            shutil.rmtree(target)
+        try:
+            partial.rename(target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            # another process was first: its store is as good
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise _full(place, int(np.prod(shape)) * np.dtype(source.dtype).itemsize) from error
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for stale in place.glob(f"{prefix}*"):
+        if stale != target and stale.suffix != ".partial":
+            shutil.rmtree(stale, ignore_errors=True)
+    return _open(target, shape, source.dtype), _bad(target), key
+
+
+def bad_files(bad: list[tuple[int, str]], total: int) -> str:
+    """One message for all bad files."""
+    rest = f"\n  … and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
+    listed = "".join(f"\n  {message}" for _, message in bad[:LISTED])
+    return (
+        f"{len(bad)} of {total} files cannot be used:{listed}{rest}\nReplace or remove them, or go on without them: "
+        "skip_bad=True, on the command line --skip-bad."
+    )
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """(C, H, W) → (C, size, size) in the same integer type: antialiased bilinear, rounded.
+
+    The shorter side becomes `size` and the middle is cut out, so nothing is stretched.
+    """
+    height, width = image.shape[1:]
+    if (height, width) == (size, size):
+        return image
+    scale = size / min(height, width)
+    target = [max(size, round(height * scale)), max(size, round(width * scale))]
+    values = torch.from_numpy(image.astype(np.float32))[None]
+    values = F.interpolate(values, size=target, mode="bilinear", antialias=True, align_corners=False)[0]
+    top, left = (target[0] - size) // 2, (target[1] - size) // 2
+    values = values[:, top : top + size, left : left + size]
+    return values.round().clamp(0, np.iinfo(image.dtype).max).numpy().astype(image.dtype)
+
+
+def _open(folder: Path, shape: tuple[int, ...], dtype) -> np.ndarray | None:
+    """The array of a store, or None if there is none or it is not whole."""
+    try:
+        images = np.load(folder / "images.npy", mmap_mode="r")
+    except (FileNotFoundError, ValueError):  # ValueError: the file is shorter than its header says
+        return None
+    whole = images.shape == shape and images.dtype == dtype and (folder / "meta.json").is_file()
+    return np.asarray(images) if whole else None
+
+
+def _bad(folder: Path) -> list[tuple[int, str]]:
+    return [(row, message) for row, message in json.loads((folder / "meta.json").read_text(encoding="utf-8"))["bad"]]
+
+
+def _build(folder: Path, source: Source, shape: tuple[int, ...], image_size: int | None, progress: bool) -> list:
+    """Decode everything into `folder`, in order. Returns the bad files.
+
+    Written by `write` and not through a memory map: on a full disk the first raises, the second kills the process.
+    """
+
+    def chunk(start: int) -> tuple[np.ndarray, list[tuple[int, str]]]:
+        items = source.items[start : start + CHUNK]
+        block, errors = np.zeros((len(items), *shape[1:]), source.dtype), []
+        for i, item in enumerate(items):
+            try:
+                image = source.decode(item)
+                block[i] = resize(image, image_size) if image_size else image
+            except DataError as error:
+                errors.append((start + i, str(error)))
+        return block, errors
+
+    folder.mkdir(parents=True)
+    bad: list[tuple[int, str]] = []
+    bar = tqdm(total=len(source), desc=f"decoding {source.name}", unit="image", delay=1, disable=not progress)
+    with bar, open(folder / "images.npy", "wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(source.dtype)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block, errors in _in_order(chunk, range(0, len(source), CHUNK)):
+            file.write(block.data)
+            bad += errors
+            bar.update(len(block))
+    meta = {"name": source.name, "folder": str(source.folder), "format": FORMAT, "bad": bad}
+    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    return bad
+
+
+def _in_order(work: Callable, tasks: Sequence) -> Iterator:
+    """The results of `work` on each task, in order, by threads that run only a little ahead."""
+    threads = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = deque()
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(work, task))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _make_room(place: Path, needed: int) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(place).free < needed + 2**20:
+        raise _full(place, needed)
+
+
+def _full(place: Path, needed: int) -> DataError:
+    free = shutil.disk_usage(place).free
+    return DataError(
+        f"{place}: the disk is too full for the decoded images: {needed:,} bytes needed, {free:,} free. Free some "
+        "space, name another folder with KDCOURSE_WORK, or take fewer or smaller images (limit=, image_size=)."
+    )
+
+
+def _remove_abandoned(place: Path) -> None:
+    """Remove what builds of this machine left that were killed."""
+    if os.name != "posix":
+        return
+    for folder in place.glob(f"*.{socket.gethostname()}.*.partial"):
+        try:
+            os.kill(int(folder.name.split(".")[-2]), 0)  # signal 0 only asks whether the process lives
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:  # it lives, under another user
+            continue
