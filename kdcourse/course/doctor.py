@@ -14,7 +14,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from kdcourse.errors import DataError
-from kdcourse.paths import data_root, work_dir
+from kdcourse.paths import checkout, data_root, work_dir
 
 GIB = 2**30
 
@@ -90,7 +90,7 @@ def doctor() -> Report:
 
 
 def python() -> Check:
-    return Check("Python", True, f"{platform.python_version()} ({sys.executable})")
+    return Check("Python", True, f"{platform.python_version()} ({short(Path(sys.executable))})")
 
 
 # --- packages --------------------------------------------------------------------------------------------------------
@@ -177,6 +177,15 @@ def accelerator() -> list[Check]:
 # --- folders and data ------------------------------------------------------------------------------------------------
 
 
+def short(path: Path) -> str:
+    """The path as one would say it: from the checkout or from home where it lies there."""
+    path = path.absolute()
+    for base, sign in ((checkout(), ""), (Path.home(), "~/")):
+        if base and path.is_relative_to(base):
+            return f"{sign}{path.relative_to(base)}"
+    return str(path)
+
+
 def writable(name: str, folder: Path) -> Check:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -184,8 +193,8 @@ def writable(name: str, folder: Path) -> Check:
             pass
     except OSError as error:
         advice = "make it writable, or set KDCOURSE_WORK to a folder that is"
-        return Check(name, False, f"{folder}: {error.strerror}", advice, fatal=True)
-    return Check(name, True, f"{folder}, writable")
+        return Check(name, False, f"{short(folder)}: {error.strerror}", advice, fatal=True)
+    return Check(name, True, f"{short(folder)}, writable")
 
 
 def disk() -> Check:
@@ -206,4 +215,4 @@ def data() -> list[Check]:
         root = data_root()
     except DataError as error:
         return [Check("Data root", False, str(named), str(error), fatal=True)]
-    return [Check("Data root", True, f"{root} ({'KDCOURSE_DATA' if named else 'KDCOURSE_DATA is not set'})")]
+    return [Check("Data root", True, f"{short(root)} ({'KDCOURSE_DATA' if named else 'KDCOURSE_DATA is not set'})")]
