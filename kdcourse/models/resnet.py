@@ -120,16 +120,21 @@ class ThinResNet(nn.Module):
 
 
 def _shortcut(before: int, after: int, stride: int) -> nn.Module | None:
-    """A 1×1 convolution where a block changes shape; None, the identity, where it does not."""
+    """Where a block changes shape: average-pool, then a 1×1 convolution (He et al. 2019, "Bag of tricks", ResNet-D).
+
+    Not a 1×1 convolution at stride 2: it would skip three pixels of four, and in torch 2.15 (oneDNN 3.14, AVX-512) its
+    backward pass writes past its memory for fewer than 16 channels in channels_last: the process dies.
+    """
     if before == after and stride == 1:
         return None
-    return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+    pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False) if stride == 2 else nn.Identity()
+    return nn.Sequential(pool, nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
 
 
 def thin_resnet(depth: int = 8, width: int = 16, channels: int = 3, classes: int = 10) -> ThinResNet:
     """A thin ResNet in the CIFAR style: 3×3 stem at stride 1, stages of `width`, 2·width, 4·width … channels.
 
-    depth 8 and 14: three stages of one and of two basic blocks (He et al. 2016, sec. 4.2, with 1×1 convolutions as
+    depth 8 and 14: three stages of one and of two basic blocks (He et al. 2016, sec. 4.2, with pooled 1×1
     shortcuts). depth 10: four stages of one block. The cost grows with width², so the width is the finer knob.
     """
     if depth not in THIN:

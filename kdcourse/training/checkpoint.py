@@ -37,7 +37,7 @@ def save(path: str | os.PathLike, content: dict) -> None:
 
 
 def load(path: str | os.PathLike) -> dict:
-    """Read a checkpoint made by `save`, tensors on the CPU. Raises CheckpointError if it is missing, damaged or foreign."""
+    """A checkpoint made by `save`, tensors on the CPU. Raises CheckpointError if it is missing, damaged or foreign."""
     path = Path(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

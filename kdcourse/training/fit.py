@@ -222,7 +222,7 @@ def _train_epoch(
         if not torch.isfinite(loss):
             broken = [f"{name} = {value.item()}" for name, value in terms.items() if not torch.isfinite(value)]
             raise TrainingError(
-                f"epoch {epoch + 1}, batch {number}: the loss is not finite ({', '.join(broken) or 'the sum overflows'}). "
+                f"epoch {epoch + 1}, batch {number}: loss not finite ({', '.join(broken) or 'the sum overflows'}). "
                 "Lower the learning rate, clip the gradient (clip=1.0), or look for a log of zero in that term"
             )
         run.optimizer.zero_grad(set_to_none=True)

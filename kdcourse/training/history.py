@@ -41,6 +41,6 @@ class History:
             return "History: no epochs yet"
         at = self.records[self.reported_epoch - 1]
         return (
-            f"History: {len(self.records)} epochs, holding the {self.keep} one ({self.reported_epoch}): "
-            f"train {at['train_accuracy']:.1f} %, validation {at['val_accuracy']:.1f} % ({self.precision}, {self.device})"
+            f"History: {len(self.records)} epochs, holding the {self.keep} one ({self.reported_epoch}): train "
+            f"{at['train_accuracy']:.1f} %, validation {at['val_accuracy']:.1f} % ({self.precision}, {self.device})"
         )
