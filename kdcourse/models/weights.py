@@ -1,5 +1,7 @@
 """ImageNet weights for networks with any number of input channels and classes."""
 
+import pickle
+
 import torch
 from torch import nn
 from torchvision.models import WeightsEnum
@@ -35,14 +37,14 @@ def load_imagenet(model: nn.Module, weights: WeightsEnum, first: str, head: str)
     first, head: paths of the first convolution and of the classifier. A first convolution of another kernel size (the
     small stem of a ResNet) stays fresh too. Downloaded once, into torch's own cache.
 
-    Raises DownloadError without a network, or if the file's checksum is wrong.
+    Raises DownloadError without a network, or if the file is damaged.
     """
     try:
         state = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; torch's wrong checksum is a RuntimeError
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # no network, wrong checksum, bad file
         name = str(weights).split("_Weights")[0]
         raise DownloadError(
-            f"ImageNet weights of {name} could not be fetched from {weights.url} ({error}). Build it with "
+            f"ImageNet weights of {name} could not be had from {weights.url} ({error}). Build it with "
             f"pretrained=False and train it from scratch, or lay the file into {torch.hub.get_dir()}/checkpoints/"
         ) from error
     convolution = model.get_submodule(first)
