@@ -6,7 +6,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -134,9 +134,12 @@ def package_check(requirement: Requirement, tested: str | None, core: bool) -> C
 # --- the machine -----------------------------------------------------------------------------------------------------
 
 
-def processor() -> Check:
-    from kdcourse.course.run import cores
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
+
+def processor() -> Check:
     found = cores()
     if found < 2:
         return Check("Cores", False, str(found), "the course's minutes are meant for two cores; expect twice as long")
@@ -208,6 +211,19 @@ def disk() -> Check:
     return Check("Disk", True, text)
 
 
+def where(info, root: Path) -> str:
+    """Where the files of a data set (a DatasetInfo) are under `root`, in words; empty if they are not.
+
+    An archive is named, not unpacked as loading would do.
+    """
+    if not info.folders or info.name == "scenes":
+        return "built in"
+    if folder := replace(info, archives=()).find(root):
+        return short(folder)
+    archives = [name for name in info.archives if (root / name).is_file()]
+    return f"{short(root / archives[0])}, unpacked when first used" if archives else ""
+
+
 def data() -> list[Check]:
     """The data root and, for each data set of the catalogue, whether its files are there."""
     named = os.environ.get("KDCOURSE_DATA")
@@ -215,4 +231,11 @@ def data() -> list[Check]:
         root = data_root()
     except DataError as error:
         return [Check("Data root", False, str(named), str(error), fatal=True)]
-    return [Check("Data root", True, f"{short(root)} ({'KDCOURSE_DATA' if named else 'KDCOURSE_DATA is not set'})")]
+    checks = [Check("Data root", True, f"{short(root)} ({'KDCOURSE_DATA' if named else 'KDCOURSE_DATA is not set'})")]
+    if find_spec("torch") is None:
+        return checks
+    from kdcourse.data.catalog import CATALOG
+
+    for name, info in CATALOG.items():
+        checks.append(Check(f"Data: {name}", True, where(info, root) or f"not here: kdcourse data info {name}"))
+    return checks

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kdcourse.course.doctor import cores, where
 from kdcourse.course.index import write_index
 from kdcourse.errors import DataError, UsageError, unknown
 from kdcourse.paths import checkout, data_root
@@ -188,6 +189,23 @@ def assign(tasks: list[Task], parameters: dict[str, object], echo: Echo) -> None
             echo(f"Note: only {', '.join(task.name for task in knowing)} know the parameter {name}.")
 
 
+def find_dataset(name: str) -> str:
+    """The data set's name, or the absolute path of a folder of images (a notebook runs in its own folder).
+
+    Raises UsageError if it is neither, DataError if the files of the data set are not here.
+    """
+    from kdcourse.data.catalog import CATALOG
+
+    if name in CATALOG:
+        if not where(CATALOG[name], data_root()):
+            CATALOG[name].found(None)  # raises the error that says how to get it
+        return name
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        raise unknown("data set", name, [*CATALOG, "a path to a folder of images"])
+    return str(path.absolute())
+
+
 # --- the kernel ------------------------------------------------------------------------------------------------------
 
 
@@ -208,11 +226,6 @@ def check_kernel() -> None:
     # programs themselves: those of all virtual environments are links to the same one.
     if command.is_absolute() and command.parent.resolve() != Path(sys.executable).parent.resolve():
         raise UsageError(f"the Jupyter kernel python3 runs {command}, not {sys.executable}. {repair}")
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def kernel_environment(profile: str, jobs: int) -> dict[str, str]:
@@ -405,6 +418,8 @@ def run(
     data_root()  # a data root that does not exist is said before anything runs
     check_kernel()
     tasks = [prepare(path) for path in select(names)]
+    if dataset is not None:
+        dataset = find_dataset(dataset)
     given = {"profile": chosen, "dataset": dataset, **(parameters or {})}
     assign(tasks, {name: value for name, value in given.items() if _wanted(name, value, tasks)}, echo)
     folder = _output_folder(Path(output), tasks)
