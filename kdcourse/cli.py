@@ -99,7 +99,7 @@ def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_go
     def live(line: str) -> None:
         click.echo("\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1], nl=False)
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a polite kill, too, stops the kernels
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a polite kill stops the kernels as Ctrl-C does
     try:
         outcomes = course.run(
             notebooks,
@@ -116,6 +116,8 @@ def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_go
     except KeyboardInterrupt:
         echo("Stopped. Notebooks that were done are kept; unfinished ones are not.")
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     echo(f"Results: {Path(output) / 'index.html'}")
     sys.exit(0 if all(outcome.status == "done" for outcome in outcomes) else 1)
 
