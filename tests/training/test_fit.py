@@ -1,0 +1,390 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kdcourse.data import Augmentation, Batches
+from kdcourse.distillation import CrossEntropy
+from kdcourse.errors import CheckpointError, TrainingError, UsageError
+from kdcourse.training import Recipe, adamw, constant, fit, load_or_train
+from kdcourse.training import fit as fit_function
+from kdcourse.training.checkpoint import digest
+from kdcourse.training.fit import describe
+
+loop = sys.modules["kdcourse.training.fit"]
+
+
+def small_net(channels=3, classes=3, width=4):
+    """With batch norm and dropout: state and randomness, so that resuming has something to get wrong."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(width, classes),
+    )
+
+
+def fresh(seed=0, **kwargs):
+    torch.manual_seed(seed)
+    return small_net(**kwargs)
+
+
+class Stopper(CrossEntropy):
+    """Raises at the given step, as a killed process would stop there."""
+
+    def __init__(self, at, error=KeyboardInterrupt):
+        super().__init__()
+        self.at, self.error, self.step = at, error, 0
+
+    def forward(self, student, batch):
+        self.step += 1
+        if self.step == self.at:
+            raise self.error
+        return super().forward(student, batch)
+
+
+OPTIONS = dict(
+    epochs=4, batch_size=16, augment=Augmentation("square", pad=1, jitter=0.1), seed=3, progress=False, device="cpu"
+)
+
+
+def test_learns_what_can_be_learned(make_data):
+    model = fresh()
+    history = fit(model, make_data(), CrossEntropy(), **{**OPTIONS, "epochs": 12, "optimizer": partial(adamw, lr=0.03)})
+    frame = history.frame()
+    assert list(frame["epoch"]) == list(range(1, 13))
+    assert {"loss", "label", "train_accuracy", "val_accuracy", "val_loss", "lr", "seconds"} <= set(frame.columns)
+    assert frame["loss"].iloc[-1] < 0.7 * frame["loss"].iloc[0]
+    assert frame["val_accuracy"].iloc[-1] > 80  # chance is 33
+    assert not model.training
+
+
+def test_same_seed_same_bits_other_seed_other_bits(make_data):
+    digests = []
+    for seed in (3, 3, 4):
+        model = fresh()
+        fit(model, make_data(), CrossEntropy(), **{**OPTIONS, "seed": seed})
+        digests.append(digest(model))
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_callers_random_numbers_go_on(make_data):
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    fit(small_net_without_draws(), make_data(), CrossEntropy(), **OPTIONS)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def small_net_without_draws():
+    with torch.random.fork_rng():
+        return small_net()
+
+
+@pytest.mark.parametrize("step", [1, 5, 6, 9, 17])  # five batches an epoch: in the first, at a border, in the last
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_a_stopped_run_goes_on_to_the_same_bits(make_data, tmp_path, step, keep):
+    data, options = make_data(), {**OPTIONS, "keep": keep}
+    whole = fresh()
+    expected = fit(whole, data, CrossEntropy(), **options)
+    file = tmp_path / "run.pt"
+    with pytest.raises(KeyboardInterrupt):
+        fit(fresh(), data, Stopper(step), checkpoint=file, **options)
+    resumed = fresh(seed=99)  # its own weights must not matter once there is a checkpoint
+    if step <= 5:
+        resumed = fresh()
+    history = fit(resumed, data, CrossEntropy(), checkpoint=file, **options)
+    assert digest(resumed) == digest(whole)
+    left_out = ["seconds"]
+    assert history.frame().drop(columns=left_out).equals(expected.frame().drop(columns=left_out))
+    assert not list(tmp_path.glob("*.partial"))
+
+
+KILLED = """
+    import sys, time, torch
+    torch.set_num_threads(1)
+    sys.path.insert(0, {tests!r})
+    from test_fit import OPTIONS, fresh
+    from conftest import make_data
+    from kdcourse.distillation import CrossEntropy
+    from kdcourse.training import fit
+    from kdcourse.training.checkpoint import digest
+
+    class Slow(CrossEntropy):
+        def forward(self, student, batch):
+            time.sleep(0.01)
+            return super().forward(student, batch)
+
+    data = make_data.__wrapped__()()
+    model = fresh()
+    print("started", flush=True)
+    fit(model, data, Slow(), checkpoint={file!r}, **{{**OPTIONS, "epochs": 8}})
+    print(digest(model), flush=True)
+"""
+
+
+def test_killed_at_random_moments_and_started_again(make_data, tmp_path):
+    """SIGKILL leaves no time to tidy up: whatever lies on disk must be whole, and the end must be the same bits."""
+    file = tmp_path / "run.pt"
+    here = os.path.dirname(__file__)
+    script = textwrap.dedent(KILLED).format(tests=here, file=str(file))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([here, os.path.dirname(here)])}
+    moments = random.Random(20261120)
+    kills = resumed = 0
+    while True:
+        resumed += file.exists()
+        child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
+        assert child.stdout.readline().strip() == "started"
+        if kills < 4:
+            time.sleep(moments.uniform(0.05, 0.6))
+            child.send_signal(signal.SIGKILL)
+        rest = child.communicate(timeout=120)[0].strip()
+        if child.returncode == 0:
+            break
+        assert child.returncode == -signal.SIGKILL
+        kills += 1
+    assert kills >= 1 and resumed >= 1
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        whole = fresh()
+        fit(whole, make_data(), CrossEntropy(), **{**OPTIONS, "epochs": 8})
+    finally:
+        torch.set_num_threads(threads)
+    assert rest == digest(whole), f"after {kills} kills the weights differ"
+
+
+def test_interrupting_leaves_a_checkpoint_and_a_usable_network(make_data, tmp_path):
+    file, model = tmp_path / "run.pt", fresh()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, make_data(), Stopper(8), checkpoint=file, **OPTIONS)
+    assert len(torch.load(file, weights_only=True)["history"]) == 1
+    assert not model.training
+    assert torch.isfinite(model(torch.zeros(2, 3, 8, 8))).all()
+
+
+def test_training_mode_returns_after_each_validation(make_data):
+    """A student left in eval mode after the first validation keeps its batch-norm statistics of epoch 1."""
+    model, means = fresh(), []
+
+    class Watch(CrossEntropy):
+        def forward(self, student, batch):
+            assert student.training
+            means.append(student[1].running_mean.clone())
+            return super().forward(student, batch)
+
+    fit(model, make_data(), Watch(), **OPTIONS)
+    assert all(not torch.equal(a, b) for a, b in zip(means, means[1:], strict=False))
+
+
+def test_the_objectives_own_parameters_are_trained_and_kept(make_data, tmp_path):
+    class Scaled(CrossEntropy):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, student, batch):
+            logits = self.scale * student(batch.images)
+            return {"label": nn.functional.cross_entropy(logits, batch.labels)}
+
+    objective, file = Scaled(), tmp_path / "run.pt"
+    fit(fresh(), make_data(), objective, checkpoint=file, **OPTIONS)
+    assert objective.scale.item() != 1
+    again = Scaled()
+    fit(fresh(), make_data(), again, checkpoint=file, **OPTIONS)
+    assert again.scale.item() == objective.scale.item()
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_names_epoch_batch_and_term(make_data, broken):
+    class Breaks(CrossEntropy):
+        steps = 0
+
+        def forward(self, student, batch):
+            self.steps += 1
+            hint = torch.tensor(broken if self.steps == 7 else 0.5)
+            return {**super().forward(student, batch), "hint": hint}
+
+    with pytest.raises(TrainingError, match=r"epoch 2, batch 2: loss not finite \(hint = (nan|inf)\)"):
+        fit(fresh(), make_data(), Breaks(), **OPTIONS)
+
+
+def test_the_test_split_is_never_touched(make_data):
+    class Untouchable:
+        def __getattr__(self, name):
+            raise AssertionError(f"training touched test.{name}")
+
+    data = make_data()
+    object.__setattr__(data, "test", Untouchable())
+    fit(fresh(), data, CrossEntropy(), **OPTIONS)
+
+
+def test_keep_best_holds_the_epoch_that_was_best_on_validation(make_data):
+    """With a learning rate that ruins the network after a good start, best and last differ."""
+    data = make_data()
+
+    class Ruin(CrossEntropy):
+        def forward(self, student, batch):
+            terms = super().forward(student, batch)
+            return terms if batch.epoch < 6 else {"label": -terms["label"]}
+
+    options = {**OPTIONS, "epochs": 9, "optimizer": partial(adamw, lr=0.03), "schedule": constant}
+    held, last = fresh(), fresh()
+    best = fit(held, data, Ruin(), **{**options, "keep": "best"})
+    fit(last, data, Ruin(), **options)
+    assert best.reported_epoch == best.best_epoch < 9
+    accuracy, _ = loop._validate(held, data.val, torch.device("cpu"))
+    assert accuracy == pytest.approx(best.frame()["val_accuracy"].max())
+    assert digest(held) != digest(last)
+
+
+def test_a_sampler_decides_the_epochs_size(make_data):
+    seen = []
+
+    class Count(CrossEntropy):
+        def forward(self, student, batch):
+            seen.extend(batch.index.tolist())
+            return super().forward(student, batch)
+
+    fit(fresh(), make_data(), Count(), sampler=lambda epoch: np.arange(10 + epoch), **OPTIONS)
+    assert len(seen) == 10 + 11 + 12 + 13
+
+
+@pytest.mark.parametrize(
+    ("wrong", "names"),
+    [
+        (dict(epochs=0), "epochs=0"),
+        (dict(keep="worst"), "keep"),
+        (dict(precision="float8"), "precision"),
+        (dict(augment="blur"), "augmentation"),
+        (dict(batch_size=0), "batch_size=0"),
+        (dict(seed=-1), "seed=-1"),
+    ],
+)
+def test_wrong_arguments_are_named(make_data, wrong, names):
+    with pytest.raises(UsageError, match=names):
+        fit(fresh(), make_data(), CrossEntropy(), **{**OPTIONS, **wrong})
+
+
+def test_nothing_to_train(make_data):
+    model = fresh().requires_grad_(False)
+    with pytest.raises(TrainingError, match="nothing to train"):
+        fit(model, make_data(), CrossEntropy(), **OPTIONS)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused_and_kept(make_data, tmp_path):
+    file = tmp_path / "run.pt"
+    fit(fresh(), make_data(), CrossEntropy(), checkpoint=file, **OPTIONS)
+    before = file.read_bytes()
+    with pytest.raises(CheckpointError, match=r"run.pt: belongs to another architecture.*0.weight: \(8, 3, 3, 3\)"):
+        fit(fresh(width=8), make_data(), CrossEntropy(), checkpoint=file, **OPTIONS)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (dict(seed=4), "seed was 3, is now 4"),
+        (dict(epochs=5), "epochs was 4"),
+        (dict(optimizer=torch.optim.SGD), "optimizer"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(make_data, tmp_path, change, names):
+    file = tmp_path / "run.pt"
+    fit(fresh(), make_data(), CrossEntropy(), checkpoint=file, **OPTIONS)
+    with pytest.raises(CheckpointError, match=f"belongs to another run: {names}"):
+        fit(fresh(), make_data(), CrossEntropy(), checkpoint=file, **{**OPTIONS, **change})
+
+
+def test_a_checkpoint_of_other_data_is_refused(make_data, tmp_path):
+    file = tmp_path / "run.pt"
+    fit(fresh(), make_data(), CrossEntropy(), checkpoint=file, **OPTIONS)
+    with pytest.raises(CheckpointError, match="another run: data"):
+        fit(fresh(), make_data(seed=1), CrossEntropy(), checkpoint=file, **OPTIONS)
+
+
+def test_bfloat16_only_where_the_hardware_has_it(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert loop.resolve_precision("auto", cpu) == torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    assert loop.resolve_precision("auto", cpu) == torch.float32
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_both_precisions_train(make_data, precision):
+    options = {**OPTIONS, "epochs": 12, "optimizer": partial(adamw, lr=0.03), "precision": precision}
+    history = fit(fresh(), make_data(), CrossEntropy(), **options)
+    assert history.precision == precision
+    assert history.frame()["val_accuracy"].iloc[-1] > 80
+
+
+def recipe(**change):
+    return Recipe(**{**dict(model=small_net, objective=CrossEntropy, epochs=2, batch_size=16), **change})
+
+
+def test_load_or_train_trains_once(make_data, work, monkeypatch):
+    data = make_data(seed=5)
+    first, history = load_or_train(recipe(), data, name="once", progress=False, device="cpu")
+    monkeypatch.setattr(loop, "_train_epoch", lambda *a: pytest.fail("trained again"))
+    second, again = load_or_train(recipe(), data, name="once", progress=False, device="cpu")
+    assert digest(first) == digest(second)
+    assert again.records == history.records
+    assert not second.training
+    assert len(list((work / "models").glob("once-*.pt"))) == 1
+
+
+def test_the_key_follows_everything_that_matters(make_data):
+    teacher_a, teacher_b = fresh(1), fresh(2)
+    variants = [
+        recipe(),
+        recipe(epochs=3),
+        recipe(seed=1),
+        recipe(model=partial(small_net, width=8)),
+        recipe(optimizer=partial(adamw, lr=0.1)),
+        recipe(objective=partial(CrossEntropy, label_smoothing=0.1)),
+        recipe(objective=partial(CrossEntropy, teacher_a)),  # a network among the arguments counts by its bits
+        recipe(objective=partial(CrossEntropy, teacher_b)),
+        recipe(augment=Augmentation("flip")),
+    ]
+    keys = [v.key(make_data()) for v in variants] + [recipe().key(make_data(seed=9))]
+    assert len(set(keys)) == len(keys)
+    assert recipe().key(make_data()) == keys[0]
+
+
+def test_the_key_is_the_same_in_another_process():
+    code = "from kdcourse.training.fit import *; print(json.dumps(describe(adamw)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert json.loads(out) == describe(adamw)
+
+
+def test_a_recipe_that_cannot_be_named_is_refused(make_data):
+    with pytest.raises(UsageError, match="functools.partial"):
+        recipe(model=lambda: small_net()).key(make_data())
+
+
+def test_fit_is_what_the_package_exports():
+    assert fit_function is loop.fit
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_same_code_on_cuda(make_data):
+    model = fresh()
+    history = fit(model, make_data(), CrossEntropy(), **{**OPTIONS, "epochs": 12, "device": "cuda"})
+    assert history.device == "cuda"
+    batch = next(Batches(make_data().val, 8, device="cuda").epoch())
+    assert model(batch.images).device.type == "cuda"
