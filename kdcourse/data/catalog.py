@@ -107,11 +107,11 @@ def load(
     if len(source.classes) < 2:
         raise DataError(f"{source.folder}: one class only. A classifier needs two or more.")
     cut = SPLITS[split] if split else official
-    if limit is not None and limit < len(source):
+    if limit is not None and limit >= len(source):
+        limit = None
+    if limit:
         source = source.subset(_chosen(source, cut, limit, split_seed))
-        slot = (limit, split_seed, split)
-    else:
-        slot = ()
+    slot = (limit, split_seed, split) if limit else ()
     size = image_size or (info.image_size if source.size is None else None)
     if source.size == (size, size):
         size = None
@@ -236,12 +236,12 @@ def _scenes(info: DatasetInfo, request: Request) -> Source:
     folder = given if given and given.is_dir() else work_dir() / "scenes"
     wanted = [(name, folder / name / f"{name}_{n}.tif") for name in CLASSES for n in range(1, a_class + 1)]
     present = {name for name, _ in images.scan(folder)[0]} if folder.is_dir() else set()
-    if any(f"{name}/{path.name}" not in present for name, path in wanted):
+    if folder != given or any(f"{name}/{path.name}" not in present for name, path in wanted):
         from kdcourse.data.scenes import make_scenes
 
         make_scenes(folder, a_class * len(CLASSES), progress=request.progress)
     rows, _ = images.labelled(folder, CLASSES, suffixes=images.TIFF)
-    names = {path for _, path in wanted}
+    names = {str(path) for _, path in wanted}
     return images.tiles_of(info.name, folder, [row for row in rows if row[0] in names], CLASSES)
 
 

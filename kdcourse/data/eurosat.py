@@ -6,7 +6,6 @@ doi:10.1109/JSTARS.2019.2918242.
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -54,6 +53,7 @@ CLASSES = (
 TRUE_COLOUR = (3, 2, 1)  # zero-based positions of B04, B03, B02 (rasterio counts from 1: 4, 3, 2)
 FALSE_COLOUR = (7, 3, 2)  # B08, B04, B03: vegetation shows red
 TILE = (len(BANDS), 64, 64)
+TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of TIFF and BigTIFF, either byte order
 
 
 def read_tile(path: str | os.PathLike) -> np.ndarray:
@@ -69,10 +69,14 @@ def read_geotiff(path: str | os.PathLike, shape: tuple[int, int, int], dtype) ->
     import rasterio
     from rasterio.errors import RasterioError
 
-    path, expected = Path(path), np.dtype(dtype)
+    expected = np.dtype(dtype)
     try:
-        if path.stat().st_size == 0:
+        with open(path, "rb") as file:
+            head = file.read(4)
+        if not head:
             raise DataError(f"{path}: the file is empty")
+        if head not in TIFF_HEADS:
+            raise DataError(f"{path}: not a TIFF file")
         # EMPTY_DIR: do not list the folder's thousands of neighbours for each tile
         with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), rasterio.open(path, driver="GTiff") as file:
             if file.count != shape[0]:
@@ -85,14 +89,4 @@ def read_geotiff(path: str | os.PathLike, shape: tuple[int, int, int], dtype) ->
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read it") from error
     except (RasterioError, OSError) as error:
-        with_reason = "truncated or damaged" if _is_tiff(path) else "not a TIFF file"
-        raise DataError(f"{path}: {with_reason} ({str(error).splitlines()[0]})") from error
-
-
-def _is_tiff(path: Path) -> bool:
-    """Whether a file begins like a TIFF or BigTIFF."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-    except OSError:
-        return False
+        raise DataError(f"{path}: truncated or damaged ({str(error).splitlines()[0]})") from error

@@ -4,6 +4,7 @@ A file is checked against its published checksum before anything reads it. An ar
 renamed when it is whole; a member that would land elsewhere, a link, a device or too much of anything stops it.
 """
 
+import errno
 import os
 import shutil
 import stat
@@ -29,7 +30,7 @@ from kdcourse.paths import data_root, work_dir
 BLOCK = 2**18  # bytes read at a time
 TIMEOUT = (10, 60)  # seconds to connect, and between two blocks
 ATTEMPTS = 5  # broken connections in a row, without a byte gained, before a mirror is given up
-MAX_BYTES = 32 * 2**30  # of an archive's content
+MAX_GROWTH = 20  # an archive of images grows little when it is unpacked
 MAX_MEMBERS = 500_000  # files and folders in an archive
 
 
@@ -169,7 +170,7 @@ def get(name: str, root: str | os.PathLike | None = None, *, progress: bool = Tr
     for item in DOWNLOADS[name]:
         folder = place / item.folder
         try:
-            file = fetch(item.mirrors, place / "downloads" if item.archive else folder, progress=progress)
+            file = fetch(item.mirrors, place if item.archive else folder, progress=progress)
         except DownloadError as error:
             raise DownloadError(f"{name}: {error}\n{by_hand(info, place)}") from error
         if item.archive:
@@ -198,7 +199,7 @@ def fetch(mirrors: tuple[Mirror, ...], folder: Path, *, progress: bool = True) -
     What a broken download left is kept as `<file>.<checksum>.partial` and goes on from there the next time. Raises
     DownloadError with what each mirror answered.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    pooch.get_logger().setLevel("WARNING")
     failures = []
     for mirror in mirrors:
         name = mirror.url.rsplit("/", 1)[1]
@@ -213,6 +214,8 @@ def fetch(mirrors: tuple[Mirror, ...], folder: Path, *, progress: bool = True) -
                 if not downloader.resumed:
                     failures.append(f"{mirror.url}: {error}")
                     break
+            except OSError as error:  # after RequestException, which is one too
+                raise DownloadError(f"{folder}: cannot be written ({error})") from error
     raise DownloadError("no mirror gave the file.\n  " + "\n  ".join(failures))
 
 
@@ -287,15 +290,21 @@ def unpacked(archive: Path, folder: Path) -> Path:
 
 
 def unpack(
-    archive: str | os.PathLike, folder: str | os.PathLike, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_MEMBERS
+    archive: str | os.PathLike,
+    folder: str | os.PathLike,
+    *,
+    max_bytes: int | None = None,
+    max_members: int = MAX_MEMBERS,
 ) -> Path:
     """Unpack a zip or tar archive as `folder`. A single folder at the top of the archive becomes `folder` itself.
 
     Only plain files and folders inside `folder` are written: a path that leads out of it, an absolute path, a link or
-    a device raises DataError, as do more than `max_members` members or `max_bytes` bytes, and a damaged archive. Then
-    nothing of it stays.
+    a device raises DataError, as do more than `max_members` members or `max_bytes` bytes (20 times the archive's own
+    size and 64 MiB), a damaged archive and a full disk. Then nothing of it stays.
     """
     archive, folder = Path(archive), Path(folder)
+    if max_bytes is None:
+        max_bytes = MAX_GROWTH * archive.stat().st_size + 2**26
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
     try:
@@ -318,10 +327,17 @@ def unpack(
                         file.write(block)
         except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
             raise DataError(f"{archive}: a damaged archive, or none ({error}). Fetch it again.") from error
+        except OSError as error:
+            raise DataError(f"{archive}: cannot be unpacked into {folder.parent} ({error})") from error
         top = [p for p in partial.iterdir() if p.name != "__MACOSX"]
         whole = top[0] if len(top) == 1 and top[0].is_dir() else partial
         whole.chmod(0o755)
-        whole.rename(folder)
+        try:
+            whole.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            # another process was first: what it unpacked is as good
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder

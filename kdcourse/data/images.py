@@ -5,6 +5,7 @@ Each returns a `Source`: the list of samples with labels, and how to decode one.
 
 import bz2
 import gzip
+import io
 import math
 import os
 import pickle
@@ -68,7 +69,7 @@ def class_folders(folder: Path) -> list[str]:
 
 def labelled(
     folder: Path, classes: Sequence[str], part: int = TRAIN, suffixes: frozenset[str] = SUFFIXES
-) -> tuple[list[tuple[Path, str, int, int]], int]:
+) -> tuple[list[tuple[str, str, int, int]], int]:
     """The images of `<folder>/<class>/…` as (path, stamp, label, part), and how many other files there are.
 
     Raises DataError for a class without images.
@@ -79,7 +80,7 @@ def labelled(
         others += more
         if not found:
             empty.append(str(folder / name))
-        rows += [(folder / name / path, f"{part}/{name}/{mark}", label, part) for path, mark in found]
+        rows += [(f"{folder}/{name}/{path}", f"{part}/{name}/{mark}", label, part) for path, mark in found]
     if empty:
         listed = ", ".join(empty[:10]) + (" …" if len(empty) > 10 else "")
         raise DataError(
@@ -112,14 +113,16 @@ def source_of_files(
     )
 
 
-def read_image(path: Path, channels: int, size: tuple[int, int] | None, shrink: int | None = None) -> np.ndarray:
+def read_image(
+    path: str | os.PathLike, channels: int, size: tuple[int, int] | None, shrink: int | None = None
+) -> np.ndarray:
     """An image file as (channels, H, W) uint8. A grey image in a colour set becomes colour.
 
     size: what the file must measure (height, width); None takes any. shrink: resize to a square of that side.
     Raises DataError that says what is wrong with the file.
     """
     try:
-        if path.stat().st_size == 0:
+        if os.stat(path).st_size == 0:
             raise DataError(f"{path}: the file is empty")
         with Image.open(path) as image:
             if size and (image.height, image.width) != tuple(size):
@@ -128,8 +131,10 @@ def read_image(path: Path, channels: int, size: tuple[int, int] | None, shrink: 
                 raise DataError(f"{path}: {image.mode} pixels, expected 8 bits a channel")
             if channels == 1 and image.mode not in GREY_MODES:
                 raise DataError(f"{path}: a colour image ({image.mode}), expected grey as the others of the folder")
-            image = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-            pixels = np.asarray(image).reshape(image.height, image.width, channels)
+            if "exif" in image.info:  # a photograph that is stored lying on its side
+                image = ImageOps.exif_transpose(image)
+            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+            pixels = pixels.reshape(*pixels.shape[:2], channels)
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read it") from error
     except PIL_ERRORS as error:
@@ -162,7 +167,7 @@ def image_folder(folder: Path, image_size: int | None = None, name: str | None =
     size if image_size is given.
     """
     rows, classes, others, notes = labelled_folder(folder)
-    kinds = {path.suffix.lower() in TIFF for path, *_ in rows}
+    kinds = {os.path.splitext(path)[1].lower() in TIFF for path, *_ in rows}
     if kinds == {True, False}:
         raise DataError(f"{folder}: TIFF files and other images together. Keep one kind.")
     name = name or folder.name
@@ -202,10 +207,10 @@ def labelled_folder(folder: Path) -> tuple[list, list[str], int, list[str]]:
     """rows, classes, number of other files and notes of either layout of an image folder."""
     names = class_folders(folder)
     parts = [n for n in names if n.lower() in PARTS]
-    if "train" not in [n.lower() for n in parts] or len(parts) < 2:
-        classes = {None: names}
-    else:
+    if "train" in [n.lower() for n in parts] and (len(parts) > 1 or parts == names):
         classes = {part: class_folders(folder / part) for part in parts}
+    else:
+        classes = {None: names}
     every = sorted({c for part in classes.values() for c in part})
     if not every or not any(scan(folder / (part or ""))[0] for part in classes):
         raise DataError(
@@ -236,7 +241,7 @@ def labelled_folder(folder: Path) -> tuple[list, list[str], int, list[str]]:
     return rows, every, others, notes
 
 
-def _header(path: Path) -> tuple[tuple[int, int], str] | None:
+def _header(path: str) -> tuple[tuple[int, int], str] | None:
     """(height, width), mode of an image, or None if it is unreadable: decoding reports it."""
     try:
         with Image.open(path) as image:
@@ -245,7 +250,7 @@ def _header(path: Path) -> tuple[tuple[int, int], str] | None:
         return None
 
 
-def _raster_shape(sample: list[Path]) -> tuple[int, int, int, str] | None:
+def _raster_shape(sample: list[str]) -> tuple[int, int, int, str] | None:
     """bands, height, width, type that most TIFF files share; None if they are pictures, which PIL reads as well."""
     import rasterio
     from rasterio.errors import RasterioError
@@ -346,10 +351,10 @@ def usps(name: str, folder: Path, classes) -> Source:
         try:
             if svm:
                 text = re.sub(rb"\d+:", b"", text)
-            table = np.array([line.split() for line in text.splitlines() if line.strip()], dtype=np.float32)
+            table = np.loadtxt(io.BytesIO(text), dtype=np.float32, ndmin=2)
         except ValueError as error:
             raise DataError(f"{path}: not the expected rows of a label and 256 values ({error})") from error
-        if table.ndim != 2 or table.shape[1] != 257 or np.abs(table[:, 1:]).max() > 1.001:
+        if table.shape[1] != 257 or np.abs(table[:, 1:]).max() > 1.001:
             raise DataError(f"{path}: expected rows of a label and 256 values in [-1, 1]")
         pixels = np.rint((table[:, 1:] + 1) * 127.5).clip(0, 255).astype(np.uint8).reshape(-1, 1, 16, 16)
         parts.append((code, pixels, table[:, 0] - (1 if svm else 0)))
@@ -443,7 +448,7 @@ def tiny_imagenet(name: str, folder: Path) -> Source:
             )
         label = {wnid: i for i, wnid in enumerate(wnids)}
         rows += [
-            (folder / "val" / "images" / file, f"{TEST}/{wnid}/{found[file]}", label[wnid], TEST)
+            (f"{folder}/val/images/{file}", f"{TEST}/{wnid}/{found[file]}", label[wnid], TEST)
             for file, wnid in sorted(table)
         ]
     else:

@@ -9,10 +9,12 @@ leaves never passes for a store, and of two processes that build at once the lat
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
 import socket
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -93,10 +95,11 @@ def decoded(
     prefix = f"{re.sub(r'[^A-Za-z0-9_.-]', '_', source.name)}-{digest(str(source.folder), image_size, slot)[:6]}-"
     whole, holes = place / f"{prefix}{key}", place / f"{prefix}{key}-skipped"
     for folder in (whole, holes) if skip_bad else (whole,):
-        if (images := _open(folder, shape, source.dtype)) is not None:
-            return images, _bad(folder), key
+        if opened := _open(folder, shape, source.dtype):
+            return *opened, key
 
-    _make_room(place, int(np.prod(shape)) * np.dtype(source.dtype).itemsize)
+    needed = math.prod(shape) * np.dtype(source.dtype).itemsize
+    _make_room(place, needed)
     _remove_abandoned(place)
     partial = place / f"{prefix}{key}.{socket.gethostname()}.{os.getpid()}.partial"
     try:
@@ -104,7 +107,7 @@ def decoded(
         if bad and not skip_bad:
             raise DataError(bad_files(bad, len(source)))
         target = holes if bad else whole
-        if target.exists() and _open(target, shape, source.dtype) is None:  # damaged
+        if target.exists() and not _open(target, shape, source.dtype):  # damaged
             shutil.rmtree(target)
         try:
             partial.rename(target)
@@ -114,14 +117,16 @@ def decoded(
             # another process was first: its store is as good
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise _full(place, int(np.prod(shape)) * np.dtype(source.dtype).itemsize) from error
+            raise _full(place, needed) from error
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     for stale in place.glob(f"{prefix}*"):
         if stale != target and stale.suffix != ".partial":
             shutil.rmtree(stale, ignore_errors=True)
-    return _open(target, shape, source.dtype), _bad(target), key
+    if not (opened := _open(target, shape, source.dtype)):
+        raise DataError(f"{target}: another process removed it (have the source files changed meanwhile?). Load again.")
+    return *opened, key
 
 
 def bad_files(bad: list[tuple[int, str]], total: int) -> str:
@@ -151,18 +156,16 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return values.round().clamp(0, np.iinfo(image.dtype).max).numpy().astype(image.dtype)
 
 
-def _open(folder: Path, shape: tuple[int, ...], dtype) -> np.ndarray | None:
-    """The array of a store, or None if there is none or it is not whole."""
+def _open(folder: Path, shape: tuple[int, ...], dtype) -> tuple[np.ndarray, list[tuple[int, str]]] | None:
+    """The array of a store and its bad files, or None if there is no store or it is not whole."""
     try:
         images = np.load(folder / "images.npy", mmap_mode="r")
-    except (FileNotFoundError, ValueError):  # ValueError: the file is shorter than its header says
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, EOFError, ValueError):  # the last two: a file that is shorter than it should be
         return None
-    whole = images.shape == shape and images.dtype == dtype and (folder / "meta.json").is_file()
-    return np.asarray(images) if whole else None
-
-
-def _bad(folder: Path) -> list[tuple[int, str]]:
-    return [(row, message) for row, message in json.loads((folder / "meta.json").read_text(encoding="utf-8"))["bad"]]
+    if images.shape != shape or images.dtype != dtype:
+        return None
+    return np.asarray(images), [(row, message) for row, message in meta["bad"]]
 
 
 def _build(folder: Path, source: Source, shape: tuple[int, ...], image_size: int | None, progress: bool) -> list:
@@ -185,7 +188,8 @@ def _build(folder: Path, source: Source, shape: tuple[int, ...], image_size: int
     folder.mkdir(parents=True)
     bad: list[tuple[int, str]] = []
     bar = tqdm(total=len(source), desc=f"decoding {source.name}", unit="image", delay=1, disable=not progress)
-    with bar, open(folder / "images.npy", "wb") as file:
+    with bar, warnings.catch_warnings(), open(folder / "images.npy", "wb") as file:
+        warnings.filterwarnings("ignore", message="Dataset has no geotransform")  # the pixels are all we want
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(source.dtype)), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for block, errors in _in_order(chunk, range(0, len(source), CHUNK)):
@@ -215,7 +219,12 @@ def _in_order(work: Callable, tasks: Sequence) -> Iterator:
 
 
 def _make_room(place: Path, needed: int) -> None:
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{place}: cannot be made ({error.strerror}). Name a folder that can be written with KDCOURSE_WORK."
+        ) from error
     if shutil.disk_usage(place).free < needed + 2**20:
         raise _full(place, needed)
 
