@@ -54,6 +54,11 @@ class Evaluation:
 
     __repr__ = summary
 
+    def row(self) -> dict[str, float]:
+        """A row of a table of results."""
+        low, high = self.interval
+        return dict(accuracy=self.accuracy, low=low, high=high, nll=self.nll, ece=self.ece, n=self.n)
+
 
 def evaluate(
     model: nn.Module, split: Split, classes: Sequence[str], *, batch_size: int = 256, device=None

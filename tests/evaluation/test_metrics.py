@@ -71,18 +71,20 @@ def answers(confidence, right, wrong):
 
 
 def test_scores_by_hand():
-    (a, la), (b, lb) = answers(0.9, right=3, wrong=1), answers(0.63, right=3, wrong=3)
+    (a, la), (b, lb) = answers(0.78, right=4, wrong=0), answers(0.63, right=3, wrong=3)
     result = score(torch.cat([a, b]), torch.cat([la, lb]), ["x", "y"])
-    assert result.accuracy == pytest.approx(60)
-    # 4 of 10 with a gap of |0.9 − 0.75|, 6 of 10 with |0.63 − 0.5|
-    assert result.ece == pytest.approx(100 * (0.4 * 0.15 + 0.6 * 0.13), abs=1e-4)
-    nll = -(3 * math.log(0.9) + math.log(0.1) + 3 * math.log(0.63) + 3 * math.log(0.37)) / 10
+    assert result.accuracy == pytest.approx(70)
+    # 4 of 10 too timid by 1 − 0.78, 6 of 10 too bold by 0.63 − 0.5; in fewer bins the two would cancel out
+    assert result.ece == pytest.approx(100 * (0.4 * 0.22 + 0.6 * 0.13), abs=1e-4)
+    nll = -(4 * math.log(0.78) + 3 * math.log(0.63) + 3 * math.log(0.37)) / 10
     assert result.nll == pytest.approx(nll, abs=1e-6)
-    assert result.confusion.tolist() == [[6, 0], [4, 0]]
+    assert result.confusion.tolist() == [[7, 0], [3, 0]]
     assert result.per_class.recall.tolist() == [100, 0]
-    assert result.per_class.precision["x"] == 60 and math.isnan(result.per_class.precision["y"])  # never answered
-    assert result.per_class.support.tolist() == [6, 4]
+    assert result.per_class.precision["x"] == 70 and math.isnan(result.per_class.precision["y"])  # never answered
+    assert result.per_class.support.tolist() == [7, 3]
     assert "x" in result.report and "macro avg" in result.report
+    low, high = wilson_interval(7, 10)
+    assert result.row() == dict(accuracy=70, low=low, high=high, nll=result.nll, ece=result.ece, n=10)
 
 
 def test_one_line():

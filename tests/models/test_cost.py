@@ -66,16 +66,17 @@ def test_latency_is_a_median_after_warm_up(monkeypatch):
     assert len(calls) == 1 + 2 + 5  # one to count, two to warm up
 
 
-def test_threads_are_restored_after_an_error(monkeypatch):
-    before = torch.get_num_threads()
+def test_threads_are_used_and_restored_even_after_an_error(monkeypatch):
+    before, seen = torch.get_num_threads(), []
 
     def broken(*_):
+        seen.append(torch.get_num_threads())
         raise RuntimeError("broken")
 
     monkeypatch.setattr(module, "_median_ms", broken)
     with pytest.raises(RuntimeError, match="broken"):
         cost(thin_resnet(8, 4), (3, 8, 8), threads=before + 1)
-    assert torch.get_num_threads() == before
+    assert seen == [before + 1] and torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (13, 32), (13, 0, 32)])
