@@ -19,6 +19,10 @@ class Profile:
     seeds: int
     batch_size: int
 
+    def images(self, limit: int | None = None) -> int | None:
+        """The `limit` to load with: a notebook's own, or the profile's if that is None; 0 takes all."""
+        return (self.limit if limit is None else limit) or None
+
 
 # The limits of `cpu` hold notebooks 00-03 within five minutes on two cores.
 PROFILES = {

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -127,7 +128,8 @@ def fit(
     )  # fmt: skip
     if checkpoint and Path(checkpoint).exists():
         run.restore(checkpoint, settings)
-    train_sample = data.train.subset(range(min(len(data.train), len(data.val))))
+    sample = min(len(data.train), len(data.val))  # spread evenly: rows of a class lie together
+    train_sample = data.train.subset(np.arange(sample) * len(data.train) // sample)
     log.info("training on %s in %s", device, history.precision)
 
     bar = tqdm(
