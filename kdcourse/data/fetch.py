@@ -27,7 +27,7 @@ from kdcourse.data.store import digest
 from kdcourse.errors import DataError, DownloadError, UsageError, unknown
 from kdcourse.paths import data_root, work_dir
 
-BLOCK = 2**18  # bytes read at a time
+BLOCK = 2**16  # bytes read at a time; a broken connection loses less than one
 TIMEOUT = (10, 60)  # seconds to connect, and between two blocks
 ATTEMPTS = 5  # broken connections in a row, without a byte gained, before a mirror is given up
 MAX_GROWTH = 20  # an archive of images grows little when it is unpacked

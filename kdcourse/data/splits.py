@@ -31,7 +31,7 @@ class Split:
 
     def subset(self, indices) -> "Split":
         """The samples at these indices as a split of the same name."""
-        indices = np.asarray(indices)
+        indices = np.asarray(indices) if len(indices) else np.empty(0, dtype=np.int64)
         return replace(self, rows=self.rows[indices], labels=self.labels[indices])
 
 

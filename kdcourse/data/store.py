@@ -161,7 +161,7 @@ def _open(folder: Path, shape: tuple[int, ...], dtype) -> tuple[np.ndarray, list
     try:
         images = np.load(folder / "images.npy", mmap_mode="r")
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, EOFError, ValueError):  # the last two: a file that is shorter than it should be
+    except (FileNotFoundError, NotADirectoryError, EOFError, ValueError):  # the last two: a file cut short
         return None
     if images.shape != shape or images.dtype != dtype:
         return None

@@ -1,0 +1,102 @@
+"""Splits: shares, determinism, the mean and deviation of train alone."""
+
+import numpy as np
+import pytest
+
+from kdcourse.data.splits import DataSplits, channel_statistics, stratified, stratified_sample
+from kdcourse.errors import DataError, UsageError
+
+LABELS = np.repeat([0, 1, 2], [100, 50, 30])
+
+
+def test_parts_are_disjoint_whole_and_keep_the_shares():
+    parts = stratified(LABELS, (0.7, 0.1, 0.2), seed=0)
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(180))
+    counts = np.array([np.bincount(LABELS[part]) for part in parts])
+    np.testing.assert_array_equal(counts, [[70, 35, 21], [10, 5, 3], [20, 10, 6]])
+
+
+def test_the_seed_decides_and_nothing_else():
+    first, again = stratified(LABELS, (0.5, 0.5), seed=3), stratified(LABELS, (0.5, 0.5), seed=3)
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    other = stratified(LABELS, (0.5, 0.5), seed=4)
+    assert not np.array_equal(first[0], other[0])
+
+
+@pytest.mark.parametrize("size", [3, 4, 5, 7])
+def test_every_part_gets_one_of_each_class(size):
+    parts = stratified(np.repeat([0, 1], size), (0.98, 0.01, 0.01), seed=0)
+    for part in parts:
+        assert len(part) >= 2 and set(np.repeat([0, 1], size)[part]) == {0, 1}
+
+
+def test_too_few_samples_of_a_class():
+    with pytest.raises(DataError, match="class 1 has 2"):
+        stratified(np.array([0, 0, 0, 1, 1]), (0.6, 0.2, 0.2), seed=0)
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 0.6), (1.2, -0.2), (1.0, 0.0)])
+def test_fractions_that_cannot_be(fractions):
+    with pytest.raises(UsageError, match="fractions"):
+        stratified(LABELS, fractions, seed=0)
+
+
+def test_a_sample_has_the_exact_count_and_the_shares():
+    for count in (3, 10, 17, 179, 180):
+        chosen = stratified_sample(LABELS, count, seed=0)
+        assert len(set(chosen)) == count
+        share = count * np.bincount(LABELS) / len(LABELS)
+        assert np.abs(np.bincount(LABELS[chosen]) - np.maximum(share, 1)).max() <= 1
+
+
+def test_a_smaller_sample_is_part_of_a_larger_one():
+    assert set(stratified_sample(LABELS, 40, seed=5)) < set(stratified_sample(LABELS, 90, seed=5))
+
+
+def test_the_least_of_each_group_is_kept():
+    chosen = stratified_sample(np.repeat([0, 1], [1000, 5]), 20, seed=0, least=3)
+    np.testing.assert_array_equal(np.bincount(np.repeat([0, 1], [1000, 5])[chosen]), [17, 3])
+    with pytest.raises(UsageError):
+        stratified_sample(LABELS, 181, seed=0)
+    with pytest.raises(UsageError):
+        stratified_sample(LABELS, 8, seed=0, least=3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_statistics_are_those_of_numpy(dtype):
+    images = np.random.default_rng(0).integers(0, 255, (700, 3, 5, 4)).astype(dtype)
+    rows = np.arange(0, 700, 2)
+    mean, std = channel_statistics(images, rows)
+    np.testing.assert_allclose(mean, images[rows].astype(float).mean(axis=(0, 2, 3)), rtol=1e-6)
+    np.testing.assert_allclose(std, images[rows].astype(float).std(axis=(0, 2, 3)), rtol=1e-5)
+
+
+def test_a_constant_channel_can_be_divided_by():
+    images = np.zeros((4, 2, 3, 3), dtype=np.uint8)
+    images[:, 1] = 9
+    mean, std = channel_statistics(images, np.arange(4))
+    np.testing.assert_array_equal(mean, [0, 9])
+    np.testing.assert_array_equal(std, [1, 1])
+
+
+def test_mean_and_deviation_are_of_train_alone():
+    images = np.concatenate([np.full((5, 1, 2, 2), 10), np.full((5, 1, 2, 2), 200)]).astype(np.uint8)
+    parts = [np.arange(5), np.arange(5, 7), np.arange(7, 10)]
+    data = DataSplits.from_arrays("toy", images, np.tile([0, 1], 5), parts, ["a", "b"], ["grey"])
+    for split in (data.train, data.val, data.test):
+        np.testing.assert_array_equal(split.mean, [10])
+    np.testing.assert_array_equal(data.mean, [10])
+
+
+def test_take_and_subset_speak_of_places_in_the_split(make_data):
+    data = make_data()
+    part = data.val.subset([3, 1])
+    np.testing.assert_array_equal(part.take([0, 1]), data.val.take([3, 1]))
+    np.testing.assert_array_equal(part.labels, data.val.labels[[3, 1]])
+    assert part.name == "val" and len(part) == 2
+    np.testing.assert_array_equal(data.val.take([0])[0], data.val.images[data.val.rows[0]])
+
+
+def test_the_representation_says_what_it_is(make_data):
+    assert repr(make_data()) == "toy: 72 + 24 + 24 (train + val + test) images of 8×8×3, 3 classes"
