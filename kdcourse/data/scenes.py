@@ -22,10 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from rasterio import Affine
 from rasterio.crs import CRS
-from rasterio.transform import from_origin
 from tqdm.auto import tqdm
 
+from kdcourse.data import eurosat
 from kdcourse.errors import DataError, UsageError, unknown
 
 SIZE = 64  # pixels a side
@@ -33,12 +34,12 @@ PIXEL = 10.0  # metres
 DEFAULT_DIFFICULTY = 0.5
 VERSION = 1  # of the generator: tiles of another version are not the same tiles
 
-# The bands in EuroSAT's file order (B8A is last), and how many 10 m pixels one of their own pixels is wide.
-BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12", "B8A")
-RESOLUTION = np.array([6, 1, 1, 1, 2, 2, 2, 1, 6, 6, 2, 2, 2])
+# In EuroSAT's file order (B8A is last); how many 10 m pixels one of a band's own pixels is wide.
+BANDS = tuple(band.name for band in eurosat.BANDS)
+WIDTHS = np.array([band.resolution_m // 10 for band in eurosat.BANDS])
 
-# Surface reflectance in %, a plausible spectrum a material, written by hand from what is generally known of them: leaves
-# absorb red, reflect the near infrared and hold water (B11, B12); soils rise steadily; water is dark beyond red.
+# Surface reflectance in %: one plausible spectrum a material, written by hand from what is generally known of them.
+# Leaves absorb red, reflect the near infrared and hold water (B11, B12); soils rise steadily; water is dark beyond red.
 #                 B01   B02   B03   B04   B05   B06   B07   B08   B09  B10   B11   B12   B8A
 MATERIALS = {
     "broadleaf":  (2.0,  2.2,  4.5,  2.6,  7.0, 24.0, 31.0, 32.0, 33.0, 20, 15.0,  6.5, 34.0),
@@ -93,10 +94,10 @@ TRANSMITTANCE = np.array((0.85, 0.88, 0.90, 0.93, 0.93, 0.93, 0.94, 0.91, 1.0, 0
 VAPOUR = (0.12, 0.42)  # what water vapour lets through of B09
 B09 = BANDS.index("B09")
 
-LEAVES = ("cereal", "maize", "grass", "rapeseed", "vine", "olive", "straw")
+LEAVES = ("cereal", "maize", "grass", "vine", "olive", "straw", "dry_grass", "shrub")  # may grow anywhere
 SOILS = ("loam", "clay", "chalk", "peat", "gravel")
 ROOFS = ("red_tile", "red_tile", "slate", "concrete", "bitumen", "gravel")
-HALLS = ("metal", "membrane", "concrete", "bitumen", "blue_sheet", "asphalt")
+HALLS = ("metal", "membrane", "concrete", "bitumen", "bitumen", "slate", "blue_sheet", "asphalt")
 
 Y, X = np.mgrid[:SIZE, :SIZE].astype(np.float32) - (SIZE - 1) / 2
 
@@ -187,9 +188,14 @@ class Ground:
     def chance(self, probability: float) -> bool:
         return self.rng.random() < probability
 
+    def growing(self, *usual: str) -> str:
+        """A leaf: one of those usual here, or, the more often the harder the data set, any other."""
+        leaves = LEAVES if self.chance(0.7 * self.difficulty) else usual
+        return leaves[self.rng.integers(len(leaves))]
+
     def spectra(self, names, spread: float = 1.0) -> np.ndarray:
         """(K, 13): a variant of each named material, drawn with the material's covariance."""
-        draws = self.rng.standard_normal((len(names), len(MODES)), np.float32)
+        draws = self.rng.standard_normal((len(names), len(MODES)), np.float32) * (0.7 + self.difficulty)
         return np.stack([MATERIALS[name] for name in names]) * np.exp(spread * draws @ MODES)
 
     def spectrum(self, name: str, spread: float = 1.0) -> np.ndarray:
@@ -204,13 +210,27 @@ class Ground:
     def parcels(self, label: np.ndarray, leaves, soils, shares: np.ndarray) -> None:
         """Paint numbered parcels: each with its own leaf and soil, mixed by the leaves' share (64, 64)."""
         count = label.max() + 1
-        leaf = self.spectra(self.rng.choice(leaves, count)).T[:, label]
+        leaf = self.spectra([self.growing(*leaves) for _ in range(count)]).T[:, label]
         soil = self.spectra(self.rng.choice(soils, count), 0.7).T[:, label]
         self.reflectance = soil + np.clip(shares, 0, 1) * (leaf - soil)
 
     def shade(self, amount: np.ndarray) -> None:
         """Multiply the light by 1 + amount (64, 64)."""
         self.reflectance *= np.maximum(1 + amount, 0.1)
+
+
+def grain(ground: Ground, amount: float) -> None:
+    """Clods, leaves, crowns and their shadows: light that differs from pixel to pixel, in all bands alike."""
+    noise = ground.rng.standard_normal((SIZE, SIZE), np.float32) + 0.8 * smooth(ground.rng, 30)
+    ground.shade(amount * (0.4 + 1.2 * ground.difficulty) * noise)
+
+
+SPACING = (4.5, 9.0)  # pixels, of rows and of trees in orchards
+
+
+def texture_contrast(ground: Ground) -> float:
+    """By how much the leaves' share of a pixel swings between row and gap; in many a tile it can hardly be seen."""
+    return ground.rng.uniform(0.02, 0.30) * (1.2 - 0.8 * ground.difficulty)
 
 
 def rows(ground: Ground, label: np.ndarray, periods, lattice: float) -> np.ndarray:
@@ -241,11 +261,12 @@ def crops(ground: Ground) -> None:
     """Annual crops: parcels at different stages of growth, sown in fine drills, with tramlines."""
     rng = ground.rng
     label, border = any_parcels(ground)
-    growth = rng.beta(0.7, 0.7, label.max() + 1).astype(np.float32)[label]
-    tramlines = rows(ground, label, (3.0, 9.0), 0.0)
-    share = growth + 0.10 * tramlines**3 + 0.05 * fractal(rng, 6, 14)
+    growth = rng.uniform(0.1, 0.9, label.max() + 1).astype(np.float32)[label]
+    tramlines = rows(ground, label, SPACING, 0.0)
+    share = growth + texture_contrast(ground) * tramlines + rng.uniform(0.02, 0.12) * fractal(rng, 6, 14)
     soils = (ground.soil, ground.soil, rng.choice(SOILS))
-    ground.parcels(label, ("cereal", "maize", "grass", "rapeseed", "straw", "straw"), soils, share)
+    ground.parcels(label, ("cereal", "maize", "grass", "rapeseed", "straw", "vine"), soils, share)
+    grain(ground, 0.05)
     if ground.chance(0.6):
         ground.cover(0.7 * inside(border - rng.uniform(0.2, 0.7)), rng.choice(("dry_grass", "gravel", "grass")))
 
@@ -254,11 +275,12 @@ def orchards(ground: Ground) -> None:
     """Permanent crops: vineyards in rows, orchards and olive groves in a lattice, on worked soil or grass."""
     rng = ground.rng
     label, border = any_parcels(ground)
-    growth = rng.uniform(0.15, 0.75, label.max() + 1).astype(np.float32)[label]
-    planting = rows(ground, label, (4.5, 8.0), rng.choice((0.1, 0.5, 0.9)))
-    share = growth + 0.22 * planting + 0.06 * fractal(rng, 6, 14)
-    leaves = ("vine", "olive", "vine", "broadleaf", "grass", "straw")
+    growth = rng.uniform(0.1, 0.8, label.max() + 1).astype(np.float32)[label]
+    planting = rows(ground, label, SPACING, 0.9)
+    share = growth + 1.3 * texture_contrast(ground) * planting + rng.uniform(0.02, 0.12) * fractal(rng, 6, 14)
+    leaves = ("vine", "olive", "cereal", "maize", "grass", "straw")
     ground.parcels(label, leaves, (ground.soil, ground.soil, rng.choice(SOILS), "dry_grass"), share)
+    grain(ground, 0.05)
     if ground.chance(0.6):
         ground.cover(0.7 * inside(border - rng.uniform(0.2, 0.7)), rng.choice(("dry_grass", "gravel", "grass")))
 
@@ -270,6 +292,7 @@ def meadows(ground: Ground) -> None:
     share = 0.95 - 0.35 * ground.season * rng.random(label.max() + 1).astype(np.float32)[label]
     share = share + 0.06 * fractal(rng, 5, 12)
     ground.parcels(label, ("grass", "grass", "cereal"), ("dry_grass", ground.soil), share)
+    grain(ground, 0.03)
     if ground.chance(0.75):
         gaps = inside(smooth(rng, 8) - rng.uniform(-0.5, 1.5))
         ground.cover(inside(border - rng.uniform(0.4, 1.0)) * gaps, rng.choice(("broadleaf", "shrub")))
@@ -279,12 +302,12 @@ def meadows(ground: Ground) -> None:
 def wild(ground: Ground) -> None:
     """Herbaceous vegetation: patches of dry and green grass, shrub, heath and bare ground without parcels."""
     rng = ground.rng
-    ground.cover(1, rng.choice(("dry_grass", "grass", "heath", "dry_grass")))
+    ground.cover(1, ground.growing("dry_grass", "grass", "heath"))
     for name in rng.choice(("shrub", "heath", "grass", "dry_grass", ground.soil, "gravel"), 3, replace=False):
         patches = inside((fractal(rng, rng.integers(3, 8), 14, 26) - rng.uniform(0, 0.8)) * 2)
         ground.cover(rng.uniform(0.4, 0.9) * (1 - patches), str(name))
     trees(ground, rng.uniform(1.2, 2.6), "shrub")
-    ground.shade(0.06 * rng.standard_normal((SIZE, SIZE), np.float32))
+    grain(ground, 0.06)
 
 
 def trees(ground: Ground, rarity: float, name: str) -> None:
@@ -299,8 +322,8 @@ def woods(ground: Ground) -> None:
     ground.cover(1, "broadleaf")
     stands = inside((fractal(rng, 3, 9) - rng.normal(0, 1)) * 2)
     ground.cover(stands, "conifer")
-    crowns = smooth(rng, rng.integers(18, 32)) + 0.5 * rng.standard_normal((SIZE, SIZE), np.float32)
-    ground.shade(rng.uniform(0.06, 0.2) * crowns)
+    ground.shade(rng.uniform(0.04, 0.15) * smooth(rng, rng.integers(16, 32)))
+    grain(ground, 0.08)
 
 
 def buildings(ground: Ground, cell: float, roofs, filled: float, gardens) -> None:
@@ -329,14 +352,15 @@ def buildings(ground: Ground, cell: float, roofs, filled: float, gardens) -> Non
 
 def houses(ground: Ground) -> None:
     gardens = ground.rng.choice(("grass", "broadleaf", "dry_grass", "asphalt"), 2, replace=False)
-    kinds = ground.rng.choice(ROOFS, 3)
+    kinds = ground.rng.choice(ROOFS + HALLS if ground.chance(ground.difficulty) else ROOFS, 3)
     buildings(ground, ground.rng.uniform(3.0, 5.0), kinds, ground.rng.uniform(0.6, 0.95), tuple(gardens))
     trees(ground, 1.6, "broadleaf")
 
 
 def halls(ground: Ground) -> None:
-    yards = ground.rng.choice(("asphalt", "concrete", "gravel", "grass"), 2, replace=False)
-    buildings(ground, ground.rng.uniform(9.0, 20.0), HALLS, ground.rng.uniform(0.5, 0.9), tuple(yards))
+    yards = ground.rng.choice(("asphalt", "concrete", "gravel", "grass", "dry_grass", "broadleaf"), 2, replace=False)
+    kinds = ground.rng.choice(ROOFS + HALLS if ground.chance(ground.difficulty) else HALLS, 4)
+    buildings(ground, ground.rng.uniform(7.0, 18.0), kinds, ground.rng.uniform(0.5, 0.9), tuple(yards))
 
 
 def road(ground: Ground, width: float, surface: str, bend: float = 6.0) -> None:
@@ -363,13 +387,15 @@ def beside(ground: Ground, other, share: float) -> None:
 def mixed(ground: Ground, *others) -> None:
     """Sometimes, the more often the harder the data set, another landscape takes a part of the tile."""
     if ground.chance(0.2 + 0.6 * ground.difficulty):
-        beside(ground, others[ground.rng.integers(len(others))], ground.rng.uniform(0.1, 0.2 + 0.3 * ground.difficulty))
+        beside(
+            ground, others[ground.rng.integers(len(others))], ground.rng.uniform(0.1, 0.2 + 0.45 * ground.difficulty)
+        )
 
 
 def lane(ground: Ground) -> None:
     """Sometimes a narrow lane or track: not what makes a highway."""
     if ground.chance(0.5 * ground.difficulty):
-        road(ground, ground.rng.uniform(0.5, 1.1), ground.rng.choice(("gravel", "asphalt", ground.soil)))
+        road(ground, ground.rng.uniform(0.4, 0.9), ground.rng.choice(("gravel", "asphalt", ground.soil)))
 
 
 # ---------------------------------------------------------------------------------------------- the ten classes
@@ -396,7 +422,7 @@ def herbaceous_vegetation(ground: Ground) -> None:
 def highway(ground: Ground) -> None:
     background(ground, *COUNTRY, houses, halls)
     mixed(ground, *COUNTRY, houses)
-    road(ground, ground.rng.uniform(1.4, 3.5), ground.rng.choice(("asphalt", "asphalt", "concrete", "slate")))
+    road(ground, ground.rng.uniform(2.2, 5.0), ground.rng.choice(("asphalt", "asphalt", "concrete", "slate")))
     if ground.chance(0.4):
         road(ground, ground.rng.uniform(0.8, 2), "asphalt", 12)
 
@@ -467,13 +493,13 @@ def illuminate(ground: Ground) -> None:
     height = fractal(rng, 3, 6)
     east, south = np.gradient(height)
     ground.shade(rng.normal(0, 0.08) * east * 8 + rng.normal(0, 0.08) * south * 8)
-    ground.reflectance *= rng.uniform(0.72, 1.12)
+    ground.reflectance *= rng.uniform(0.82, 1.25)
 
 
 def atmosphere(ground: Ground) -> None:
     """Top of the atmosphere = path + transmittance · surface; haze adds to the one and takes from the other."""
     rng = ground.rng
-    haze = max(0.0, rng.normal(0.2, 0.4)) * (1 + 0.2 * smooth(rng, 2))
+    haze = max(0.0, rng.normal(0.05, 0.35)) * (1 + 0.2 * smooth(rng, 2))
     through = TRANSMITTANCE.copy()
     through[B09] = rng.uniform(*VAPOUR)
     ground.reflectance *= through[:, None, None] * (1 - 0.06 * haze)
@@ -494,7 +520,7 @@ def _blur_matrix(width: int) -> np.ndarray:
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
-BLUR = np.stack([_blur_matrix(width) for width in RESOLUTION])  # (13, 64, 64)
+BLUR = np.stack([_blur_matrix(width) for width in WIDTHS])  # (13, 64, 64)
 
 
 def sense(ground: Ground) -> np.ndarray:
@@ -502,7 +528,7 @@ def sense(ground: Ground) -> np.ndarray:
     rng = ground.rng
     image = 100 * (BLUR @ ground.reflectance @ BLUR.transpose(0, 2, 1))
     noise = rng.standard_normal(image.shape, np.float32)
-    image += noise * ((4 + 0.006 * image) * (RESOLUTION == 1)[:, None, None] + 1)
+    image += noise * ((4 + 0.006 * image) * (WIDTHS == 1)[:, None, None] + 1)
     return np.clip(np.round(image), 1, 65535).astype(np.uint16)
 
 
@@ -538,11 +564,11 @@ def _utm(zone: int) -> CRS:
     return CRS.from_epsg(32600 + zone)
 
 
-def georeference(class_name: str, n: int, seed: int = 0) -> tuple[CRS, rasterio.Affine]:
+def georeference(class_name: str, n: int, seed: int = 0) -> tuple[CRS, Affine]:
     """A place for the tile: somewhere in Europe, in the UTM zone's own metres."""
     rng = np.random.default_rng([seed, CLASSES.index(class_name), n, 0x6E0])
     west, north = 10 * rng.integers(30_000, 70_000), 10 * rng.integers(420_000, 620_000)
-    return _utm(int(rng.integers(29, 36))), from_origin(float(west), float(north), PIXEL, PIXEL)
+    return _utm(int(rng.integers(29, 36))), Affine(PIXEL, 0, float(west), 0, -PIXEL, float(north))
 
 
 def _write_tile(path: Path, class_name: str, n: int, seed: int, difficulty: float) -> None:
