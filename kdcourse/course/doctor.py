@@ -173,8 +173,8 @@ def accelerator() -> list[Check]:
         found = f"{properties.name}, {properties.total_memory / GIB:.0f} GiB (CUDA {torch.version.cuda})"
     elif device.type == "mps":
         found = "Apple (MPS)"
-    precision = "yes: training uses it" if has_bfloat16(device) else "no: training is in float32"
-    return [Check("GPU", True, found), Check("bfloat16", True, f"{device.type}: {precision}")]
+    precision = "in hardware: training uses it" if has_bfloat16(device) else "not in hardware: training is in float32"
+    return [Check("GPU", True, found), Check("bfloat16", True, f"{device.type}, {precision}")]
 
 
 # --- folders and data ------------------------------------------------------------------------------------------------
