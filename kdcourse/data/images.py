@@ -10,6 +10,7 @@ import math
 import os
 import pickle
 import re
+import struct
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -29,8 +30,24 @@ SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".spli
 TIFF = frozenset({".tif", ".tiff"})
 GREY_MODES = ("1", "L", "LA")  # PIL's
 SAMPLE = 200  # files whose headers tell what a folder holds
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # PIL knows others that start programs (EPS)
 PARTS = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
-PIL_ERRORS = (OSError, ValueError, SyntaxError, EOFError, zlib.error, Image.DecompressionBombError)
+PICKLE_ERRORS = (
+    OSError,
+    pickle.UnpicklingError,
+    EOFError,
+    MemoryError,  # a damaged length
+    OverflowError,
+    RecursionError,
+    struct.error,
+    AssertionError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ImportError,
+)
+PIL_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------
@@ -124,7 +141,7 @@ def read_image(
     try:
         if os.stat(path).st_size == 0:
             raise DataError(f"{path}: the file is empty")
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if size and (image.height, image.width) != tuple(size):
                 raise DataError(f"{path}: {image.height}×{image.width} pixels, expected {size[0]}×{size[1]}")
             if image.mode.startswith(("I", "F")):
@@ -244,7 +261,7 @@ def labelled_folder(folder: Path) -> tuple[list, list[str], int, list[str]]:
 def _header(path: str) -> tuple[tuple[int, int], str] | None:
     """(height, width), mode of an image, or None if it is unreadable: decoding reports it."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return (image.height, image.width), image.mode
     except PIL_ERRORS:
         return None
@@ -362,22 +379,47 @@ def usps(name: str, folder: Path, classes) -> Source:
     return source_of_arrays(name, folder, files, parts, classes)
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Opens CIFAR's pickles and nothing else: a pickle may call any function, so only numpy's arrays are let in."""
+class _Bytes:
+    """Stands for a pickled numpy array of bytes: numpy itself trusts a pickle so far that a damaged one crashes it."""
+
+    def __init__(self, *_):
+        self.array = None
+
+    def __setstate__(self, state):
+        _, shape, _, fortran, raw = state
+        raw = raw.encode("latin1") if isinstance(raw, str) else raw
+        self.array = np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran else "C")
+
+
+class _ByteType:
+    """Stands for a pickled numpy type, which has to be uint8."""
+
+    def __init__(self, code, *_):
+        if code != "u1":
+            raise pickle.UnpicklingError(f"an array of type {code}, expected u1")
+
+    def __setstate__(self, state):
+        """Byte order and the like: a byte has none."""
+
+
+class _ArraysOnly(pickle._Unpickler):
+    """Opens CIFAR's pickles and nothing else: a pickle may call any function, so none but these are let in.
+
+    Python's own unpickler, not the one in C, which a damaged file can bring down.
+    """
 
     ALLOWED = {
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("numpy._core.numeric", "_frombuffer"),
-        ("_codecs", "encode"),
+        ("numpy", "ndarray"): _Bytes,
+        ("numpy", "dtype"): _ByteType,
+        ("numpy.core.multiarray", "_reconstruct"): _Bytes,
+        ("numpy._core.multiarray", "_reconstruct"): _Bytes,
+        ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),  # how Python 3 writes bytes for Python 2
     }
 
     def find_class(self, module, name):
         if (module, name) not in self.ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
+        return self.ALLOWED[module, name]
 
 
 def unpickle(path: Path) -> dict:
@@ -385,11 +427,14 @@ def unpickle(path: Path) -> dict:
     try:
         with open(path, "rb") as file:
             content = _ArraysOnly(file, encoding="latin1").load()
-    except (OSError, pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except PICKLE_ERRORS as error:
         raise DataError(f"{path}: not one of CIFAR's pickled files, or damaged ({error})") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a pickled dictionary, not {type(content).__name__}")
-    return {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
+    return {
+        key.decode("latin1") if isinstance(key, bytes) else key: value.array if isinstance(value, _Bytes) else value
+        for key, value in content.items()
+    }
 
 
 def cifar(
@@ -402,11 +447,13 @@ def cifar(
         content = unpickle(path)
         if not {"data", label_key} <= set(content):
             raise DataError(f"{path}: no {label_key!r} and 'data' in it")
-        pixels, labels = np.asarray(content["data"]), np.asarray(content[label_key])
-        if pixels.ndim != 2 or pixels.shape[1] != 3 * 32 * 32 or pixels.dtype != np.uint8:
-            raise DataError(f"{path}: data {pixels.shape} {pixels.dtype}, expected (N, 3072) uint8")
+        pixels, labels = content["data"], content[label_key]
+        if not isinstance(pixels, np.ndarray) or pixels.ndim != 2 or pixels.shape[1] != 3 * 32 * 32:
+            raise DataError(f"{path}: 'data' is not an array (N, 3072) of bytes")
+        if not isinstance(labels, list) or not all(isinstance(label, int) for label in labels):
+            raise DataError(f"{path}: {label_key!r} is not a list of whole numbers")
         _same_length(path, pixels, path, labels)
-        parts.append((code, pixels.reshape(-1, 3, 32, 32), labels))
+        parts.append((code, pixels.reshape(-1, 3, 32, 32), np.array(labels)))
         files.append(path)
     path = first_file(folder, meta)
     classes = unpickle(path).get(names_key)

@@ -137,12 +137,13 @@ def stratified_sample(groups: np.ndarray, count: int, seed: int, least=1) -> np.
     return np.sort(np.concatenate([members[:n] for members, n in zip(shuffled, counts, strict=True)]))
 
 
-def channel_statistics(images: np.ndarray, rows: np.ndarray, chunk: int = 256) -> tuple[np.ndarray, np.ndarray]:
+def channel_statistics(images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each channel over some rows of images (M, C, H, W): two (C,) float32 arrays.
 
     One streaming pass of float64 sums, so a memory-mapped array need not fit in memory. A constant channel gets a
     standard deviation of 1: normalising then leaves zeros and not infinities.
     """
+    chunk = max(1, 2**22 // images[0].size)  # 32 MiB of float64, whatever the size of an image
     count, total, squares = 0, 0.0, 0.0
     for start in range(0, len(rows), chunk):
         block = images[rows[start : start + chunk]].astype(np.float64)
