@@ -1,26 +1,52 @@
-"""Controls: drawn at once, redrawn on a change, said in words."""
+"""Controls: drawn at once, drawn again when moved, readable without a kernel."""
 
-from ipywidgets import IntSlider
-from matplotlib.figure import Figure
+import ipywidgets as widgets
+import numpy as np
+import pytest
 
-from kdcourse import widgets
-
-
-def draw(a, b):
-    fig = Figure(figsize=(1, 1))
-    fig.alt = f"a picture of {a} & {b}"
-    return fig, f"{a} < {b}: {a < b}"
+from kdcourse.errors import UsageError
+from kdcourse.plots import show_tiles
+from kdcourse.widgets import WIDGET_VIEW, explore
 
 
-def test_explore_draws_at_once_and_again_on_every_change(monkeypatch):
-    displayed = []
-    monkeypatch.setattr(widgets, "display", lambda bundle, raw: displayed.append(bundle))
-    first, second = IntSlider(value=3, min=0, max=9), IntSlider(value=5, min=0, max=9)
-    box = widgets.explore(draw, first, second)
-    assert displayed[0][widgets.WIDGET]["model_id"] == box.model_id
-    assert 'alt="a picture of 3 &amp; 5"' in displayed[0]["text/html"]  # what a reader without a kernel sees
+@pytest.fixture
+def explorer():
+    def draw(brightness, name):
+        fig = show_tiles(np.full((1, 1, 4, 4), brightness, np.uint8))
+        fig.alt = f"a square <{brightness}> {name}"
+        return fig, f"Brightness is {brightness} & the name {name}."
 
-    page = box.children[-1]
-    assert page.value == displayed[0]["text/html"] and '<p role="status">3 &lt; 5: True</p>' in page.value
-    second.value = 1
-    assert 'alt="a picture of 3 &amp; 1"' in page.value and "3 &lt; 1: False" in page.value
+    return explore(
+        draw,
+        brightness=widgets.IntSlider(value=10, min=0, max=255, description="a rather long label: brightness"),
+        name=widgets.Dropdown(options=["one", "two"], description="name"),
+    )
+
+
+def test_drawn_at_once(explorer):
+    assert 'alt="a square &lt;10&gt; one"' in explorer.picture.value
+    assert '<p role="status">Brightness is 10 &amp; the name one.</p>' in explorer.picture.value
+
+
+def test_every_control_is_followed(explorer):
+    explorer.controls["brightness"].value = 200
+    assert "Brightness is 200 &amp; the name one." in explorer.picture.value
+    explorer.controls["name"].value = "two"
+    assert "Brightness is 200 &amp; the name two." in explorer.picture.value
+
+
+def test_shows_controls_and_for_static_readers_the_first_picture(explorer):
+    explorer.controls["brightness"].value = 200
+    bundle = explorer._repr_mimebundle_()
+    assert bundle[WIDGET_VIEW]["model_id"] == explorer.box.model_id
+    assert "Brightness is 10" in bundle["text/html"]
+    assert "long label: brightness, name" in bundle["text/plain"] and "0x" not in bundle["text/plain"]
+
+
+def test_labels_are_not_cut(explorer):
+    assert all(control.style.description_width == "initial" for control in explorer.controls.values())
+
+
+def test_needs_a_control():
+    with pytest.raises(UsageError, match="at least one control"):
+        explore(lambda: None)
