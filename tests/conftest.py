@@ -69,7 +69,6 @@ def write_tile():
 
     def write(path: Path, array: np.ndarray | None = None, seed: int = 0) -> Path:
         import rasterio
-        from rasterio.transform import from_origin
 
         if array is None:
             array = np.random.default_rng(seed).integers(0, 4000, (13, 64, 64), dtype=np.uint16)
@@ -84,7 +83,7 @@ def write_tile():
             width=width,
             dtype=array.dtype,
             crs="EPSG:32632",
-            transform=from_origin(500_000, 5_500_000, 10, 10),
+            transform=rasterio.Affine(10, 0, 500_000, 0, -10, 5_500_000),
         ) as file:
             file.write(array)
         return path

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdcourse.data import images, load
+from kdcourse.data import load
+from kdcourse.data.images import unpickle
 from kdcourse.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -309,7 +310,7 @@ def test_a_damaged_pickle_is_an_error_and_no_crash(tmp_path):
         damaged[rng.integers(0, 400)] = rng.integers(0, 256)
         path.write_bytes(damaged)
         try:
-            images.unpickle(path)
+            unpickle(path)
         except DataError:
             errors += 1
     assert errors > 50
@@ -319,10 +320,10 @@ def test_cifar_arrays_in_either_order(tmp_path):
     pixels = RNG.integers(0, 256, (5, 3072), dtype=np.uint8)
     for array in (pixels, np.asfortranarray(pixels)):
         (tmp_path / "batch").write_bytes(pickle.dumps({"data": array}, protocol=2))
-        np.testing.assert_array_equal(images.unpickle(tmp_path / "batch")["data"], pixels)
+        np.testing.assert_array_equal(unpickle(tmp_path / "batch")["data"], pixels)
     (tmp_path / "batch").write_bytes(pickle.dumps({"data": pixels.astype(np.float32)}, protocol=2))
     with pytest.raises(DataError, match="type f4"):
-        images.unpickle(tmp_path / "batch")
+        unpickle(tmp_path / "batch")
 
 
 def test_cifar10_as_a_folder_of_images(tmp_path):
