@@ -27,6 +27,7 @@ from rasterio.crs import CRS
 from tqdm.auto import tqdm
 
 from kdcourse.data import eurosat
+from kdcourse.data.eurosat import CLASSES
 from kdcourse.errors import DataError, UsageError, unknown
 
 SIZE = 64  # pixels a side
@@ -136,11 +137,11 @@ def inside(distance) -> np.ndarray:
     return np.clip(0.5 - distance, 0, 1)
 
 
-def curve(rng, bend: float, angle: float | None = None, offset: float | None = None) -> np.ndarray:
+def curve(rng, bend: float, offset: float | None = None) -> np.ndarray:
     """Signed distance in pixels to a smooth line that crosses the tile: a road, a river, a shore."""
-    along, across = rotated(rng.uniform(0, np.pi) if angle is None else angle)
+    along, across = rotated(rng.uniform(0, 2 * np.pi))
     offset = rng.uniform(-16, 16) if offset is None else offset
-    course, slope = offset, 0.0
+    course, slope = offset, 0.0  # of the line, and its derivative: the distance across it is shortened by the slant
     for length in (130, 60, 32):
         size, phase = bend * length / 130 * rng.normal(), rng.uniform(0, 2 * np.pi)
         course = course + size * np.sin(along * (2 * np.pi / length) + phase)
@@ -152,8 +153,7 @@ def voronoi(rng, count: int, stretch: float = 1.0) -> tuple[np.ndarray, np.ndarr
     """Parcels of irregular shape: number of each pixel's parcel, and distance in pixels to the parcel's border."""
     along, across = rotated(rng.uniform(0, np.pi))
     along, across = along + 1.5 * smooth(rng, 5), (across + 1.5 * smooth(rng, 5)) * stretch
-    seeds = rng.uniform(-40, 40, (count, 2)).astype(np.float32) * (1, stretch)
-    seeds = seeds.astype(np.float32)
+    seeds = rng.uniform(-40, 40, (count, 2)).astype(np.float32) * np.array((1, stretch), np.float32)
     distance = np.hypot(along - seeds[:, :1, None], across - seeds[:, 1:, None])
     nearest, second = np.partition(distance, 1, axis=0)[:2]
     return distance.argmin(0), (second - nearest) / 2
@@ -188,10 +188,10 @@ class Ground:
     def chance(self, probability: float) -> bool:
         return self.rng.random() < probability
 
-    def growing(self, *usual: str) -> str:
-        """A leaf: one of those usual here, or, the more often the harder the data set, any other."""
-        leaves = LEAVES if self.chance(0.7 * self.difficulty) else usual
-        return leaves[self.rng.integers(len(leaves))]
+    def growing(self, usual, count: int) -> np.ndarray:
+        """Names of `count` leaves: of those usual here, or, the more often the harder the data set, of any."""
+        anything = self.rng.random(count) < 0.7 * self.difficulty
+        return np.where(anything, self.rng.choice(LEAVES, count), self.rng.choice(usual, count))
 
     def spectra(self, names, spread: float = 1.0) -> np.ndarray:
         """(K, 13): a variant of each named material, drawn with the material's covariance."""
@@ -210,7 +210,7 @@ class Ground:
     def parcels(self, label: np.ndarray, leaves, soils, shares: np.ndarray) -> None:
         """Paint numbered parcels: each with its own leaf and soil, mixed by the leaves' share (64, 64)."""
         count = label.max() + 1
-        leaf = self.spectra([self.growing(*leaves) for _ in range(count)]).T[:, label]
+        leaf = self.spectra(self.growing(leaves, count)).T[:, label]
         soil = self.spectra(self.rng.choice(soils, count), 0.7).T[:, label]
         self.reflectance = soil + np.clip(shares, 0, 1) * (leaf - soil)
 
@@ -225,12 +225,12 @@ def grain(ground: Ground, amount: float) -> None:
     ground.shade(amount * (0.4 + 1.2 * ground.difficulty) * noise)
 
 
-SPACING = (4.5, 9.0)  # pixels, of rows and of trees in orchards
+SPACING = (5.0, 9.0)  # pixels, of rows and of trees in orchards
 
 
 def texture_contrast(ground: Ground) -> float:
     """By how much the leaves' share of a pixel swings between row and gap; in many a tile it can hardly be seen."""
-    return ground.rng.uniform(0.02, 0.30) * (1.2 - 0.8 * ground.difficulty)
+    return ground.rng.uniform(0.05, 0.35) * (1.3 - 0.7 * ground.difficulty)
 
 
 def rows(ground: Ground, label: np.ndarray, periods, lattice: float) -> np.ndarray:
@@ -302,7 +302,7 @@ def meadows(ground: Ground) -> None:
 def wild(ground: Ground) -> None:
     """Herbaceous vegetation: patches of dry and green grass, shrub, heath and bare ground without parcels."""
     rng = ground.rng
-    ground.cover(1, ground.growing("dry_grass", "grass", "heath"))
+    ground.cover(1, ground.growing(("dry_grass", "grass", "heath"), 1)[0])
     for name in rng.choice(("shrub", "heath", "grass", "dry_grass", ground.soil, "gravel"), 3, replace=False):
         patches = inside((fractal(rng, rng.integers(3, 8), 14, 26) - rng.uniform(0, 0.8)) * 2)
         ground.cover(rng.uniform(0.4, 0.9) * (1 - patches), str(name))
@@ -363,8 +363,9 @@ def halls(ground: Ground) -> None:
     buildings(ground, ground.rng.uniform(7.0, 18.0), kinds, ground.rng.uniform(0.5, 0.9), tuple(yards))
 
 
-def road(ground: Ground, width: float, surface: str, bend: float = 6.0) -> None:
-    distance = np.abs(curve(ground.rng, bend))
+def road(ground: Ground, width: float, surface: str) -> None:
+    """A road of this width in pixels with its verges, nearly straight or winding."""
+    distance = np.abs(curve(ground.rng, bend=ground.rng.uniform(0, 6)))
     ground.cover(0.8 * inside(distance - width * 1.6), "dry_grass" if ground.season > 0.5 else "grass")
     ground.cover(inside(distance - width / 2), surface)
 
@@ -388,13 +389,13 @@ def mixed(ground: Ground, *others) -> None:
     """Sometimes, the more often the harder the data set, another landscape takes a part of the tile."""
     if ground.chance(0.2 + 0.6 * ground.difficulty):
         beside(
-            ground, others[ground.rng.integers(len(others))], ground.rng.uniform(0.1, 0.2 + 0.45 * ground.difficulty)
+            ground, others[ground.rng.integers(len(others))], ground.rng.uniform(0.1, 0.2 + 0.3 * ground.difficulty)
         )
 
 
 def lane(ground: Ground) -> None:
     """Sometimes a narrow lane or track: not what makes a highway."""
-    if ground.chance(0.5 * ground.difficulty):
+    if ground.chance(0.3 * ground.difficulty):
         road(ground, ground.rng.uniform(0.4, 0.9), ground.rng.choice(("gravel", "asphalt", ground.soil)))
 
 
@@ -422,9 +423,9 @@ def herbaceous_vegetation(ground: Ground) -> None:
 def highway(ground: Ground) -> None:
     background(ground, *COUNTRY, houses, halls)
     mixed(ground, *COUNTRY, houses)
-    road(ground, ground.rng.uniform(2.2, 5.0), ground.rng.choice(("asphalt", "asphalt", "concrete", "slate")))
+    road(ground, ground.rng.uniform(2.5, 5.0), ground.rng.choice(("asphalt", "asphalt", "concrete", "slate")))
     if ground.chance(0.4):
-        road(ground, ground.rng.uniform(0.8, 2), "asphalt", 12)
+        road(ground, ground.rng.uniform(0.8, 2), "asphalt")
 
 
 def industrial(ground: Ground) -> None:
@@ -455,9 +456,8 @@ def river(ground: Ground) -> None:
     rng = ground.rng
     water, width = rng.choice(("clear_water", "turbid", "algae")), rng.uniform(1.5, 12)
     distance = np.abs(curve(rng, 10)) + 0.15 * width * smooth(rng, 6)
-    ground.cover(
-        inside(distance - width / 2 - rng.uniform(0.5, 3)), rng.choice(("broadleaf", "sand", "grass", "gravel"))
-    )
+    bank = rng.choice(("broadleaf", "sand", "grass", "gravel"))
+    ground.cover(inside(distance - width / 2 - rng.uniform(0.5, 3)), bank)
     ground.cover(inside(distance - width / 2), water)
 
 
@@ -481,7 +481,6 @@ LANDSCAPES = {
     "River": river,
     "SeaLake": sea_lake,
 }
-CLASSES = tuple(LANDSCAPES)
 
 
 # ---------------------------------------------------------------------------------------------- light and sensor
