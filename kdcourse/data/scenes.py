@@ -7,7 +7,10 @@ in the layout of EuroSAT_MS, so that everything that reads the real data reads t
 
 The classes overlap on purpose. A road crosses crops, a river runs beside a pasture, houses stand at a forest's edge;
 fields and orchards grow from the same soils with the same leaves. So the mean spectrum of a tile says little, and its
-structure says much. What the scenes are not: a simulation of radiative transfer, or a substitute for EuroSAT.
+structure says much. `difficulty`, from 0 to 1, sets how much the classes overlap: how often leaves grow where they are
+not usual, how much of a tile another landscape takes, how faint rows are, how grainy the ground, how varied a spectrum.
+
+What the scenes are not: a simulation of radiative transfer, or a substitute for EuroSAT.
 
 Unit: reflectance × 10,000, uint16, as in EuroSAT_MS ("digital numbers"). Shapes: (bands, rows, columns) = (13, 64, 64).
 """
@@ -32,6 +35,7 @@ from kdcourse.errors import DataError, UsageError, unknown
 
 SIZE = 64  # pixels a side
 PIXEL = 10.0  # metres
+TILE_BYTES = 13 * SIZE * SIZE * 2  # of pixels in a file
 DEFAULT_DIFFICULTY = 0.5
 VERSION = 1  # of the generator: tiles of another version are not the same tiles
 
@@ -89,7 +93,7 @@ MODES = np.array(
 
 # The atmosphere: light that it scatters into the view (%, mostly blue), and what it lets through. Water vapour takes
 # most of B09 and nearly all of B10, the band made to see only cirrus clouds.
-PATH = np.array((10.3, 7.0, 4.3, 2.4, 1.8, 1.3, 1.1, 0.9, 0.5, 0.08, 0.3, 0.15, 0.7), np.float32)
+PATH = np.array((9.3, 6.2, 3.5, 1.7, 1.8, 1.3, 1.1, 0.9, 0.5, 0.08, 0.3, 0.15, 0.7), np.float32)
 HAZE = np.array((1.6, 2.0, 1.8, 1.6, 1.5, 1.3, 1.2, 1.1, 0.6, 0.02, 0.5, 0.3, 1.0), np.float32)
 TRANSMITTANCE = np.array((0.85, 0.88, 0.90, 0.93, 0.93, 0.93, 0.94, 0.91, 1.0, 0.002, 0.95, 0.93, 0.96), np.float32)
 VAPOUR = (0.12, 0.42)  # what water vapour lets through of B09
@@ -99,6 +103,8 @@ LEAVES = ("cereal", "maize", "grass", "vine", "olive", "straw", "dry_grass", "sh
 SOILS = ("loam", "clay", "chalk", "peat", "gravel")
 ROOFS = ("red_tile", "red_tile", "slate", "concrete", "bitumen", "gravel")
 HALLS = ("metal", "membrane", "concrete", "bitumen", "bitumen", "slate", "blue_sheet", "asphalt")
+
+SPACING = (5.0, 9.0)  # pixels from row to row, and from tree to tree in an orchard
 
 Y, X = np.mgrid[:SIZE, :SIZE].astype(np.float32) - (SIZE - 1) / 2
 
@@ -225,20 +231,19 @@ def grain(ground: Ground, amount: float) -> None:
     ground.shade(amount * (0.4 + 1.2 * ground.difficulty) * noise)
 
 
-SPACING = (5.0, 9.0)  # pixels, of rows and of trees in orchards
-
-
 def texture_contrast(ground: Ground) -> float:
     """By how much the leaves' share of a pixel swings between row and gap; in many a tile it can hardly be seen."""
     return ground.rng.uniform(0.05, 0.35) * (1.3 - 0.7 * ground.difficulty)
 
 
-def rows(ground: Ground, label: np.ndarray, periods, lattice: float) -> np.ndarray:
-    """(64, 64) in −1 … 1: planting rows, or with probability `lattice` trees in a square lattice, turned in each
-    parcel its own way. `periods`: range of the spacing in pixels."""
+def rows(ground: Ground, label: np.ndarray, lattice: float) -> np.ndarray:
+    """(64, 64) in −1 … 1: planting rows, turned in each parcel its own way.
+
+    `lattice`: the share of parcels that have trees in a square lattice instead.
+    """
     rng, count = ground.rng, label.max() + 1
     angle = rng.uniform(0, np.pi, count)
-    wave = 2 * np.pi / rng.uniform(*periods, count)
+    wave = 2 * np.pi / rng.uniform(*SPACING, count)
     phase = rng.uniform(0, 2 * np.pi, count)
     kx, ky = (np.cos(angle) * wave).astype(np.float32)[label], (np.sin(angle) * wave).astype(np.float32)[label]
     pattern = np.cos(kx * X + ky * Y + phase.astype(np.float32)[label])
@@ -262,7 +267,7 @@ def crops(ground: Ground) -> None:
     rng = ground.rng
     label, border = any_parcels(ground)
     growth = rng.uniform(0.1, 0.9, label.max() + 1).astype(np.float32)[label]
-    tramlines = rows(ground, label, SPACING, 0.0)
+    tramlines = rows(ground, label, lattice=0.0)
     share = growth + texture_contrast(ground) * tramlines + rng.uniform(0.02, 0.12) * fractal(rng, 6, 14)
     soils = (ground.soil, ground.soil, rng.choice(SOILS))
     ground.parcels(label, ("cereal", "maize", "grass", "rapeseed", "straw", "vine"), soils, share)
@@ -276,7 +281,7 @@ def orchards(ground: Ground) -> None:
     rng = ground.rng
     label, border = any_parcels(ground)
     growth = rng.uniform(0.1, 0.8, label.max() + 1).astype(np.float32)[label]
-    planting = rows(ground, label, SPACING, 0.9)
+    planting = rows(ground, label, lattice=0.9)
     share = growth + 1.3 * texture_contrast(ground) * planting + rng.uniform(0.02, 0.12) * fractal(rng, 6, 14)
     leaves = ("vine", "olive", "cereal", "maize", "grass", "straw")
     ground.parcels(label, leaves, (ground.soil, ground.soil, rng.choice(SOILS), "dry_grass"), share)
@@ -388,9 +393,7 @@ def beside(ground: Ground, other, share: float) -> None:
 def mixed(ground: Ground, *others) -> None:
     """Sometimes, the more often the harder the data set, another landscape takes a part of the tile."""
     if ground.chance(0.2 + 0.6 * ground.difficulty):
-        beside(
-            ground, others[ground.rng.integers(len(others))], ground.rng.uniform(0.1, 0.2 + 0.3 * ground.difficulty)
-        )
+        beside(ground, others[ground.rng.integers(len(others))], ground.rng.uniform(0.1, 0.2 + 0.3 * ground.difficulty))
 
 
 def lane(ground: Ground) -> None:
@@ -577,9 +580,15 @@ def _write_tile(path: Path, class_name: str, n: int, seed: int, difficulty: floa
     shape = dict(width=SIZE, height=SIZE, count=len(BANDS), dtype="uint16", interleave="pixel")
     try:
         with rasterio.open(partial, "w", driver="GTiff", crs=crs, transform=transform, **shape) as file:
-            file.write(render_tile(class_name, n, seed, difficulty))
             file.descriptions = BANDS
+            file.write(render_tile(class_name, n, seed, difficulty))
+        if partial.stat().st_size < TILE_BYTES:  # GDAL does not always say so when the disk is full
+            raise OSError("the file is too short")
         os.replace(partial, path)
+    except OSError as error:  # rasterio's own errors of reading and writing are among them
+        raise DataError(
+            f"{path}: could not be written ({error}). Is the disk full? Tiles written so far stay."
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -630,16 +639,19 @@ def make_scenes(
     Raises UsageError for a bad argument, DataError if the folder holds scenes of another seed or difficulty.
     """
     _check(seed, difficulty)
-    if count < 1:
-        raise UsageError(f"count={count}: expected 1 tile or more")
+    if not isinstance(count, int | np.integer) or count < 1:
+        raise UsageError(f"count={count!r}: expected a whole number, 1 tile or more")
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs={jobs}: expected 1 process or more")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder, seed, difficulty)
     order = [(CLASSES[i % len(CLASSES)], i // len(CLASSES) + 1) for i in range(count)]
-    for class_name in CLASSES[:count]:
-        (folder / class_name).mkdir(exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _claim(folder, seed, difficulty)
+        for class_name in CLASSES[:count]:
+            (folder / class_name).mkdir(exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written to ({error}). Name another folder for the scenes.") from error
     missing = [(name, n) for name, n in order if not (folder / name / f"{name}_{n}.tif").exists()]
     chunks = [missing[i : i + 20] for i in range(0, len(missing), 20)]
     jobs = min(jobs or os.cpu_count() or 1, len(chunks))

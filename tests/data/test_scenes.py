@@ -149,6 +149,24 @@ def test_an_interrupted_run_leaves_no_half_file_and_goes_on_where_it_stopped(tmp
     assert all((tmp_path / name).read_bytes() == (folder / name).read_bytes() for name in names(folder))
 
 
+def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))  # half a tile
+    try:
+        with pytest.raises(DataError, match="AnnualCrop_1.tif.*disk full"):
+            make_scenes(tmp_path, 3, jobs=1, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names(tmp_path) == {"scenes.json"}
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="another folder"):
+        make_scenes(tmp_path / "file", 3, jobs=1, progress=False)
+
+
 def test_the_folder_says_how_it_was_made(folder):
     noted = json.loads((folder / "scenes.json").read_text())
     assert (noted["seed"], noted["difficulty"]) == (0, scenes.DEFAULT_DIFFICULTY)
@@ -158,6 +176,7 @@ def test_the_folder_says_how_it_was_made(folder):
     ("arguments", "message"),
     [
         ({"count": 0}, "count=0"),
+        ({"count": 2.5}, "count=2.5"),
         ({"count": 10, "seed": -1}, "seed=-1"),
         ({"count": 10, "seed": 1.5}, "seed=1.5"),
         ({"count": 10, "difficulty": 1.2}, "difficulty=1.2"),
