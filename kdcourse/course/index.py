@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import Template
 
+from kdcourse.course.doctor import cores
+
 MARKS = {"done": "✓", "failed": "✗", "timed out": "✗", "interrupted": "✗", "not run": "–"}
 
 PAGE = Template("""<!doctype html>
@@ -124,7 +126,7 @@ def write_index(folder: Path, outcomes: Iterable, profile: str, dataset: str | N
         "Data set": dataset or "each notebook's own",
         "Parameters": ", ".join(f"{name} = {value}" for name, value in (parameters or {}).items()) or "none",
         "Versions": versions(),
-        "Machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "Machine": f"{platform.system()} {platform.machine()}, {cores()} cores",
     }
     page = PAGE.substitute(
         verdict=f"{done} of {len(outcomes)} notebooks done",
