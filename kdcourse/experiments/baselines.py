@@ -1,0 +1,37 @@
+"""The pair that the course distils: chosen by measuring in notebook 03, found again by every notebook after it.
+
+The teacher is clearly more accurate than the student's baseline, the student many times cheaper, and neither is
+under-trained. Notebook 03 shows all three; `kdcourse.models.cost` gives the price.
+"""
+
+from functools import partial
+
+from kdcourse.data.splits import DataSplits
+from kdcourse.distillation import CrossEntropy
+from kdcourse.models import thin_resnet
+from kdcourse.profiles import Profile
+from kdcourse.training import Recipe, adamw
+
+TEACHER = partial(thin_resnet, depth=14, width=16)
+STUDENT = partial(thin_resnet, depth=8, width=8, stem_stride=2)
+
+
+def teacher_recipe(data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None) -> Recipe:
+    """The teacher, learning from labels alone; epochs as the profile says unless given."""
+    return _recipe(TEACHER, 5e-3, data, settings, seed, epochs or settings.teacher_epochs)
+
+
+def student_recipe(data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None) -> Recipe:
+    """The student's baseline, learning from labels alone; epochs as the profile says unless given."""
+    return _recipe(STUDENT, 1e-2, data, settings, seed, epochs or settings.student_epochs)
+
+
+def _recipe(network: partial, lr: float, data: DataSplits, settings: Profile, seed: int, epochs: int) -> Recipe:
+    return Recipe(
+        model=partial(network, channels=len(data.channels), classes=len(data.classes)),
+        objective=CrossEntropy,
+        epochs=epochs,
+        optimizer=partial(adamw, lr=lr),
+        batch_size=settings.batch_size,
+        seed=seed,
+    )
