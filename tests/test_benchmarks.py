@@ -1,0 +1,52 @@
+"""The benchmarks run, and both of their sides do the same work. How fast they are is not tested."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+def run(script: str, output: Path, *options: str) -> dict:
+    process = subprocess.run(
+        [sys.executable, str(FOLDER / script), "--quick", f"--json={output}", *options],
+        env={**os.environ, "KDCOURSE_DATA": os.environ.get("KDCOURSE_DATA", "") if options else ""},
+        text=True,
+        capture_output=True,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert "ratio" in process.stdout and "torch" in process.stdout
+    return json.loads(output.read_text())
+
+
+def check_loading(result: dict, images: int) -> None:
+    store, files = result["held"]["store"], result["held"]["files"]
+    assert store["images"] == files["images"] == images
+    assert store["mean"] == pytest.approx(files["mean"], abs=1e-5)
+    assert store["weighted"] == pytest.approx(files["weighted"], rel=1e-4)  # in the same order
+    assert result["ratio"]["lowest"] <= result["ratio"]["median"] <= result["ratio"]["highest"]
+
+
+def test_loading_reads_the_same_pixels_on_both_sides(tmp_path):
+    result = run("loading.py", tmp_path / "loading.json")
+    check_loading(result, images=40)  # of 60 tiles in ten classes, 4 + 1 + 1 of each class
+    assert result["shape"] == [13, 16, 16] and result["machine"]["cores"] >= 1
+
+
+def test_training_shows_both_sides_the_same_images(tmp_path):
+    result = run("training.py", tmp_path / "training.json")
+    assert list(result["seen"]) == ["fit", "plain, workers 0", "plain, workers 2"]
+    assert all(seen == [40, 40] for seen in result["seen"].values())
+    for side, losses in result["loss"].items():  # the same weights and batches; bfloat16 rounds
+        assert losses[0] == pytest.approx(result["loss"]["fit"][0], rel=0.05), side
+    assert all(times["median"] > 0 for key in ("second_epoch", "whole_run") for times in result[key].values())
+
+
+@pytest.mark.real_data
+def test_loading_of_real_tiles(tmp_path, real_data):
+    result = run("loading.py", tmp_path / "loading.json", "--dataset=eurosat_ms")
+    check_loading(result, images=result["held"]["files"]["images"])
