@@ -36,7 +36,7 @@ from kdcourse.errors import DataError, UsageError, unknown
 SIZE = 64  # pixels a side
 PIXEL = 10.0  # metres
 TILE_BYTES = 13 * SIZE * SIZE * 2  # of pixels in a file
-DEFAULT_DIFFICULTY = 0.5
+DEFAULT_DIFFICULTY = 0.75
 VERSION = 1  # of the generator: tiles of another version are not the same tiles
 
 # In EuroSAT's file order (B8A is last); how many 10 m pixels one of a band's own pixels is wide.

@@ -110,7 +110,7 @@ def test_the_mean_spectrum_does_not_tell_the_class():
     train = number < 28
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     accuracy = 100 * model.fit(means[train], labels[train]).score(means[~train], labels[~train])
-    assert 35 < accuracy < 72
+    assert 30 < accuracy < 65
 
 
 def test_scenes_of_another_seed_or_difficulty_are_refused(tmp_path):
