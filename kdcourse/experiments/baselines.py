@@ -13,7 +13,7 @@ from kdcourse.profiles import Profile
 from kdcourse.training import Recipe, adamw
 
 TEACHER = partial(thin_resnet, depth=14, width=16)
-STUDENT = partial(thin_resnet, depth=8, width=8, stem_stride=2)
+STUDENT = partial(thin_resnet, depth=8, width=6, stem_stride=2)
 
 
 def teacher_recipe(data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None) -> Recipe:
