@@ -45,7 +45,7 @@ lab: $(STAMP) ## open the notebooks in JupyterLab
 
 notebooks: $(STAMP) ## execute the notebooks in place, before committing them
 	@echo "Executing notebooks/ in place in the cpu profile"
-	@KDCOURSE_DATA= KDCOURSE_PROFILE=cpu $(BIN)/jupyter-execute --inplace --timeout=1800 notebooks/*.ipynb
+	@KDCOURSE_DATA= KDCOURSE_PROFILE=cpu $(BIN)/python tools/execute_notebooks.py notebooks/*.ipynb
 
 clean: ## remove .venv, output/ and caches; data/ stays
 	@echo "Removing .venv, output, caches"

@@ -4,13 +4,19 @@ The teacher is clearly more accurate than the student's baseline, the student ma
 under-trained. Notebook 03 shows all three; `kdcourse.models.cost` gives the price.
 """
 
+import os
 from functools import partial
+from pathlib import Path
+
+import pandas as pd
 
 from kdcourse.data.splits import DataSplits
 from kdcourse.distillation import CrossEntropy
 from kdcourse.models import thin_resnet
 from kdcourse.profiles import Profile
 from kdcourse.training import Recipe, adamw
+
+RESULTS = Path(__file__).parent / "results" / "baselines.csv"
 
 TEACHER = partial(thin_resnet, depth=14, width=16)
 STUDENT = partial(thin_resnet, depth=8, width=6, stem_stride=2)
@@ -35,3 +41,20 @@ def _recipe(network: partial, lr: float, data: DataSplits, settings: Profile, se
         batch_size=settings.batch_size,
         seed=seed,
     )
+
+
+def recorded() -> pd.DataFrame:
+    """What notebook 03 measured with long budgets: a row a data set and network, with the command that made it."""
+    return pd.read_csv(RESULTS)
+
+
+def add_record(path: str | os.PathLike, data: DataSplits, results: pd.DataFrame, command: str) -> None:
+    """Put the results of one data set into a CSV file in the place of its older ones, all or nothing."""
+    path = Path(path)
+    rows = results.assign(**{"data set": data.name, "test images": len(data.test), "command": command})
+    if path.exists():
+        older = pd.read_csv(path)
+        rows = pd.concat([older[older["data set"] != data.name], rows])
+    temporary = path.with_suffix(".partial")
+    rows[["data set", *(c for c in rows if c != "data set")]].to_csv(temporary, index=False)
+    os.replace(temporary, path)
