@@ -1,6 +1,6 @@
 """Execute notebooks in place, as they are committed: `make notebooks`.
 
-Clock times and widget models are left out: the one would change with every run, the other means nothing without its kernel.
+Clock times and widget models are left out: the one changes with every run, the other means nothing without its kernel.
 """
 
 import os
