@@ -4,12 +4,14 @@ import hashlib
 import os
 import pickle
 import tempfile
+from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from kdcourse.errors import CheckpointError
+from kdcourse.errors import CheckpointError, UsageError
 
 FORMAT = 1
 
@@ -72,3 +74,23 @@ def digest(model: nn.Module) -> str:
         total.update(name.encode())
         total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()[:16]
+
+
+def describe(thing):
+    """A description of a setting that is the same in every process: numbers, names and, for networks, their bits."""
+    if thing is None or isinstance(thing, str | int | float | bool):
+        return thing
+    if isinstance(thing, partial):
+        return [describe(thing.func), describe(thing.args), describe(thing.keywords)]
+    if isinstance(thing, nn.Module):
+        return [repr(thing), digest(thing)]
+    if is_dataclass(thing) and not isinstance(thing, type):
+        return [type(thing).__qualname__, {f.name: describe(getattr(thing, f.name)) for f in fields(thing)}]
+    if isinstance(thing, dict):
+        return {str(key): describe(value) for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return [describe(item) for item in thing]
+    name = getattr(thing, "__qualname__", None)
+    if name is None or "<" in name:
+        raise UsageError(f"{thing!r} cannot be kept by name: use a module-level function, a class or functools.partial")
+    return f"{thing.__module__}.{name}"

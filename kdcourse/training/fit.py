@@ -1,13 +1,11 @@
 """The one loop. Every network of the course is trained by `fit`; what it learns from is the objective's affair."""
 
-import hashlib
-import json
 import logging
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +20,8 @@ from kdcourse.data.batches import AUGMENTATIONS, Augmentation, Batches
 from kdcourse.data.splits import DataSplits, Split
 from kdcourse.errors import CheckpointError, TrainingError, UsageError, unknown
 from kdcourse.evaluation.metrics import predict
-from kdcourse.paths import work_dir
 from kdcourse.training import checkpoint as files
+from kdcourse.training.checkpoint import describe
 from kdcourse.training.history import History
 
 log = logging.getLogger(__name__)
@@ -265,79 +263,3 @@ def resolve_augmentation(augment: str | Augmentation | None, data: DataSplits) -
     if name not in AUGMENTATIONS:
         raise unknown("augmentation", name, ("default", *AUGMENTATIONS))
     return AUGMENTATIONS[name]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides what a trained network will be, except the data.
-
-    `model` and `objective` are called to make a fresh one: use `functools.partial(resnet18, channels=13, classes=10)`,
-    a class, or a module-level function. The other fields are arguments of `fit`.
-    """
-
-    model: Callable[[], nn.Module]
-    objective: Callable[[], nn.Module]
-    epochs: int
-    optimizer: Callable = adamw
-    schedule: Callable = one_cycle
-    batch_size: int = 64
-    augment: str | Augmentation | None = "default"
-    clip: float | None = None
-    keep: str = "last"
-    seed: int = 0
-
-    def key(self, data: DataSplits) -> str:
-        """Fingerprint of recipe, data and package version: what a trained network is kept under."""
-        what = [describe(self), data.fingerprint, kdcourse.__version__]
-        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def load_or_train(
-    recipe: Recipe,
-    data: DataSplits,
-    *,
-    name: str = "model",
-    precision: str = "auto",
-    device=None,
-    progress: bool = True,
-) -> tuple[nn.Module, History]:
-    """The network of this recipe: read if it was trained before, trained (or trained on) and kept if not.
-
-    Kept in `work_dir()/models/NAME-KEY.pt`; a change of recipe, data or package version makes another key.
-    """
-    path = work_dir() / "models" / f"{name}-{recipe.key(data)}.pt"
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed)
-        model, objective = recipe.model(), recipe.objective()
-    options = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in ("model", "objective")}
-    history = fit(
-        model,
-        data,
-        objective,
-        checkpoint=path,
-        precision=precision,
-        device=device,
-        progress=progress,
-        **options,
-    )
-    return model, history
-
-
-def describe(thing):
-    """A description of a setting that is the same in every process: numbers, names and, for networks, their bits."""
-    if thing is None or isinstance(thing, str | int | float | bool):
-        return thing
-    if isinstance(thing, partial):
-        return [describe(thing.func), describe(thing.args), describe(thing.keywords)]
-    if isinstance(thing, nn.Module):
-        return [repr(thing), files.digest(thing)]
-    if is_dataclass(thing) and not isinstance(thing, type):
-        return [type(thing).__qualname__, {f.name: describe(getattr(thing, f.name)) for f in fields(thing)}]
-    if isinstance(thing, dict):
-        return {str(key): describe(value) for key, value in thing.items()}
-    if isinstance(thing, list | tuple):
-        return [describe(item) for item in thing]
-    name = getattr(thing, "__qualname__", None)
-    if name is None or "<" in name:
-        raise UsageError(f"{thing!r} cannot be kept by name: use a module-level function, a class or functools.partial")
-    return f"{thing.__module__}.{name}"

@@ -1,4 +1,3 @@
-import json
 import os
 import random
 import signal
@@ -16,10 +15,9 @@ from torch import nn
 from kdcourse.data import Augmentation, Batches
 from kdcourse.distillation import CrossEntropy
 from kdcourse.errors import CheckpointError, TrainingError, UsageError
-from kdcourse.training import Recipe, adamw, constant, fit, load_or_train
+from kdcourse.training import adamw, constant, fit
 from kdcourse.training import fit as fit_function
 from kdcourse.training.checkpoint import digest
-from kdcourse.training.fit import describe
 
 loop = sys.modules["kdcourse.training.fit"]
 
@@ -330,50 +328,6 @@ def test_both_precisions_train(make_data, precision):
     history = fit(fresh(), make_data(), CrossEntropy(), **options)
     assert history.precision == precision
     assert history.frame()["val_accuracy"].iloc[-1] > 80
-
-
-def recipe(**change):
-    return Recipe(**{**dict(model=small_net, objective=CrossEntropy, epochs=2, batch_size=16), **change})
-
-
-def test_load_or_train_trains_once(make_data, work, monkeypatch):
-    data = make_data(seed=5)
-    first, history = load_or_train(recipe(), data, name="once", progress=False, device="cpu")
-    monkeypatch.setattr(loop, "_train_epoch", lambda *a: pytest.fail("trained again"))
-    second, again = load_or_train(recipe(), data, name="once", progress=False, device="cpu")
-    assert digest(first) == digest(second)
-    assert again.records == history.records
-    assert not second.training
-    assert len(list((work / "models").glob("once-*.pt"))) == 1
-
-
-def test_the_key_follows_everything_that_matters(make_data):
-    teacher_a, teacher_b = fresh(1), fresh(2)
-    variants = [
-        recipe(),
-        recipe(epochs=3),
-        recipe(seed=1),
-        recipe(model=partial(small_net, width=8)),
-        recipe(optimizer=partial(adamw, lr=0.1)),
-        recipe(objective=partial(CrossEntropy, label_smoothing=0.1)),
-        recipe(objective=partial(CrossEntropy, teacher_a)),  # a network among the arguments counts by its bits
-        recipe(objective=partial(CrossEntropy, teacher_b)),
-        recipe(augment=Augmentation("flip")),
-    ]
-    keys = [v.key(make_data()) for v in variants] + [recipe().key(make_data(seed=9))]
-    assert len(set(keys)) == len(keys)
-    assert recipe().key(make_data()) == keys[0]
-
-
-def test_the_key_is_the_same_in_another_process():
-    code = "from kdcourse.training.fit import *; print(json.dumps(describe(adamw)))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert json.loads(out) == describe(adamw)
-
-
-def test_a_recipe_that_cannot_be_named_is_refused(make_data):
-    with pytest.raises(UsageError, match="functools.partial"):
-        recipe(model=lambda: small_net()).key(make_data())
 
 
 def test_fit_is_what_the_package_exports():
