@@ -19,7 +19,7 @@ def checkout() -> Path | None:
 
 def work_dir() -> Path:
     if named := os.environ.get("KDCOURSE_WORK"):
-        return Path(named).expanduser()
+        return Path(os.path.expanduser(named))
     root = checkout()
     return root / "data" if root else Path.home() / ".kdcourse"
 
@@ -32,7 +32,7 @@ def data_root(root: str | os.PathLike | None = None) -> Path:
     named = root or os.environ.get("KDCOURSE_DATA")
     if not named:
         return work_dir()
-    path = Path(named).expanduser()
+    path = Path(os.path.expanduser(named))
     if not path.is_dir():
         source = "root=" if root else "KDCOURSE_DATA="
         raise DataError(f"{source}{path}: no such folder. Name a folder that holds the data sets, or leave it unset.")

@@ -192,18 +192,16 @@ def assign(tasks: list[Task], parameters: dict[str, object], echo: Echo) -> None
 def find_dataset(name: str) -> str:
     """The data set's name, or the absolute path of a folder of images (a notebook runs in its own folder).
 
-    Raises UsageError if it is neither, DataError if the files of the data set are not here.
+    Raises UsageError if it is neither, DataError if the files or the folder are not here.
     """
-    from kdcourse.data.catalog import CATALOG
+    from kdcourse.data.catalog import CATALOG, named
 
+    info = named(name)
     if name in CATALOG:
-        if not where(CATALOG[name], data_root()):
-            CATALOG[name].found(None)  # raises the error that says how to get it
+        if not where(info, data_root()):
+            info.found(None)  # raises the error that says how to get it
         return name
-    path = Path(name).expanduser()
-    if not path.is_dir():
-        raise unknown("data set", name, [*CATALOG, "a path to a folder of images"])
-    return str(path.absolute())
+    return os.path.abspath(os.path.expanduser(name))
 
 
 # --- the kernel ------------------------------------------------------------------------------------------------------

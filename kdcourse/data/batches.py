@@ -159,7 +159,7 @@ class Batches:
 
     def _batch(self, index: np.ndarray, draws: np.ndarray | None, epoch: int) -> Batch:
         raw = self.split.take(index)
-        if raw.dtype == np.uint16:  # few torch kernels know it; float32 holds it exactly
+        if raw.dtype != np.uint8:  # few torch kernels know uint16, MPS no float64; float32 holds uint16 exactly
             raw = raw.astype(np.float32)
         images = torch.from_numpy(raw).to(self.device).float()
         if draws is not None:

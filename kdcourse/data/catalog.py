@@ -13,7 +13,7 @@ import numpy as np
 from kdcourse.data import images
 from kdcourse.data.eurosat import BANDS, CLASSES
 from kdcourse.data.fetch import by_hand, unpacked
-from kdcourse.data.splits import DataSplits, stratified, stratified_sample
+from kdcourse.data.splits import DataSplits, TooFew, stratified, stratified_sample
 from kdcourse.data.store import TEST, TRAIN, VAL, Source, decoded, digest
 from kdcourse.errors import DataError, UsageError, unknown
 from kdcourse.paths import data_root, work_dir
@@ -102,16 +102,17 @@ def load(
     _check(image_size=image_size, limit=limit, split_seed=split_seed)
     if split not in (None, *SPLITS):
         raise unknown("split", split, SPLITS)
-    info = _info(name, root)
+    info = named(name)
     source = info.open(info, Request(root, image_size, limit, progress))
     if len(source.classes) < 2:
         raise DataError(f"{source.folder}: one class only. A classifier needs two or more.")
     cut = SPLITS[split] if split else official
+    slot = limit or ()  # stores of different limits stand side by side
     if limit is not None and limit >= len(source):
         limit = None
     if limit:
         source = source.subset(_chosen(source, cut, limit, split_seed))
-    slot = (limit, split_seed, split) if limit else ()
+        slot = (limit, split_seed, split)
     size = image_size or (info.image_size if source.size is None else None)
     if source.size == (size, size):
         size = None
@@ -125,7 +126,13 @@ def load(
         lost = set(range(len(source.classes))) - set(source.labels[good].tolist())
         if lost:
             raise DataError(f"{info.name}: no readable file is left of {', '.join(source.classes[i] for i in lost)}")
-    rows = [good[part] for part in cut(source.labels[good], source.parts[good], split_seed)]
+    try:
+        rows = [good[part] for part in cut(source.labels[good], source.parts[good], split_seed)]
+    except TooFew as error:
+        raise DataError(
+            f"{source.folder}: class {source.classes[error.label]} has {error.count} image(s) to be cut into "
+            f"{error.parts} splits. Add images, or raise limit= if you gave one."
+        ) from error
     return DataSplits.from_arrays(
         info.name,
         array,
@@ -163,7 +170,10 @@ def d4_split(labels: np.ndarray, parts: np.ndarray, seed: int) -> list[np.ndarra
     test = np.flatnonzero(parts == TEST)
     if not len(test):
         raise UsageError("split='d4' cuts the official test set in two, and this data set has none: use 'd1' or None")
-    val = stratified_sample(labels[test], len(test) * 7 // 10, seed)
+    count = len(test) * 7 // 10
+    if count < len(np.unique(labels[test])):
+        raise DataError(f"split='d4': {len(test)} test images are too few to cut 70 : 30 with every class in each")
+    val = stratified_sample(labels[test], count, seed)
     return [np.flatnonzero(parts != TEST), test[val], np.delete(test, val)]
 
 
@@ -200,14 +210,18 @@ def _check(**arguments) -> None:
 # --- opening ---------------------------------------------------------------------------------------------------------
 
 
-def _info(name: str | os.PathLike, root) -> DatasetInfo:
-    """The entry of a name, or one made for a folder of images."""
+def named(name: str | os.PathLike) -> DatasetInfo:
+    """The entry of a name, or one made for a folder of images by its path.
+
+    Raises UsageError for a name that is neither, DataError for a path that leads to no folder.
+    """
     if str(name) in CATALOG:
         return CATALOG[str(name)]
-    path = Path(name).expanduser()
-    if not path.is_dir():
-        if len(path.parts) > 1 or isinstance(name, os.PathLike):
-            raise DataError(f"{path}: no such folder. Expected a folder of images, or one of {', '.join(CATALOG)}.")
+    path = Path(os.path.expanduser(name))
+    if not str(name) or not path.is_dir():
+        if path.is_file() or os.sep in str(name) or isinstance(name, os.PathLike):
+            what = "a file" if path.is_file() else "no such folder"
+            raise DataError(f"{path}: {what}. Expected a folder of images, or one of {', '.join(CATALOG)}.")
         raise unknown("data set", name, [*CATALOG, "a path to a folder of images"])
     path = path.resolve()
     return replace(FOLDER, name=path.name, open=lambda _, request: images.image_folder(path, request.image_size))

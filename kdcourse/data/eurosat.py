@@ -86,6 +86,8 @@ def read_geotiff(path: str | os.PathLike, shape: tuple[int, int, int], dtype) ->
             if set(file.dtypes) != {expected.name}:
                 raise DataError(f"{path}: type {'/'.join(sorted(set(file.dtypes)))}, expected {expected.name}")
             return file.read()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file, or a link that leads nowhere") from error
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read it") from error
     except (RasterioError, OSError) as error:

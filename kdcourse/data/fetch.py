@@ -326,7 +326,7 @@ def unpack(
                             raise DataError(f"{archive}: more than {max_bytes:,} bytes of content. Not unpacked.")
                         file.write(block)
         except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
-            raise DataError(f"{archive}: a damaged archive, or none ({error}). Fetch it again.") from error
+            raise DataError(f"{archive}: a damaged archive, or none ({error}). Delete it and fetch it anew.") from error
         except OSError as error:
             raise DataError(f"{archive}: cannot be unpacked into {folder.parent} ({error})") from error
         top = [p for p in partial.iterdir() if p.name != "__MACOSX"]

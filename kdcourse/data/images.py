@@ -56,23 +56,34 @@ PIL_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.err
 def scan(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> tuple[list[tuple[str, str]], int]:
     """The images under a folder as (path relative to it, stamp), sorted by path, and how many other files there are.
 
-    Hidden files are passed over.
+    Hidden files are passed over. Raises DataError for a folder that cannot be listed.
     """
     found, others, waiting = [], 0, [(str(folder), "")]
     while waiting:
         place, prefix = waiting.pop()
-        with os.scandir(place) as entries:
-            for entry in entries:
-                name = f"{prefix}{entry.name}"
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    waiting.append((entry.path, f"{name}/"))
-                elif os.path.splitext(entry.name)[1].lower() in suffixes:
-                    found.append((name, stamp(entry, name)))
-                else:
-                    others += 1
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    name = f"{prefix}{entry.name}"
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        waiting.append((entry.path, f"{name}/"))
+                    elif os.path.splitext(entry.name)[1].lower() in suffixes:
+                        found.append((name, _stamp_or_none(entry, name)))
+                    else:
+                        others += 1
+        except OSError as error:
+            raise DataError(f"{place}: cannot be listed ({error.strerror})") from error
     return sorted(found), others
+
+
+def _stamp_or_none(entry: os.DirEntry, name: str) -> str:
+    """The stamp of a file; a link that leads nowhere gets one as well: decoding lists it with the other bad files."""
+    try:
+        return stamp(entry, name)
+    except FileNotFoundError:
+        return f"{name}|leads nowhere"
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -152,6 +163,8 @@ def read_image(
                 image = ImageOps.exif_transpose(image)
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
             pixels = pixels.reshape(*pixels.shape[:2], channels)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file, or a link that leads nowhere") from error
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read it") from error
     except PIL_ERRORS as error:
@@ -295,6 +308,9 @@ def _raster_shape(sample: list[str]) -> tuple[int, int, int, str] | None:
 def source_of_arrays(name: str, folder: Path, files: Iterable[Path], parts, classes, channels=GREY) -> Source:
     """A Source of arrays in memory. parts: of each official part, (code, images (N, C, H, W) uint8, labels (N,))."""
     images = [(code, array) for code, array, _ in parts]
+    if not all(len(array) for _, array in images) or len({array.shape[1:] for _, array in images}) > 1:
+        shapes = " and ".join(str(array.shape) for _, array in images)
+        raise DataError(f"{folder}: images of shape {shapes}, expected one size throughout and no part empty")
     items = [(part, row) for part, (_, array) in enumerate(images) for row in range(len(array))]
     labels = np.concatenate([labels for *_, labels in parts]).astype(np.int64)
     if labels.min() < 0 or labels.max() >= len(classes):
@@ -469,8 +485,7 @@ def digits(name: str) -> Source:
 
     data = load_digits()
     images = data.images.astype(np.uint8)[:, None]
-    source = source_of_arrays(name, Path("scikit-learn"), [], [(TRAIN, images, data.target)], "0123456789")
-    return source
+    return source_of_arrays(name, Path("scikit-learn"), [], [(TRAIN, images, data.target)], "0123456789")
 
 
 def tiny_imagenet(name: str, folder: Path) -> Source:
@@ -481,11 +496,12 @@ def tiny_imagenet(name: str, folder: Path) -> Source:
     wnids = class_folders(folder / "train")
     if not wnids:
         raise DataError(f"{folder}/train: no class folders")
-    rows, others = labelled(folder / "train", wnids, TRAIN, SUFFIXES)
+    rows, _ = labelled(folder / "train", wnids, TRAIN)  # other files are the release's own boxes
     annotations = folder / "val" / "val_annotations.txt"
     if annotations.is_file():
         found = dict(scan(folder / "val" / "images")[0])
-        table = [line.split("\t")[:2] for line in annotations.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = annotations.read_text(encoding="utf-8", errors="replace").splitlines()
+        table = [f"{line}\t".split("\t")[:2] for line in lines if line.strip()]
         missing = [file for file, _ in table if file not in found]
         strange = sorted({wnid for _, wnid in table} - set(wnids))
         if missing or strange:
@@ -499,8 +515,7 @@ def tiny_imagenet(name: str, folder: Path) -> Source:
             for file, wnid in sorted(table)
         ]
     else:
-        more, strangers = labelled(folder / "val", wnids, TEST)
-        rows, others = rows + more, others + strangers
+        rows += labelled(folder / "val", wnids, TEST)[0]
     return images_of(name, folder, rows, _names(folder, wnids), (64, 64))
 
 

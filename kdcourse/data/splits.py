@@ -7,6 +7,14 @@ import numpy as np
 from kdcourse.errors import DataError, UsageError
 
 
+class TooFew(DataError):
+    """A class with fewer samples than there are splits to cut it into."""
+
+    def __init__(self, label: int, count: int, parts: int):
+        super().__init__(f"class {label} has {count} sample(s), too few for {parts} splits")
+        self.label, self.count, self.parts = label, count, parts
+
+
 @dataclass(frozen=True)
 class Split:
     """Some samples of a data set: a view of its decoded array, which may be memory-mapped.
@@ -93,7 +101,7 @@ def stratified(labels: np.ndarray, fractions: tuple[float, ...], seed: int) -> l
 
     `labels` (N,); `fractions` sum to 1. Returns one sorted index array a part. Within a class of n samples the first
     parts get round(n · cumulated fraction); every part gets at least one sample of each class.
-    Raises DataError if a class has fewer samples than there are parts.
+    Raises TooFew, a DataError, if a class has fewer samples than there are parts.
     """
     if abs(sum(fractions) - 1) > 1e-9 or min(fractions) <= 0:
         raise UsageError(f"fractions={fractions}: expected positive numbers that sum to 1")
@@ -103,9 +111,7 @@ def stratified(labels: np.ndarray, fractions: tuple[float, ...], seed: int) -> l
         members = rng.permutation(np.flatnonzero(labels == label))
         n = len(members)
         if n < len(fractions):
-            raise DataError(
-                f"class {label} has {n} sample(s), too few for {len(fractions)} splits: add samples or raise `limit`"
-            )
+            raise TooFew(int(label), n, len(fractions))
         cuts = np.round(np.cumsum(fractions)[:-1] * n).astype(int)
         for i in range(len(cuts)):  # at least one sample in every part
             cuts[i] = np.clip(cuts[i], (cuts[i - 1] if i else 0) + 1, n - (len(cuts) - i))

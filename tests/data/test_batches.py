@@ -1,5 +1,7 @@
 """Batches are a function of (seed, epoch); augmentation of (seed, epoch, index)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -61,12 +63,20 @@ def test_images_are_normalised_by_train(make_data):
 
 
 def test_uint16_keeps_its_values(make_data):
-    from dataclasses import replace
-
     train = make_data().train
     images = train.images.astype(np.uint16) * 257  # up to 65,535, beyond what int16 holds
     wide = replace(train, images=images, mean=np.zeros(3, np.float32), std=np.ones(3, np.float32))
     np.testing.assert_array_equal(next(Batches(wide, 8).epoch()).images, wide.take(range(8)).astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64, np.int32])
+def test_only_bytes_and_float32_go_to_the_device(make_data, monkeypatch, dtype):
+    """Apple's GPU knows no float64, and few kernels know uint16."""
+    train = make_data().train
+    sent, send = [], torch.from_numpy
+    monkeypatch.setattr(torch, "from_numpy", lambda array: sent.append(array) or send(array))
+    next(Batches(replace(train, images=train.images.astype(dtype)), 8).epoch())
+    assert sent[0].ndim == 4 and sent[0].dtype in (np.uint8, np.float32)
 
 
 def test_the_eight_symmetries_of_a_square():

@@ -60,6 +60,10 @@ def test_a_data_root_that_does_not_exist(tmp_path, monkeypatch):
 def test_unknown_names():
     with pytest.raises(UsageError, match="unknown data set 'eurosat_sm'.*eurosat_ms"):
         load("eurosat_sm")
+    with pytest.raises(DataError, match="~nobody-here/x: no such folder"):
+        load("~nobody-here/x")
+    with pytest.raises(UsageError, match="unknown data set ''"):
+        load("")
     with pytest.raises(UsageError, match="unknown split 'd3'.*d1"):
         load("digits", split="d3")
 
@@ -177,6 +181,13 @@ def test_scenes_are_painted_on_demand(tmp_path, monkeypatch):
     again = load("scenes", limit=35, progress=False)  # the tiles that were added since do not count
     assert again.fingerprint == data.fingerprint
     np.testing.assert_array_equal(again.train.take(range(len(again.train))), images)
+
+
+def test_a_larger_limit_leaves_the_store_of_a_smaller_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDCOURSE_WORK", str(tmp_path))
+    for limit in (30, 40):  # whole classes of tiles: there is nothing to draw from them
+        load("scenes", limit=limit, image_size=8, progress=False)
+    assert len(list((tmp_path / "store").iterdir())) == 2
 
 
 def test_scenes_of_a_root(tmp_path, monkeypatch, write_tile):

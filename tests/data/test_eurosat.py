@@ -50,6 +50,7 @@ def bad_tiles(folder, write_tile):
     write_tile(folder / "Forest_15.tif", np.zeros((13, 64, 63), dtype=np.uint16))
     write_tile(folder / "Forest_16.tif", np.zeros((13, 64, 64), dtype=np.float32))
     (folder / "Forest_17.tif").write_bytes(good[:20])
+    (folder / "Forest_18.tif").symlink_to(folder / "gone.tif")
     return {
         "Forest_11.tif": "truncated or damaged",
         "Forest_12.tif": "the file is empty",
@@ -58,6 +59,7 @@ def bad_tiles(folder, write_tile):
         "Forest_15.tif": "64×63 pixels, expected 64×64",
         "Forest_16.tif": "type float32, expected uint16",
         "Forest_17.tif": "truncated or damaged",
+        "Forest_18.tif": "a link that leads nowhere",
     }
 
 
@@ -67,7 +69,7 @@ def test_all_bad_tiles_are_listed_at_once(small_eurosat, write_tile):
     with pytest.raises(DataError) as error:
         load("eurosat_ms", root=root, progress=False)
     lines = str(error.value).splitlines()
-    assert lines[0].startswith("7 of 47 files cannot be used")
+    assert lines[0].startswith("8 of 48 files cannot be used")
     for name, reason in expected.items():
         (line,) = [line for line in lines if name in line]
         assert reason in line
@@ -77,10 +79,10 @@ def test_all_bad_tiles_are_listed_at_once(small_eurosat, write_tile):
 def test_skip_bad_goes_on_and_says_the_count(small_eurosat, write_tile, work):
     root = small_eurosat()
     bad_tiles(root / "EuroSAT_MS" / "Forest", write_tile)
-    with pytest.warns(UserWarning, match="7 of 47 files could not be read"):
+    with pytest.warns(UserWarning, match="8 of 48 files could not be read"):
         data = load("eurosat_ms", root=root, skip_bad=True, progress=False)
     assert len(data.train) + len(data.val) + len(data.test) == 40
-    assert any("7 of 47" in note for note in data.notes)
+    assert any("8 of 48" in note for note in data.notes)
     for split in (data.train, data.val, data.test):  # pixels and labels still belong together
         images = split.take(np.arange(len(split)))
         np.testing.assert_array_equal(images[:, 0, 0, 0] // 100, split.labels)

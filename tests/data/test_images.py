@@ -101,13 +101,15 @@ def test_bad_images_are_listed(tmp_path):
     (tmp_path / "m" / "a" / "x1.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "m" / "a" / "x2.jpg").write_bytes(b"hello")
     (tmp_path / "m" / "b" / "x3.png").write_bytes(b"")
+    (tmp_path / "m" / "b" / "x6.png").symlink_to(tmp_path / "gone.png")
     save(tmp_path / "m" / "c" / "x4.png", np.zeros((8, 9, 3), dtype=np.uint8))
     save(tmp_path / "m" / "c" / "x5.png", np.zeros((8, 8), dtype=np.uint16))
     with pytest.raises(DataError) as error:
         load(tmp_path / "m", progress=False)
     text = str(error.value)
-    assert text.startswith("5 of 65 files")
-    for name, reason in [("x1", "not a readable"), ("x2", "not a readable"), ("x3", "empty"), ("x4", "8×9 pixels")]:
+    assert text.startswith("6 of 66 files")
+    reasons = dict(x1="not a readable", x2="not a readable", x3="empty", x4="8×9 pixels", x6="leads nowhere")
+    for name, reason in reasons.items():
         (line,) = [line for line in text.splitlines() if f"{name}." in line]
         assert reason in line
     assert "8 bits" in text
@@ -129,6 +131,15 @@ def test_folders_that_hold_nothing_to_learn(tmp_path):
     (tmp_path / "m" / "z").mkdir()
     with pytest.raises(DataError, match="1 of 4 classes without images.*/z"):
         load(tmp_path / "m", progress=False)
+    folder_of(tmp_path / "few", classes="ab")
+    folder_of(tmp_path / "few", classes="c", count=2)
+    with pytest.raises(DataError, match="few: class c has 2 image.* 3 splits"):
+        load(tmp_path / "few", progress=False)
+    (tmp_path / "m" / "z" / "self").symlink_to(tmp_path / "m" / "z")
+    with pytest.raises(DataError, match="z/self.*cannot be listed"):
+        load(tmp_path / "m", progress=False)
+    with pytest.raises(DataError, match="1.png: a file. Expected a folder"):
+        load(tmp_path / "m" / "a" / "1.png", progress=False)
 
 
 def test_a_folder_of_multispectral_tiles_by_path(tmp_path, write_tile):
@@ -177,6 +188,11 @@ def test_damaged_idx_files(tmp_path):
         path.write_bytes(content)
         with pytest.raises(DataError, match=f"t10k-images.*{message}"):
             load("mnist", root=tmp_path, progress=False)
+    path.write_bytes(whole)
+    write_idx(path, np.zeros((0, 28, 28), dtype=np.uint8))
+    write_idx(raw / "t10k-labels-idx1-ubyte", np.zeros(0, dtype=np.uint8))
+    with pytest.raises(DataError, match="no part empty"):
+        load("mnist", root=tmp_path, progress=False)
     path.write_bytes(whole)
     write_idx(raw / "t10k-labels-idx1-ubyte", np.zeros(39, dtype=np.uint8))
     with pytest.raises(DataError, match="40 images, but 39 labels"):
@@ -383,6 +399,13 @@ def test_tiny_imagenet(tmp_path, nested):
 def test_tiny_imagenet_with_a_validation_image_missing(tmp_path):
     (tiny(tmp_path, True) / "val" / "images" / "val_3.JPEG").unlink()
     with pytest.raises(DataError, match="val_annotations.txt.*1 image.*val_3.JPEG"):
+        load("tiny_imagenet", root=tmp_path, progress=False)
+
+
+def test_tiny_imagenet_with_a_line_that_names_no_class(tmp_path):
+    annotations = tiny(tmp_path, True) / "val" / "val_annotations.txt"
+    annotations.write_bytes(annotations.read_bytes() + b"val_0.JPEG\n\xff\xfe\n")
+    with pytest.raises(DataError, match=r"val_annotations.txt: 1 image.* 1 class\(es\) are not in train"):
         load("tiny_imagenet", root=tmp_path, progress=False)
 
 
