@@ -3,7 +3,10 @@
 import hashlib
 import os
 import pickle
+import struct
 import tempfile
+import zipfile
+import zlib
 from dataclasses import fields, is_dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +17,11 @@ from torch import nn
 from kdcourse.errors import CheckpointError, UsageError
 
 FORMAT = 1
+# What torch.load raises for files that are cut short, altered, or no checkpoints at all.
+DAMAGED = (
+    RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error,
+    pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, NotImplementedError,
+)  # fmt: skip
 
 
 def save(path: str | os.PathLike, content: dict) -> None:
@@ -42,10 +50,13 @@ def load(path: str | os.PathLike) -> dict:
     """A checkpoint made by `save`, tensors on the CPU. Raises CheckpointError if it is missing, damaged or foreign."""
     path = Path(path)
     try:
+        with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums that it writes
+            if broken := archive.testzip():
+                raise zipfile.BadZipFile(f"the checksum of {broken} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint") from error
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except DAMAGED as error:
         raise CheckpointError(f"{path}: damaged, or not a checkpoint. Delete it to train afresh") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of this version of kdcourse. Delete it to train afresh")

@@ -52,7 +52,7 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        flags = torch.cpu.get_capabilities()
+        flags = getattr(torch.cpu, "get_capabilities", dict)()  # before torch 2.12 it is not known: float32 then
         return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))
     return False
 
@@ -192,6 +192,9 @@ class _Run:
     def restore(self, path, settings: dict) -> None:
         content = files.load(path)
         theirs = content["settings"]
+        if content["finished"]:  # trained on a GPU, used on a CPU: what it was trained in is a fact by now
+            self.history.precision = theirs["precision"]
+            settings = {**settings, "precision": theirs["precision"]}
         differing = [name for name in settings if settings[name] != theirs.get(name)]
         if differing:
             name = differing[0]

@@ -53,7 +53,8 @@ def load_or_train(
 ) -> tuple[nn.Module, History]:
     """The network of this recipe: read if it was trained before, trained (or trained on) and kept if not.
 
-    Kept in `work_dir()/models/NAME-KEY.pt`; a change of recipe, data or package version makes another key.
+    Kept in `work_dir()/models/NAME-KEY.pt`; a change of recipe, data or package version makes another key. precision
+    and device are no part of it: a network that is done is taken as it is, and its History says what it was trained in.
     """
     path = work_dir() / "models" / f"{name}-{recipe.key(data)}.pt"
     with torch.random.fork_rng():

@@ -18,16 +18,21 @@ def test_missing(tmp_path):
         checkpoint.load(tmp_path / "nowhere.pt")
 
 
-@pytest.mark.parametrize("how", ["truncated", "empty", "text", "flipped"])
+@pytest.mark.parametrize("how", ["truncated", "empty", "text", "flipped", "stack", "memo", "a weight"])
 def test_damaged(tmp_path, how):
     file = tmp_path / "a.pt"
-    checkpoint.save(file, {"weights": torch.randn(1000)})
+    checkpoint.save(file, {"weights": torch.full((1000,), 1.5)})
     content = file.read_bytes()
+    weights = torch.full((1000,), 1.5).numpy().tobytes()
+    assert weights in content
     damaged = {
         "truncated": content[: len(content) // 2],
         "empty": b"",
         "text": b"not a checkpoint at all",
         "flipped": b"\0" * 64 + content[64:],
+        "stack": b"\x80\x020.",  # a pickle that takes from an empty stack
+        "a weight": content.replace(weights, weights[:-1] + b"@"),  # one byte, and the file opens as before
+        "memo": b"\x80\x02h\x05.",  # and one that asks for what it never kept
     }[how]
     file.write_bytes(damaged)
     with pytest.raises(CheckpointError, match=r"a\.pt: damaged, or not a checkpoint\. Delete it"):

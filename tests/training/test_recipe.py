@@ -28,6 +28,14 @@ def test_load_or_train_trains_once(make_data, work, monkeypatch):
     assert len(list((work / "models").glob("once-*.pt"))) == 1
 
 
+def test_a_network_trained_in_another_precision_is_taken_as_it_is(make_data):
+    """Trained on a GPU, used on a CPU: the History says what it was trained in."""
+    options = dict(name="precise", progress=False, device="cpu")
+    first, _ = load_or_train(recipe(), make_data(), precision="bfloat16", **options)
+    second, history = load_or_train(recipe(), make_data(), precision="float32", **options)
+    assert digest(first) == digest(second) and history.precision == "bfloat16"
+
+
 def test_the_key_follows_everything_that_matters(make_data):
     teacher_a, teacher_b = fresh(1), fresh(2)
     variants = [
