@@ -25,6 +25,10 @@ class TrainingError(KDCourseError):
     """A training run that cannot go on (loss not finite, nothing to train)."""
 
 
+class DataWarning(UserWarning):
+    """Something about the data that the user should know, such as files that were left out."""
+
+
 def unknown(kind: str, name: object, known) -> UsageError:
     """The error for a name that is not in a list, with the nearest names first."""
     import difflib

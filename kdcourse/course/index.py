@@ -166,10 +166,11 @@ def _row(outcome) -> str:
 
 def _section(outcome) -> str:
     heading = f"<h2>{html.escape(outcome.name)}</h2>"
+    heading += "".join(f"\n<p>{html.escape(note)}</p>" for note in outcome.notes)
     if outcome.error:
         cell = f"<pre>{html.escape(outcome.cell)}</pre>" if outcome.cell else ""
         return f'{heading}\n{cell}<p class="bad">{html.escape(outcome.error)}</p>'
     if outcome.status != "done":
         return ""
     tables = results(json.loads(outcome.file.read_text(encoding="utf-8")))
-    return f"{heading}\n" + "\n".join(tables) if tables else ""
+    return f"{heading}\n" + "\n".join(tables) if tables or outcome.notes else ""

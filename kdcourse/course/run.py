@@ -8,6 +8,7 @@ what is half-written. So Ctrl-C, a time limit and a parent that was killed are o
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from kdcourse.course.doctor import cores, where
 from kdcourse.course.index import write_index
-from kdcourse.errors import DataError, UsageError, unknown
+from kdcourse.errors import DataError, DataWarning, UsageError, unknown
 from kdcourse.paths import checkout, data_root
 from kdcourse.profiles import profile as find_profile
 
@@ -59,6 +60,7 @@ class Outcome:
     file: Path | None = None  # the executed notebook
     error: str = ""  # the traceback's last line
     cell: str = ""  # source of the cell that broke
+    notes: tuple[str, ...] = ()  # what it warned of about the data
 
 
 # --- which notebooks -------------------------------------------------------------------------------------------------
@@ -145,6 +147,13 @@ def tags(cell: dict) -> list[str]:
 def text(source: str | list[str]) -> str:
     """A notebook's text field, which JSON may hold as a list of lines."""
     return source if isinstance(source, str) else "".join(source)
+
+
+def warned(cells: list[dict]) -> tuple[str, ...]:
+    """The DataWarnings that executed cells printed, each once."""
+    outputs = [output for cell in cells for output in cell.get("outputs", []) if output.get("name") == "stderr"]
+    found = re.findall(rf"\b{DataWarning.__name__}: (.+)", "".join(text(output["text"]) for output in outputs))
+    return tuple(dict.fromkeys(found))
 
 
 # --- their parameters ------------------------------------------------------------------------------------------------
@@ -309,6 +318,7 @@ class Worker:
             code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
             own = [cell for cell in code if "injected-parameters" not in tags(cell)]
             outcome.cells_run = sum(cell.get("execution_count") is not None for cell in own)
+            outcome.notes = warned(code)
             begun = [cell for cell in code if cell["metadata"].get("papermill", {}).get("start_time")]
             if begun and not ok:
                 outcome.cell = text(begun[-1]["source"])
@@ -488,6 +498,7 @@ def _clock(seconds: float) -> str:
 def _line(outcome: Outcome, width: int) -> str:
     line = f"{outcome.name:<{width}}  {outcome.status:<9}  {_clock(outcome.seconds):>6}"
     line += f"  {outcome.cells_run} of {outcome.cells} cells"
+    line += "".join(f"\n    {note}" for note in outcome.notes)
     if outcome.status == "done":
         return line
     if outcome.cell:

@@ -15,7 +15,7 @@ from kdcourse.data.eurosat import BANDS, CLASSES
 from kdcourse.data.fetch import by_hand, unpacked
 from kdcourse.data.splits import DataSplits, TooFew, stratified, stratified_sample
 from kdcourse.data.store import TEST, TRAIN, VAL, Source, decoded, digest
-from kdcourse.errors import DataError, UsageError, unknown
+from kdcourse.errors import DataError, DataWarning, UsageError, unknown
 from kdcourse.paths import data_root, work_dir
 
 SCENES = 4000  # tiles of `scenes`, unless limit says otherwise
@@ -122,7 +122,7 @@ def load(
     notes = source.notes
     if bad:
         notes = (*notes, f"{len(bad)} of {len(source)} files could not be read and are left out")
-        warnings.warn(f"{info.name}: {notes[-1]}, the first of them {bad[0][1]}", stacklevel=2)
+        warnings.warn(f"{info.name}: {notes[-1]}, the first of them {bad[0][1]}", DataWarning, stacklevel=2)
         lost = set(range(len(source.classes))) - set(source.labels[good].tolist())
         if lost:
             raise DataError(f"{info.name}: no readable file is left of {', '.join(source.classes[i] for i in lost)}")

@@ -64,6 +64,20 @@ def read_tile(path: str | os.PathLike) -> np.ndarray:
     return read_geotiff(path, TILE, np.uint16)
 
 
+def is_tile(path: str | os.PathLike, dtype=np.uint16) -> bool:
+    """Whether a file can be read whole and has Sentinel-2's 13 bands of this type; any size will do."""
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    try:
+        with rasterio.open(path) as file:
+            height, width = file.height, file.width
+        read_geotiff(path, (len(BANDS), height, width), dtype)
+    except (RasterioError, DataError):
+        return False
+    return True
+
+
 def read_geotiff(path: str | os.PathLike, shape: tuple[int, int, int], dtype) -> np.ndarray:
     """A GeoTIFF of a known shape (C, H, W) and type. Raises DataError that says what is wrong with the file."""
     import rasterio

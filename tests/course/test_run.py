@@ -11,6 +11,7 @@ import nbformat
 import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
 
 from kdcourse.course import run as course
 from kdcourse.course.index import table_markup
@@ -81,6 +82,23 @@ def test_parameters_profile_and_folder_reach_the_notebook(notebook, run, tmp_pat
     assert "digits" in page and "smoke" in page and "torch" in page
     assert "alert" not in page and "onclick" not in page
     assert not left_behind(tmp_path / "out")
+
+
+def test_images_left_out_are_counted_in_the_terminal_and_on_the_page(notebook, run, tmp_path):
+    for i in range(8):
+        for name in "ab":
+            (tmp_path / "pictures" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / "pictures" / name / f"{i}.png")
+    (tmp_path / "pictures" / "a" / "bad.png").write_bytes(b"")
+    parameters = f"{PARAMETERS}\nskip_bad = False"
+    path = notebook("bad", "from kdcourse.data import load; load(dataset, skip_bad=skip_bad)", parameters=parameters)
+    (outcome,), lines = run(path, dataset=str(tmp_path / "pictures"), parameters={"skip_bad": True})
+    assert outcome.status == "done"
+    for told in (lines, (tmp_path / "out" / "index.html").read_text()):
+        assert "1 of 17 files could not be read and are left out" in told and "bad.png: the file is empty" in told
+    (outcome,), lines = run(path, dataset=str(tmp_path / "pictures"))
+    assert outcome.status == "failed" and "bad.png: the file is empty" in lines and "--skip-bad" in lines
+    assert "Traceback" not in lines
 
 
 def test_jobs_run_side_by_side_with_a_share_of_the_cores(notebook, run, tmp_path, monkeypatch):

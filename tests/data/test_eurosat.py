@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kdcourse.data import load
-from kdcourse.data.eurosat import BANDS, CLASSES, FALSE_COLOUR, TRUE_COLOUR, read_tile
+from kdcourse.data.eurosat import BANDS, CLASSES, FALSE_COLOUR, TRUE_COLOUR, is_tile, read_tile
 from kdcourse.errors import DataError
 
 
@@ -61,6 +61,12 @@ def bad_tiles(folder, write_tile):
         "Forest_17.tif": "truncated or damaged",
         "Forest_18.tif": "a link that leads nowhere",
     }
+
+
+def test_what_is_a_tile(tmp_path, write_tile):
+    assert is_tile(write_tile(tmp_path / "Forest_1.tif"))
+    for name in bad_tiles(tmp_path, write_tile):
+        assert is_tile(tmp_path / name) == (name == "Forest_15.tif")  # 64×63 pixels
 
 
 def test_all_bad_tiles_are_listed_at_once(small_eurosat, write_tile):
