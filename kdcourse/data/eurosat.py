@@ -64,15 +64,15 @@ def read_tile(path: str | os.PathLike) -> np.ndarray:
     return read_geotiff(path, TILE, np.uint16)
 
 
-def is_tile(path: str | os.PathLike, dtype=np.uint16) -> bool:
-    """Whether a file can be read whole and has Sentinel-2's 13 bands of this type; any size will do."""
+def is_tile(path: str | os.PathLike, size: tuple[int, int] | None = None) -> bool:
+    """Whether a file can be read whole and has Sentinel-2's 13 bands in uint16, of this size (H, W) if it is given."""
     import rasterio
     from rasterio.errors import RasterioError
 
     try:
         with rasterio.open(path) as file:
-            height, width = file.height, file.width
-        read_geotiff(path, (len(BANDS), height, width), dtype)
+            height, width = size or (file.height, file.width)
+        read_geotiff(path, (len(BANDS), height, width), np.uint16)
     except (RasterioError, DataError):
         return False
     return True

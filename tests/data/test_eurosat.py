@@ -67,6 +67,7 @@ def test_what_is_a_tile(tmp_path, write_tile):
     assert is_tile(write_tile(tmp_path / "Forest_1.tif"))
     for name in bad_tiles(tmp_path, write_tile):
         assert is_tile(tmp_path / name) == (name == "Forest_15.tif")  # 64×63 pixels
+        assert not is_tile(tmp_path / name, size=(64, 64))
 
 
 def test_all_bad_tiles_are_listed_at_once(small_eurosat, write_tile):
