@@ -21,7 +21,10 @@ class CourseError(click.ClickException):
 
 
 class Course(click.Group):
-    """A group that shows KDCourseErrors as messages, unless --debug asks for the traceback."""
+    """A group that shows KDCourseErrors, and what the system refuses (a full disk, a closed folder), as messages.
+
+    --debug asks for the traceback.
+    """
 
     def invoke(self, context: click.Context):
         try:
@@ -30,6 +33,10 @@ class Course(click.Group):
             if context.params.get("debug"):
                 raise
             raise CourseError(str(error)) from error
+        except OSError as error:
+            if context.params.get("debug") or not error.filename:  # without a file: a closed pipe, which click knows
+                raise
+            raise CourseError(f"{error.filename}: {error.strerror}. `kdcourse --debug …` shows where.") from error
 
 
 @click.group(cls=Course, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

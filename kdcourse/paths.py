@@ -33,7 +33,7 @@ def data_root(root: str | os.PathLike | None = None) -> Path:
     if not named:
         return work_dir()
     path = Path(os.path.expanduser(named))
-    if not path.is_dir():
+    if not os.path.isdir(path):  # Path.is_dir raises where a folder above it is closed
         source = "root=" if root else "KDCOURSE_DATA="
         raise DataError(f"{source}{path}: no such folder. Name a folder that holds the data sets, or leave it unset.")
     return path

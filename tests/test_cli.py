@@ -116,6 +116,17 @@ def test_info(call, tmp_path, monkeypatch, name):
         assert label in output
 
 
+def test_what_the_system_refuses_is_one_line(call, monkeypatch):
+    def closed(*_):
+        raise PermissionError(13, "Permission denied", "/closed")
+
+    monkeypatch.setattr("kdcourse.data.fetch.get", closed)
+    result = call("data get mnist")
+    assert result.exit_code == 2
+    assert result.output == "Error: /closed: Permission denied. `kdcourse --debug …` shows where.\n"
+    assert isinstance(call("--debug data get mnist").exception, PermissionError)
+
+
 def test_make_scenes(call, tmp_path):
     result = call(f"data make scenes --count 10 --jobs 1 --output {tmp_path / 'made'}")
     assert result.exit_code == 0, result.output

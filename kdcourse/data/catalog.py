@@ -57,10 +57,10 @@ class DatasetInfo:
     def find(self, root: Path) -> Path | None:
         """The folder with the files under `root`, or None. An archive is unpacked if there is no folder yet."""
         for folder in (root / name for name in self.folders):
-            if folder.is_dir() and (not self.holds or any((folder / name).exists() for name in self.holds)):
+            if os.path.isdir(folder) and (not self.holds or any(os.path.exists(folder / name) for name in self.holds)):
                 return folder
         for archive in (root / name for name in self.archives):
-            if archive.is_file():
+            if os.path.isfile(archive):
                 return unpacked(archive, root / self.folders[0])
         return None
 
@@ -218,9 +218,9 @@ def named(name: str | os.PathLike) -> DatasetInfo:
     if str(name) in CATALOG:
         return CATALOG[str(name)]
     path = Path(os.path.expanduser(name))
-    if not str(name) or not path.is_dir():
-        if path.is_file() or os.sep in str(name) or isinstance(name, os.PathLike):
-            what = "a file" if path.is_file() else "no such folder"
+    if not str(name) or not os.path.isdir(path):
+        if os.path.isfile(path) or os.sep in str(name) or isinstance(name, os.PathLike):
+            what = "a file" if os.path.isfile(path) else "no such folder"
             raise DataError(f"{path}: {what}. Expected a folder of images, or one of {', '.join(CATALOG)}.")
         raise unknown("data set", name, [*CATALOG, "a path to a folder of images"])
     path = path.resolve()
