@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +48,22 @@ def best_device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """None → `best_device()`. Raises UsageError for a device that is unknown or not there."""
+    try:
+        found = torch.device(device) if device else best_device()
+        torch.empty(0, device=found)
+        return found
+    except (RuntimeError, AssertionError) as error:  # the latter: torch without CUDA
+        raise UsageError(f"device={device!r}: {error}. Leave it out to have the best device that is there") from error
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the hardware computes in bfloat16 itself; emulated it is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        flags = getattr(torch.cpu, "get_capabilities", dict)()  # before torch 2.12 it is not known: float32 then
+        flags = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot tell: float32
         return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))
     return False
 
@@ -96,14 +107,17 @@ def fit(
     precision: "auto", "float32" or "bfloat16" (autocast). clip: bound on the gradient's norm.
     keep: "last", or "best" for the weights of the epoch that was best on validation.
 
-    Raises TrainingError at the first loss that is not finite; CheckpointError for a file of another run. Interrupted
-    (Ctrl-C, Jupyter's stop), it leaves the last whole epoch's checkpoint and the student in eval mode.
+    Raises UsageError for an argument, or a network, that does not fit the data; TrainingError at the first loss that
+    is not finite; CheckpointError for a file of another run. Interrupted (Ctrl-C, Jupyter's stop), it leaves the last
+    whole epoch's checkpoint and the student in eval mode.
     """
-    if epochs < 1:
-        raise UsageError(f"epochs={epochs}: expected 1 or more")
+    if not isinstance(epochs, Integral) or epochs < 1:
+        raise UsageError(f"epochs={epochs!r}: expected a whole number, 1 or more")
     if keep not in ("last", "best"):
         raise unknown("keep", keep, ("last", "best"))
-    device = torch.device(device) if device else best_device()
+    if clip is not None and not clip > 0:
+        raise UsageError(f"clip={clip}: expected a number above 0, or None")
+    device = resolve_device(device)
     dtype = resolve_precision(precision, device)
     augment = resolve_augmentation(augment, data)
 
@@ -113,6 +127,7 @@ def fit(
     if not parameters:
         raise TrainingError("nothing to train: no parameter of student or objective has requires_grad")
     batches = Batches(data.train, batch_size, seed=seed, augment=augment, device=device, sampler=sampler)
+    _check_answers(student, data, device)
     steps_an_epoch = (
         [-(-len(batches.order(e)) // batch_size) for e in range(epochs)] if sampler else [len(batches)] * epochs
     )
@@ -238,6 +253,20 @@ def _train_epoch(
             sums[name] = sums.get(name, 0) + value.detach() * len(batch)
         seen += len(batch)
     return {name: (total / seen).item() for name, total in sums.items()}
+
+
+def _check_answers(student: nn.Module, data: DataSplits, device: torch.device) -> None:
+    """Said before training, and clearly: on a GPU a label without a logit breaks the process."""
+    shape = (len(data.channels), *data.image_size)
+    try:
+        logits, _ = predict(student, data.train.subset([0]), device=device)
+    except RuntimeError as error:
+        raise UsageError(f"the network cannot take images of shape {shape} (C, H, W): {error}") from error
+    if logits.shape != (1, len(data.classes)):
+        raise UsageError(
+            f"the network answers an image with shape {tuple(logits.shape[1:])}, expected ({len(data.classes)},), a "
+            "logit a class. Build it with classes=len(data.classes)"
+        )
 
 
 def _validate(model: nn.Module, split: Split, device: torch.device) -> tuple[float, float]:

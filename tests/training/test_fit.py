@@ -265,6 +265,9 @@ def test_a_sampler_decides_the_epochs_size(make_data):
     ("wrong", "names"),
     [
         (dict(epochs=0), "epochs=0"),
+        (dict(epochs=1.5), "epochs=1.5"),
+        (dict(clip=-1.0), "clip=-1.0"),
+        (dict(device="abacus"), "device='abacus'"),
         (dict(keep="worst"), "keep"),
         (dict(precision="float8"), "precision"),
         (dict(augment="blur"), "augmentation"),
@@ -275,6 +278,18 @@ def test_a_sampler_decides_the_epochs_size(make_data):
 def test_wrong_arguments_are_named(make_data, wrong, names):
     with pytest.raises(UsageError, match=names):
         fit(fresh(), make_data(), CrossEntropy(), **{**OPTIONS, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        (dict(classes=2), r"shape \(2,\), expected \(3,\)"),
+        (dict(channels=4), r"cannot take images of shape \(3, 8, 8\)"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_data_is_said(make_data, model, names):
+    with pytest.raises(UsageError, match=names):
+        fit(fresh(**model), make_data(), CrossEntropy(), **OPTIONS)
 
 
 def test_nothing_to_train(make_data):
@@ -320,7 +335,7 @@ def test_bfloat16_only_where_the_hardware_has_it(monkeypatch):
     assert loop.resolve_precision("auto", cpu) == torch.bfloat16
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     assert loop.resolve_precision("auto", cpu) == torch.float32
-    monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in torch 2.9 to 2.11
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in older versions of torch
     assert loop.resolve_precision("auto", cpu) == torch.float32
 
 
