@@ -19,7 +19,7 @@ from kdcourse.training import Recipe, adamw
 RESULTS = Path(__file__).parent / "results" / "baselines.csv"
 
 TEACHER = partial(thin_resnet, depth=14, width=16)
-STUDENT = partial(thin_resnet, depth=8, width=6, stem_stride=2)
+STUDENT = partial(thin_resnet, depth=8, width=8, stem_stride=4)
 
 
 def teacher_recipe(data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None) -> Recipe:
@@ -29,7 +29,7 @@ def teacher_recipe(data: DataSplits, settings: Profile, seed: int = 0, epochs: i
 
 def student_recipe(data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None) -> Recipe:
     """The student's baseline, learning from labels alone; epochs as the profile says unless given."""
-    return _recipe(STUDENT, 1e-2, data, settings, seed, epochs or settings.student_epochs)
+    return _recipe(STUDENT, 3e-2, data, settings, seed, epochs or settings.student_epochs)
 
 
 def _recipe(network: partial, lr: float, data: DataSplits, settings: Profile, seed: int, epochs: int) -> Recipe:

@@ -96,7 +96,10 @@ class ThinResNet(nn.Module):
 
     def __init__(self, blocks: tuple[int, ...], width: int, channels: int, classes: int, stem_stride: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, stride=stem_stride, padding=1, bias=False)
+        size = max(3, stem_stride)  # no pixel is skipped
+        self.conv1 = nn.Conv2d(
+            channels, width, size, stride=stem_stride, padding=(size - stem_stride + 1) // 2, bias=False
+        )
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.stages = [f"layer{i + 1}" for i in range(len(blocks))]
@@ -138,11 +141,14 @@ def thin_resnet(
 
     depth 8 and 14: three stages of one and of two basic blocks (He et al. 2016, sec. 4.2, with pooled 1×1
     shortcuts). depth 10: four stages of one block. The cost grows with width², so the width is the finer knob.
-    stem_stride 2 halves the resolution at once: a quarter of the cost, and the finest texture is lost.
+    stem_stride 2 or 4 reduces the resolution at once, to a quarter or a sixteenth of the cost: at 4 the stem is a 4×4
+    convolution that cuts the image into patches, and much of the fine texture is lost.
     """
     if depth not in THIN:
         raise unknown("depth of a thin ResNet", depth, THIN)
     check_arguments(channels, classes)
-    if width < 1 or stem_stride not in (1, 2):
-        raise UsageError(f"width={width}, stem_stride={stem_stride}: expected a width of 1 or more, a stride of 1 or 2")
+    if width < 1 or stem_stride not in (1, 2, 4):
+        raise UsageError(
+            f"width={width}, stem_stride={stem_stride}: expected a width of 1 or more, a stride of 1, 2 or 4"
+        )
     return ThinResNet(THIN[depth], width, channels, classes, stem_stride)
