@@ -235,7 +235,7 @@ def test_adapted_filters_by_hand():
 
 @pytest.mark.parametrize(("stride", "side"), [(1, 32), (2, 16), (4, 8)])
 def test_a_strided_stem_looks_at_every_pixel_and_reduces_the_map(stride, side):
-    model = thin_resnet(8, 4, 3, 10, stem_stride=stride).eval()
+    model = models.thin_resnet(8, 4, 3, 10, stem_stride=stride).eval()
     assert model.conv1(torch.zeros(1, 3, 32, 32)).shape == (1, 4, side, side)
     image = torch.zeros(1, 3, 32, 32, requires_grad=True)
     reach = torch.autograd.grad(model.conv1(image).sum(), image)[0]
@@ -244,4 +244,4 @@ def test_a_strided_stem_looks_at_every_pixel_and_reduces_the_map(stride, side):
 
 def test_an_impossible_stem_stride_is_refused():
     with pytest.raises(UsageError, match="stem_stride=3"):
-        thin_resnet(8, 4, stem_stride=3)
+        models.thin_resnet(8, 4, stem_stride=3)
