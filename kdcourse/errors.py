@@ -25,6 +25,11 @@ class TrainingError(KDCourseError):
     """A training run that cannot go on (loss not finite, nothing to train)."""
 
 
+def brief(error: BaseException) -> str:
+    """The first line of what an error says, or its kind if it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 class DataWarning(UserWarning):
     """Something about the data that the user should know, such as files that were left out."""
 

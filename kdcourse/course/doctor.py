@@ -14,6 +14,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from kdcourse.errors import DataError
+from kdcourse.machine import cores
 from kdcourse.paths import checkout, data_root, work_dir
 
 GIB = 2**30
@@ -101,7 +102,7 @@ def tested_versions() -> dict[str, str]:
     package = Path(__file__).resolve().parent.parent
     for path in (package / "constraints.txt", package.parent / "constraints.txt"):  # installed; in a checkout
         if path.is_file():
-            lines = [Requirement(line) for line in path.read_text().splitlines() if line.strip()]
+            lines = [Requirement(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
             return {r.name: str(r.specifier).lstrip("=") for r in lines if r.marker is None or r.marker.evaluate()}
     return {}
 
@@ -132,11 +133,6 @@ def package_check(requirement: Requirement, tested: str | None, core: bool) -> C
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> Check:

@@ -19,9 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kdcourse.course.doctor import cores, where
+from kdcourse.course.doctor import where
 from kdcourse.course.index import write_index
 from kdcourse.errors import DataError, DataWarning, UsageError, unknown
+from kdcourse.machine import cores
 from kdcourse.paths import checkout, data_root
 from kdcourse.profiles import profile as find_profile
 

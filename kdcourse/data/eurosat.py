@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdcourse.errors import DataError
+from kdcourse.errors import DataError, brief
 
 
 @dataclass(frozen=True)
@@ -105,4 +105,4 @@ def read_geotiff(path: str | os.PathLike, shape: tuple[int, int, int], dtype) ->
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read it") from error
     except (RasterioError, OSError) as error:
-        raise DataError(f"{path}: truncated or damaged ({str(error).splitlines()[0]})") from error
+        raise DataError(f"{path}: truncated or damaged ({brief(error)})") from error

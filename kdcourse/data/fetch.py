@@ -24,7 +24,7 @@ import requests
 from tqdm.auto import tqdm
 
 from kdcourse.data.store import digest
-from kdcourse.errors import DataError, DownloadError, UsageError, unknown
+from kdcourse.errors import DataError, DownloadError, UsageError, brief, unknown
 from kdcourse.paths import data_root, work_dir
 
 BLOCK = 2**16  # bytes read at a time; a broken connection loses less than one
@@ -326,7 +326,9 @@ def unpack(
                             raise DataError(f"{archive}: more than {max_bytes:,} bytes of content. Not unpacked.")
                         file.write(block)
         except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
-            raise DataError(f"{archive}: a damaged archive, or none ({error}). Delete it and fetch it anew.") from error
+            raise DataError(
+                f"{archive}: a damaged archive, or none ({brief(error)}). Delete it and fetch it anew."
+            ) from error
         except OSError as error:
             raise DataError(f"{archive}: cannot be unpacked into {folder.parent} ({error})") from error
         top = [p for p in partial.iterdir() if p.name != "__MACOSX"]

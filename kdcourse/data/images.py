@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 
 from kdcourse.data.eurosat import BANDS, read_geotiff
 from kdcourse.data.store import TEST, TRAIN, VAL, Source, resize, stamp
-from kdcourse.errors import DataError
+from kdcourse.errors import DataError, brief
 
 GREY = ("grey",)
 COLOUR = ("red", "green", "blue")
@@ -168,7 +168,7 @@ def read_image(
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read it") from error
     except PIL_ERRORS as error:
-        raise DataError(f"{path}: not a readable image ({str(error).splitlines()[0]})") from error
+        raise DataError(f"{path}: not a readable image ({brief(error)})") from error
     pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1))
     return resize(pixels, shrink) if shrink else pixels
 

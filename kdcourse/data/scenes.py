@@ -32,6 +32,7 @@ from tqdm.auto import tqdm
 from kdcourse.data import eurosat
 from kdcourse.data.eurosat import CLASSES
 from kdcourse.errors import DataError, UsageError, unknown
+from kdcourse.machine import cores
 
 SIZE = 64  # pixels a side
 PIXEL = 10.0  # metres
@@ -654,7 +655,7 @@ def make_scenes(
         raise DataError(f"{folder}: cannot be written to ({error}). Name another folder for the scenes.") from error
     missing = [(name, n) for name, n in order if not (folder / name / f"{name}_{n}.tif").exists()]
     chunks = [missing[i : i + 20] for i in range(0, len(missing), 20)]
-    jobs = min(jobs or os.cpu_count() or 1, len(chunks))
+    jobs = min(jobs or cores(), len(chunks))
     with tqdm(total=len(missing), desc="scenes", unit="tile", disable=not progress or not missing) as bar:
         if jobs <= 1:
             for chunk in chunks:

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from kdcourse.errors import DataError
+from kdcourse.machine import cores
 from kdcourse.paths import work_dir
 
 FORMAT = 1  # raise it when the same sources would decode to other arrays
@@ -203,7 +204,7 @@ def _build(folder: Path, source: Source, shape: tuple[int, ...], image_size: int
 
 def _in_order(work: Callable, tasks: Sequence) -> Iterator:
     """The results of `work` on each task, in order, by threads that run only a little ahead."""
-    threads = min(8, os.cpu_count() or 1)
+    threads = min(8, cores())
     with ThreadPoolExecutor(threads) as pool:
         waiting = deque()
         try:

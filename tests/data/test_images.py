@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdcourse.data import load
+from kdcourse.data import images, load
 from kdcourse.data.images import unpickle
 from kdcourse.errors import DataError
 
@@ -113,6 +113,17 @@ def test_bad_images_are_listed(tmp_path):
         (line,) = [line for line in text.splitlines() if f"{name}." in line]
         assert reason in line
     assert "8 bits" in text
+
+
+def test_an_error_that_says_nothing_is_named_by_its_kind(tmp_path, monkeypatch):
+    save(tmp_path / "a.png", np.zeros((8, 8, 3), dtype=np.uint8))
+
+    def speechless(*_, **__):
+        raise EOFError
+
+    monkeypatch.setattr(images.Image, "open", speechless)
+    with pytest.raises(DataError, match=r"a.png: not a readable image \(EOFError\)"):
+        images.read_image(tmp_path / "a.png", 3, None)
 
 
 def test_folders_that_hold_nothing_to_learn(tmp_path):
