@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdcourse.data import images, load
-from kdcourse.data.images import unpickle
+from kdcourse.data import load
+from kdcourse.data.images import read_image, unpickle
 from kdcourse.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -121,9 +121,9 @@ def test_an_error_that_says_nothing_is_named_by_its_kind(tmp_path, monkeypatch):
     def speechless(*_, **__):
         raise EOFError
 
-    monkeypatch.setattr(images.Image, "open", speechless)
+    monkeypatch.setattr(Image, "open", speechless)
     with pytest.raises(DataError, match=r"a.png: not a readable image \(EOFError\)"):
-        images.read_image(tmp_path / "a.png", 3, None)
+        read_image(tmp_path / "a.png", 3, None)
 
 
 def test_folders_that_hold_nothing_to_learn(tmp_path):
