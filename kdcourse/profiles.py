@@ -29,7 +29,7 @@ PROFILES = {
     p.name: p
     for p in (
         Profile("smoke", "plumbing, seconds a notebook; says nothing of accuracy", 16, 150, 100, 1, 1, 1, 2, 32),
-        Profile("cpu", "real results on two cores, the default", 32, 2000, 600, 8, 20, 40, 3, 64),
+        Profile("cpu", "real results on two cores, the default", 32, 2000, 500, 6, 20, 40, 3, 64),
         Profile("gpu", "the published protocols", None, None, None, 20, 60, 60, 5, 128),
     )
 }

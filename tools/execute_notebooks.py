@@ -13,9 +13,9 @@ from nbclient import NotebookClient
 
 def execute(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(
-        notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": path.parent}}
-    ).execute()
+    where = {"metadata": {"path": path.parent}}
+    quiet = ["--IPKernelApp.log_level=40"]  # else ipykernel 7 warns of its own transport
+    NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=where, extra_arguments=quiet).execute()
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
         for output in cell.get("outputs", []):
