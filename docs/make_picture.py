@@ -32,7 +32,7 @@ def main() -> None:
         spread = rows["± 95 % over seeds"]
         ax.errorbar(rows["MACs, M"], rows["test accuracy, %"], spread, marker=marker, capsize=3, label=name)
     ax.set(xscale="log", xlabel="multiply–adds an image, millions", ylabel="test accuracy, %")
-    ax.set_title("Student and teacher, learning from labels (3 seeds, 95 % interval)", fontsize=9)
+    ax.set_title("Student and teacher: 3 seeds, 95 % interval", fontsize=9)
     ax.grid(alpha=0.3)
     ax.legend(fontsize=8)
     figure.savefig(Path(__file__).parent / "course.png", dpi=120)
