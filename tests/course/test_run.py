@@ -186,6 +186,8 @@ def test_stopping_leaves_nothing_half_written_and_no_kernel(notebook, tmp_path, 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # a shell starts background jobs, and so perhaps this test run, with Ctrl-C ignored: hear it all the same
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until((paths[0].parent / "begun").exists)
     assert kernels_in(tmp_path)
