@@ -7,7 +7,7 @@ import numpy as np
 
 from kdcourse.data import load
 from kdcourse.data.eurosat import TRUE_COLOUR
-from kdcourse.experiments import baselines
+from kdcourse.experiments.records import recorded
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     left.suptitle("Synthetic Sentinel-2 tiles, each stretched by itself", fontsize=9)
 
     ax = right.subplots()
-    table = baselines.recorded()
+    table = recorded("baselines")
     table = table[table["network"].isin(("teacher", "student"))]
     for marker, (name, rows) in zip("os^", table.groupby("data set", sort=False), strict=False):
         rows = rows.sort_values("MACs, M")

@@ -4,10 +4,14 @@ Two streams of a counter-based generator (Philox, Salmon et al. 2011), keyed by 
 shuffles, the other gives each sample its own row of random numbers. So which samples a batch holds depends on (seed,
 epoch, position) alone, and how a sample is augmented on (seed, epoch, its index) alone. Nothing has to be remembered
 to resume a run, and every method that trains with the same seed sees the same views.
+
+`views=V` repeats them: epoch e shows view e mod V of each image, for every seed alike. Then what a teacher answers to
+a view can be kept, and be served to every student and every seed (`kdcourse.distillation.CachedTeacher`).
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,6 +20,7 @@ from kdcourse.data.splits import Split
 from kdcourse.errors import UsageError, unknown
 
 SHUFFLE, AUGMENT = 0, 1  # the two streams
+REPEATED = 2**32  # in the place of the seed where views are repeated, the same for every seed
 DRAWS = 8  # random numbers a sample: flips (2), transpose, shift (2), gain, and two to spare
 
 
@@ -85,7 +90,9 @@ class Batch:
     images: torch.Tensor  # (B, C, H, W) float32, normalised
     labels: torch.Tensor  # (B,) int64
     index: torch.Tensor  # (B,) int64: place of each sample in its split
-    epoch: int  # the augmentation is a function of (seed, epoch, index)
+    epoch: int
+    view: int = 0  # which augmented view of each sample this is: 0 if there is no augmentation, else see Batches
+    source: "Batches | None" = field(default=None, repr=False)  # what it was cut from
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -97,6 +104,9 @@ class Batches:
     seed=None reads the split in order (validation, test); a number shuffles it. `augment` is an Augmentation or None.
     `sampler(epoch)`, if given, returns the indices of an epoch, already in order, and replaces the shuffle; they may
     repeat or leave out samples. The last batch may be smaller.
+
+    views=None: each epoch shows views of its own, drawn from (seed, epoch). views=V: epoch e shows view e mod V, drawn
+    from (REPEATED, view), the same for every seed; the seed still shuffles.
 
     >>> for batch in Batches(data.train, 64, seed=0).epoch(3): ...
     """
@@ -110,7 +120,10 @@ class Batches:
         augment: Augmentation | None = None,
         device: str | torch.device = "cpu",
         sampler: Callable[[int], np.ndarray] | None = None,
+        views: int | None = None,
     ):
+        if views is not None and views < 1:
+            raise UsageError(f"views={views}: expected 1 or more, or None for views of its own in each epoch")
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size}: expected 1 or more")
         if not len(split):
@@ -124,13 +137,8 @@ class Batches:
             )
         if augment and seed is None:
             raise UsageError("augment= needs seed=: an augmented view is a function of (seed, epoch, index)")
-        self.split, self.batch_size, self.seed, self.augment, self.sampler = (
-            split,
-            batch_size,
-            seed,
-            augment,
-            sampler,
-        )
+        self.split, self.batch_size, self.seed = split, batch_size, seed
+        self.augment, self.sampler, self.views = augment, sampler, views
         self.device = torch.device(device)
         shape = (1, -1, 1, 1)
         self._mean = torch.as_tensor(split.mean, device=self.device).reshape(shape)
@@ -148,16 +156,38 @@ class Batches:
             return np.arange(len(self.split))
         return generator(self.seed, epoch, SHUFFLE).permutation(len(self.split))
 
+    @property
+    def repeated(self) -> str | None:
+        """The name under which something may be kept for each (view, index), or None if views are not repeated.
+
+        It stands for the data and their split, the augmentation and the normalisation: views of another name are
+        other images.
+        """
+        if not self.split.fingerprint or (self.augment and not self.views):
+            return None
+        what = hashlib.sha256(f"{self.split.fingerprint} {self.augment} {REPEATED} {DRAWS}".encode())
+        for values in (self.split.mean, self.split.std):
+            what.update(np.asarray(values, np.float32).tobytes())
+        return what.hexdigest()[:16]
+
     def epoch(self, epoch: int = 0) -> Iterator[Batch]:
-        order = self.order(epoch)
+        view = epoch % self.views if self.views else epoch
+        return self._cut(self.order(epoch), epoch, view if self.augment else 0)
+
+    def view(self, view: int) -> Iterator[Batch]:
+        """One view of every sample, in the split's order."""
+        return self._cut(np.arange(len(self.split)), view, view)
+
+    def _cut(self, order: np.ndarray, epoch: int, view: int) -> Iterator[Batch]:
         draws = None
         if self.augment:  # row i is the same whatever the number of rows: Philox counts
-            draws = generator(self.seed, epoch, AUGMENT).random((len(self.split), DRAWS), dtype=np.float32)
+            seed = REPEATED if self.views else self.seed
+            draws = generator(seed, view, AUGMENT).random((len(self.split), DRAWS), dtype=np.float32)
         for start in range(0, len(order), self.batch_size):
             index = order[start : start + self.batch_size]
-            yield self._batch(index, None if draws is None else draws[index], epoch)
+            yield self._batch(index, None if draws is None else draws[index], epoch, view)
 
-    def _batch(self, index: np.ndarray, draws: np.ndarray | None, epoch: int) -> Batch:
+    def _batch(self, index: np.ndarray, draws: np.ndarray | None, epoch: int, view: int) -> Batch:
         raw = self.split.take(index)
         if raw.dtype != np.uint8:  # few torch kernels know uint16, MPS no float64; float32 holds uint16 exactly
             raw = raw.astype(np.float32)
@@ -169,4 +199,6 @@ class Batches:
             labels=torch.from_numpy(self.split.labels[index]).to(self.device),
             index=torch.from_numpy(index).to(self.device),
             epoch=epoch,
+            view=view,
+            source=self,
         )

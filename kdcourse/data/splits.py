@@ -1,5 +1,6 @@
 """Splits: which samples train, validate and test. The same for every run with the same seed."""
 
+import hashlib
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -29,6 +30,7 @@ class Split:
     labels: np.ndarray  # (N,) int64, the label of each row
     mean: np.ndarray  # (C,) float32, of the training split
     std: np.ndarray  # (C,) float32, of the training split
+    fingerprint: str = ""  # of the data set, the split and its rows: what is kept about the images is kept under it
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -40,7 +42,8 @@ class Split:
     def subset(self, indices) -> "Split":
         """The samples at these indices as a split of the same name."""
         indices = np.asarray(indices) if len(indices) else np.empty(0, dtype=np.int64)
-        return replace(self, rows=self.rows[indices], labels=self.labels[indices])
+        rows = self.rows[indices]
+        return replace(self, rows=rows, labels=self.labels[indices], fingerprint=_of_rows(self.fingerprint, rows))
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,9 @@ class DataSplits:
         labels = np.asarray(labels, dtype=np.int64)
         rows = [np.asarray(part, dtype=np.int64) for part in parts]
         mean, std = channel_statistics(images, rows[0])
+        fingerprint = other.get("fingerprint", "")
         splits = [
-            Split(part, images, at, labels[at], mean, std)
+            Split(part, images, at, labels[at], mean, std, _of_rows(fingerprint, at))
             for part, at in zip(("train", "val", "test"), rows, strict=True)
         ]
         return cls(name, *splits, tuple(classes), tuple(channels), **other)
@@ -94,6 +98,11 @@ class DataSplits:
             f"{self.name}: {sizes} (train + val + test) images of {height}×{width}×{len(self.channels)}, "
             f"{len(self.classes)} classes"
         )
+
+
+def _of_rows(fingerprint: str, rows: np.ndarray) -> str:
+    """The fingerprint of some rows of the data with this fingerprint; "" if the data have none."""
+    return fingerprint and hashlib.sha256(fingerprint.encode() + rows.astype("<i8").tobytes()).hexdigest()[:16]
 
 
 def stratified(labels: np.ndarray, fractions: tuple[float, ...], seed: int) -> list[np.ndarray]:

@@ -1,18 +1,18 @@
-"""Response-based objectives: what a network is asked to answer.
+"""Response-based distillation: what the teacher says.
 
-An objective is an `nn.Module` that turns (student, batch) into named, weighted loss terms. `fit` adds them up, logs
-them by name, and never asks which objective it has.
+Each loss is a function of logits (B, C) with its formula and source; each objective is a thin `nn.Module` over one.
 """
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from kdcourse.data.batches import Batch
+from kdcourse.distillation.objective import Objective
+from kdcourse.distillation.taps import Seen
 from kdcourse.errors import UsageError
 
 
-class CrossEntropy(nn.Module):
+class CrossEntropy(Objective):
     """Learning from labels alone, the baseline that every distilled student is held against.
 
     loss = −Σ_c q_c log softmax(z)_c, with q the one-hot label smoothed to (1 − ε)·onehot + ε / C
@@ -25,9 +25,8 @@ class CrossEntropy(nn.Module):
             raise UsageError(f"label_smoothing={label_smoothing}: expected 0 ≤ ε < 1")
         self.label_smoothing = label_smoothing
 
-    def forward(self, student: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
-        logits = student(batch.images).float()  # (B, C); float32 also under autocast
-        return {"label": F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)}
+    def terms(self, seen: Seen, taught: Seen | None, batch: Batch) -> dict[str, torch.Tensor]:
+        return {"label": F.cross_entropy(seen.logits, batch.labels, label_smoothing=self.label_smoothing)}
 
     def extra_repr(self) -> str:
         return f"label_smoothing={self.label_smoothing}"

@@ -8,19 +8,13 @@ How the pair was found: by hand, over about ten students (widths 4 to 16, stems 
 accuracy of `scenes` and `eurosat_rgb`, so its recorded test figures are not those of an untouched test set.
 """
 
-import os
 from functools import partial
-from pathlib import Path
-
-import pandas as pd
 
 from kdcourse.data.splits import DataSplits
 from kdcourse.distillation import CrossEntropy
 from kdcourse.models import thin_resnet
 from kdcourse.profiles import Profile
 from kdcourse.training import Recipe, adamw
-
-RESULTS = Path(__file__).parent / "results" / "baselines.csv"
 
 TEACHER = partial(thin_resnet, depth=14, width=16)
 STUDENT = partial(thin_resnet, depth=8, width=8, stem_stride=4)
@@ -45,24 +39,3 @@ def _recipe(network: partial, lr: float, data: DataSplits, settings: Profile, se
         batch_size=settings.batch_size,
         seed=seed,
     )
-
-
-def recorded() -> pd.DataFrame:
-    """Longer runs of the pair: a row a data set and network, and the command of notebook 03 that trains the same.
-
-    The rows of scenes and eurosat_rgb were put together from networks of the same recipes, trained one by one; the
-    notebook has not been run at those budgets in one go. Those of eurosat_ms are from `kdcourse run`, `cpu` profile.
-    """
-    return pd.read_csv(RESULTS)
-
-
-def add_record(path: str | os.PathLike, data: DataSplits, results: pd.DataFrame, command: str) -> None:
-    """Put the results of one data set into a CSV file in the place of its older ones, all or nothing."""
-    path = Path(path)
-    rows = results.assign(**{"data set": data.name, "test images": len(data.test), "command": command})
-    if path.exists():
-        older = pd.read_csv(path)
-        rows = pd.concat([older[older["data set"] != data.name], rows])
-    temporary = path.with_suffix(".partial")
-    rows[["data set", *(c for c in rows if c != "data set")]].to_csv(temporary, index=False)
-    os.replace(temporary, path)

@@ -88,6 +88,7 @@ def fit(
     batch_size: int = 64,
     augment: str | Augmentation | None = "default",
     sampler: Callable | None = None,
+    views: int | None = None,
     seed: int = 0,
     checkpoint: str | os.PathLike | None = None,
     precision: str = "auto",
@@ -99,9 +100,11 @@ def fit(
     """Train `student` on `data.train`, validate on `data.val` after each epoch; `data.test` is never touched.
 
     objective: `nn.Module`, (student, batch) → dict of named, weighted loss terms; their sum is minimised. Its own
-      parameters are optimised with the student's.
+      parameters are optimised with the student's. If it has a method `prepare(student, batch, samples)`, that is called
+      once before training, with a small batch and the number of training images: the place to make adapters.
     optimizer: called with the parameters. schedule: called with (optimizer, number of steps), stepped every batch.
     augment: "default" (the data set's own), a name in `AUGMENTATIONS`, an `Augmentation`, or None.
+    views: how many epochs of augmentation are distinct (see `Batches`); None: all are.
     checkpoint: a file written after every epoch. If it is there already, training goes on from it and ends with the
       same bits as a run that was never stopped (CPU, same number of threads).
     precision: "auto", "float32" or "bfloat16" (autocast). clip: bound on the gradient's norm.
@@ -123,11 +126,17 @@ def fit(
 
     student.to(device, memory_format=torch.channels_last)
     objective.to(device)
+    batches = Batches(data.train, batch_size, seed=seed, augment=augment, device=device, sampler=sampler, views=views)
+    _check_answers(student, data, device)
+    if hasattr(objective, "prepare"):
+        with _own_randomness(device):
+            torch.manual_seed(seed)
+            first = Batches(data.train.subset(np.arange(min(2, len(data.train)))), 2, device=device)
+            objective.prepare(student, next(first.epoch()), len(data.train))
+        objective.to(device)
     parameters = [p for p in (*student.parameters(), *objective.parameters()) if p.requires_grad]
     if not parameters:
         raise TrainingError("nothing to train: no parameter of student or objective has requires_grad")
-    batches = Batches(data.train, batch_size, seed=seed, augment=augment, device=device, sampler=sampler)
-    _check_answers(student, data, device)
     steps_an_epoch = (
         [-(-len(batches.order(e)) // batch_size) for e in range(epochs)] if sampler else [len(batches)] * epochs
     )
@@ -137,7 +146,8 @@ def fit(
     run = _Run(student, objective, optimiser, scheduler, history)
     settings = dict(
         epochs=epochs, batch_size=batch_size, seed=seed, keep=keep, clip=clip, precision=history.precision,
-        augment=describe(augment), optimizer=describe(optimizer), schedule=describe(schedule), data=data.fingerprint,
+        augment=describe(augment), views=views, optimizer=describe(optimizer), schedule=describe(schedule),
+        data=data.fingerprint,
     )  # fmt: skip
     if checkpoint and Path(checkpoint).exists():
         run.restore(checkpoint, settings)

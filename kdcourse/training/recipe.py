@@ -32,6 +32,7 @@ class Recipe:
     schedule: Callable = one_cycle
     batch_size: int = 64
     augment: str | Augmentation | None = "default"
+    views: int | None = None
     clip: float | None = None
     keep: str = "last"
     seed: int = 0

@@ -1,0 +1,89 @@
+"""What a student learns from: the base of every objective of the course, and how several are combined."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from kdcourse.data.batches import Batch
+from kdcourse.distillation.taps import Seen, look
+from kdcourse.distillation.teacher import Teacher
+from kdcourse.errors import UsageError
+
+
+def check_weights(**weights: float) -> None:
+    """Raises UsageError, naming it, for a weight that is negative or not finite, or if all of them are zero."""
+    for name, value in weights.items():
+        if not 0 <= value < float("inf"):
+            raise UsageError(f"{name}={value}: expected a finite number, 0 or more")
+    if weights and not any(weights.values()):
+        raise UsageError(f"{' and '.join(weights)} are 0: nothing would be learned. Give one of them a weight above 0")
+
+
+class Objective(nn.Module):
+    """(student, batch) → named, weighted loss terms, each a scalar.
+
+    A subclass says which layers it wants to see, in `student_layers` and `teacher_layers` (module paths), and turns
+    what was seen into terms in `terms`. Student and teacher each run once a batch, whatever is combined.
+    """
+
+    def __init__(self, teacher: Teacher | None = None, student_layers=(), teacher_layers=()):
+        super().__init__()
+        if teacher is not None and not isinstance(teacher, Teacher):
+            raise UsageError(
+                f"teacher= is a {type(teacher).__name__}: expected a Teacher, which keeps it frozen: Teacher(network)"
+            )
+        self.teacher = teacher
+        self.student_layers, self.teacher_layers = tuple(student_layers), tuple(teacher_layers)
+
+    def prepare(self, student: nn.Module, batch: Batch, samples: int) -> None:
+        """Called by `fit` before training: the place to make adapters, from the shapes of one dry run."""
+
+    def terms(self, seen: Seen, taught: Seen | None, batch: Batch) -> dict[str, torch.Tensor]:
+        """seen: the student's logits and features; taught: the teacher's, None if there is no teacher."""
+        raise NotImplementedError
+
+    def forward(self, student: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
+        seen = look(student, batch.images, self.student_layers)
+        taught = self.teacher.look(batch, self.teacher_layers) if self.teacher is not None else None
+        return self.terms(seen, taught, batch)
+
+
+class Combined(Objective):
+    """Several objectives at once: the terms of each times its weight; terms of the same name are added up.
+
+    objectives: `Objective`s with the same teacher (or none), or callables that make one, as a Recipe needs them.
+    Mind the label term: `Combined([ResponseKD(t), FitNets(t, …, label_weight=0)], [1, 1])` counts it once.
+    """
+
+    def __init__(self, objectives: Sequence[Objective | Callable[[], Objective]], weights: Sequence[float]):
+        objectives = [o if isinstance(o, nn.Module) else o() for o in objectives]
+        if len(objectives) != len(weights) or not objectives:
+            raise UsageError(f"{len(objectives)} objectives and {len(weights)} weights: expected one weight each")
+        check_weights(**{f"weights[{i}]": weight for i, weight in enumerate(weights)})
+        for objective in objectives:
+            if not isinstance(objective, Objective):
+                raise UsageError(f"{type(objective).__name__} is not an Objective: it cannot be combined")
+        teachers = [o.teacher for o in objectives if o.teacher is not None]
+        if any(teacher is not teachers[0] for teacher in teachers):
+            raise UsageError("the objectives have different teachers: hand the same Teacher to each")
+        super().__init__(
+            teachers[0] if teachers else None,
+            dict.fromkeys(path for o in objectives for path in o.student_layers),
+            dict.fromkeys(path for o in objectives for path in o.teacher_layers),
+        )
+        self.objectives, self.weights = nn.ModuleList(objectives), tuple(weights)
+
+    def prepare(self, student: nn.Module, batch: Batch, samples: int) -> None:
+        for objective in self.objectives:
+            objective.prepare(student, batch, samples)
+
+    def terms(self, seen: Seen, taught: Seen | None, batch: Batch) -> dict[str, torch.Tensor]:
+        total = {}
+        for objective, weight in zip(self.objectives, self.weights, strict=True):
+            for name, value in objective.terms(seen, taught, batch).items():
+                total[name] = total.get(name, 0) + weight * value
+        return total
+
+    def extra_repr(self) -> str:
+        return f"weights={self.weights}"
