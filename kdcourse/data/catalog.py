@@ -100,6 +100,8 @@ def load(
     Raises UsageError for an argument that cannot be right, DataError for files that are missing or damaged.
     """
     _check(image_size=image_size, limit=limit, split_seed=split_seed)
+    if not isinstance(skip_bad, bool):
+        raise UsageError(f"skip_bad={skip_bad!r}: expected True or False")
     if split not in (None, *SPLITS):
         raise unknown("split", split, SPLITS)
     info = named(name)

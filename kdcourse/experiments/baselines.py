@@ -3,9 +3,10 @@
 The student is many times cheaper, and on `scenes` and `eurosat_rgb` the teacher clearly more accurate. Whether the
 student's baseline is under-trained is for notebook 03 to measure: in the `cpu` profile it is.
 
-How the pair was found: by hand, over about ten students (widths 4 to 16, stems of stride 1, 2 and 4, learning rates
-1e-2 to 3e-2), one seed each. The student's stem and learning rate were picked while looking at validation *and* test
-accuracy of `scenes` and `eurosat_rgb`, so its recorded test figures are not those of an untouched test set.
+How the pair was found: the student is the cheapest of the thin ResNets that were tried (widths 4 to 16, stems of stride
+1, 2 and 4). Its learning rate was chosen among 3e-3, 1e-2, 3e-2 and 1e-1 on the validation data of `eurosat_rgb` and
+`scenes`, split_seed=1, one seed each; the recorded runs are of that split, and its test data were looked at once, after
+that. (An earlier choice, on split_seed=0, had looked at test accuracies too: hence the other split.)
 """
 
 from functools import partial
@@ -27,7 +28,7 @@ def teacher_recipe(data: DataSplits, settings: Profile, seed: int = 0, epochs: i
 
 def student_recipe(data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None) -> Recipe:
     """The student's baseline, learning from labels alone; epochs as the profile says unless given."""
-    return _recipe(STUDENT, 3e-2, data, settings, seed, epochs or settings.student_epochs)
+    return _recipe(STUDENT, 1e-2, data, settings, seed, epochs or settings.student_epochs)
 
 
 def _recipe(network: partial, lr: float, data: DataSplits, settings: Profile, seed: int, epochs: int) -> Recipe:

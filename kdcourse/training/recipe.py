@@ -58,7 +58,7 @@ def load_or_train(
     and device are no part of it: a network that is done is taken as it is, and its History says what it was trained in.
     """
     path = work_dir() / "models" / f"{name}-{recipe.key(data)}.pt"
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # networks are made on the CPU
         torch.manual_seed(recipe.seed)
         model, objective = recipe.model(), recipe.objective()
     options = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in ("model", "objective")}

@@ -8,7 +8,7 @@ import pytest
 
 from kdcourse.data import load
 from kdcourse.data.eurosat import BANDS, CLASSES, FALSE_COLOUR, TRUE_COLOUR, is_tile, read_tile
-from kdcourse.errors import DataError
+from kdcourse.errors import DataError, UsageError
 
 
 @pytest.fixture
@@ -95,6 +95,11 @@ def test_skip_bad_goes_on_and_says_the_count(small_eurosat, write_tile, work):
         np.testing.assert_array_equal(images[:, 0, 0, 0] // 100, split.labels)
     with pytest.raises(DataError):  # and the damaged set does not pass for whole afterwards
         load("eurosat_ms", root=root, progress=False)
+
+
+def test_skip_bad_is_true_or_false(small_eurosat):
+    with pytest.raises(UsageError, match="skip_bad='maybe': expected True or False"):
+        load("eurosat_ms", root=small_eurosat(3), skip_bad="maybe", progress=False)
 
 
 def test_skip_bad_with_a_class_lost(small_eurosat):
