@@ -74,24 +74,10 @@ def show_tiles(
     stretch: these percentiles of each band, over all images shown, become black and full; so tiles of one figure can
       be compared in brightness. Bytes (uint8) are shown as they are.
     """
-    images = np.asarray(images)
-    if images.ndim != 4 or not len(images):
-        raise UsageError(f"images of shape {images.shape}: expected (N, C, H, W) with N of 1 or more")
-    count, channels, height, width = images.shape
-    bands = tuple(bands) if bands is not None else {1: (0,), 3: (0, 1, 2), 13: TRUE_COLOUR}.get(channels, ())
-    if len(bands) not in (1, 3) or not all(0 <= band < channels for band in bands):
-        raise UsageError(
-            f"bands={bands} for images of {channels} channels: expected one or three numbers from 0 to {channels - 1}"
-        )
+    shown, bands = _visible(images, bands, stretch)  # (N, H, W, 1 or 3)
+    count, height, width = shown.shape[:3]
     if titles is not None and len(titles) != count:
         raise UsageError(f"{len(titles)} titles for {count} images")
-    shown = images[:, bands].astype(np.float32)
-    if images.dtype == np.uint8:
-        shown /= 255
-    else:
-        low, high = np.percentile(shown, stretch, axis=(0, 2, 3), keepdims=True)
-        shown = (shown - low) / np.maximum(high - low, 1e-6)
-    shown = shown.clip(0, 1).transpose(0, 2, 3, 1)  # (N, H, W, 1 or 3)
 
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -337,3 +323,377 @@ def _need(points: pd.DataFrame, columns: Sequence[str]) -> None:
     missing = [column for column in columns if column not in points]
     if missing or not len(points):
         raise UsageError(f"points: expected a row or more with the columns {', '.join(columns)}; missing: {missing}")
+
+
+def _visible(images, bands=None, stretch=(2, 98)) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Raw images (N, C, H, W) as the eye can see them, (N, H, W, 1 or 3) in 0 … 1, and the bands chosen."""
+    images = np.asarray(images)
+    if images.ndim != 4 or not len(images):
+        raise UsageError(f"images of shape {images.shape}: expected (N, C, H, W) with N of 1 or more")
+    channels = images.shape[1]
+    bands = tuple(bands) if bands is not None else {1: (0,), 3: (0, 1, 2), 13: TRUE_COLOUR}.get(channels, ())
+    if len(bands) not in (1, 3) or not all(0 <= band < channels for band in bands):
+        raise UsageError(
+            f"bands={bands} for images of {channels} channels: expected one or three numbers from 0 to {channels - 1}"
+        )
+    shown = images[:, bands].astype(np.float32)
+    if images.dtype == np.uint8:
+        shown /= 255
+    else:
+        low, high = np.percentile(shown, stretch, axis=(0, 2, 3), keepdims=True)
+        shown = (shown - low) / np.maximum(high - low, 1e-6)
+    return shown.clip(0, 1).transpose(0, 2, 3, 1), bands
+
+
+# --- notebook 04: what the teacher says -----------------------------------------------------------------------------
+
+
+def soft_answers(images: np.ndarray, probabilities: np.ndarray, truth: Sequence[int], classes: Sequence[str]) -> Figure:
+    """Images (N, C, H, W), raw, each above a network's four most probable classes; probabilities (N, classes).
+
+    The bar of the true class is blue, the others are hatched orange.
+    """
+    probabilities, truth = np.asarray(probabilities, dtype=float), list(truth)
+    if probabilities.shape != (len(images), len(classes)) or len(truth) != len(images):
+        raise UsageError(
+            f"probabilities of shape {probabilities.shape} and {len(truth)} labels: expected "
+            f"({len(images)}, {len(classes)}), a row an image, and a label an image"
+        )
+    shown, _ = _visible(images)
+    most = min(4, len(classes))
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    fig = Figure(figsize=(3.6 * columns, 1.55 * rows), layout="constrained")
+    axes = fig.subplots(rows, 2 * columns, squeeze=False, gridspec_kw=dict(width_ratios=(1.1, 1) * columns))
+    for ax in axes.flat:
+        ax.axis("off")
+    said = []
+    for i, image in enumerate(shown):
+        picture, bars = axes[i // columns, 2 * (i % columns) : 2 * (i % columns) + 2]
+        picture.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        picture.set_title(classes[truth[i]], fontsize=8)
+        order = np.argsort(-probabilities[i], kind="stable")[:most]
+        for place, c in enumerate(order):
+            right = c == truth[i]
+            colour, hatch = (COLOURS[0], None) if right else (COLOURS[1], "////")
+            bars.barh(place + 0.25, probabilities[i, c], 0.3, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
+            bars.text(0, place, f"{classes[c]} {100 * probabilities[i, c]:.0f} %", fontsize=7, va="bottom")
+        bars.set_xlim(0, 1)
+        bars.set_ylim(most - 0.4, -0.45)
+        top = ", ".join(f"{classes[c]} {100 * probabilities[i, c]:.0f} %" for c in order)
+        said.append(f"{classes[truth[i]]}: {top}")
+    fig.alt = f"{len(shown)} images and the most probable classes of each. {'; '.join(said)}."
+    return fig
+
+
+def class_pairs(tables: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
+    """Tables (C, C) in % side by side, a row a true class; the diagonal is left grey, for the mistakes are of interest.
+
+    Each table has a colour scale of its own. Beyond 20 classes the names are left out.
+    """
+    tables = {name: np.array(table, dtype=float) for name, table in tables.items()}
+    count = len(classes)
+    if not tables or any(table.shape != (count, count) for table in tables.values()):
+        raise UsageError(f"tables: expected one or more of shape ({count}, {count}), a row and a column a class")
+    few = count <= 20
+    size = 1.6 + 0.26 * count if few else 5
+    fig = Figure(figsize=((size + 0.6) * len(tables), size), layout="constrained")
+    axes = fig.subplots(1, len(tables), squeeze=False, sharey=True)[0]
+    said = []
+    for ax, (name, table) in zip(axes, tables.items(), strict=True):
+        np.fill_diagonal(table, np.nan)
+        ax.set_facecolor("#d0d0d0")
+        image = ax.imshow(table, cmap="cividis", vmin=0)
+        fig.colorbar(image, ax=ax, shrink=0.75).ax.tick_params(labelsize=8)
+        ax.set_title(name, fontsize=9)
+        ax.set_xlabel("wrong class", fontsize=9)
+        if few:
+            ax.set_xticks(range(count), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+            ax.set_yticks(range(count), classes, fontsize=8)
+        flat = np.nan_to_num(table, nan=-1).ravel()
+        pairs = [divmod(at, count) for at in np.argsort(-flat, kind="stable")[:3]]
+        top = ", ".join(f"{classes[r]} as {classes[c]} {table[r, c]:.1f} %" for r, c in pairs if r != c)
+        said.append(f"{name}, largest: {top}")
+    axes[0].set_ylabel("true class", fontsize=9)
+    fig.alt = f"Shares of the wrong classes for each true class. {'; '.join(said)}."
+    return fig
+
+
+def temperature(teacher: np.ndarray, student: np.ndarray, classes: Sequence[str], at: float, title: str = "") -> Figure:
+    """Logits (C,) of teacher and student on one image, at one temperature: the softened answers of both, the entropy of
+    both against T with a mark at this one, and the gradient of T²·KL for each of the student's logits.
+
+    Of more than ten classes those are shown to which the teacher gives most.
+    """
+    teacher, student = np.asarray(teacher, dtype=float), np.asarray(student, dtype=float)
+    if teacher.shape != (len(classes),) or student.shape != teacher.shape or not at > 0:
+        raise UsageError(
+            f"logits of shapes {teacher.shape} and {student.shape} at temperature {at}: expected ({len(classes)},) "
+            "twice, and a temperature above 0"
+        )
+
+    def soften(logits, t):
+        powers = np.exp((logits - logits.max()) / t)
+        return powers / powers.sum()
+
+    def entropy(logits, t):
+        p = soften(logits, t)
+        return -(p * np.log(np.maximum(p, 1e-300))).sum()
+
+    order = np.sort(np.argsort(-teacher, kind="stable")[:10])
+    names = [classes[i] for i in order]
+    p_teacher, p_student = soften(teacher, at), soften(student, at)
+    gradient = at * (p_student - p_teacher)
+    grid = np.geomspace(0.5, 20, 60)
+    fig = Figure(figsize=(9.6, 3.4), layout="constrained")
+    answers, entropies, gradients = fig.subplots(1, 3)
+    places = np.arange(len(order))
+    answers.barh(places - 0.2, p_teacher[order], 0.38, color=COLOURS[0], label="teacher")
+    answers.barh(
+        places + 0.2, p_student[order], 0.38, color=COLOURS[1], hatch="////", edgecolor="white", label="student"
+    )
+    answers.set_yticks(places, names, fontsize=8)
+    answers.invert_yaxis()
+    answers.set_xlim(0, 1)
+    answers.set_xlabel(f"probability at T = {at:g}", fontsize=9)
+    for logits, colour, style in ((teacher, COLOURS[0], "-"), (student, COLOURS[1], "--")):
+        entropies.plot(grid, [entropy(logits, t) for t in grid], color=colour, linestyle=style)
+        entropies.plot(at, entropy(logits, at), "o", color=colour)
+    entropies.axhline(np.log(len(classes)), color=GREY, linewidth=0.8, linestyle=":")
+    entropies.set_xscale("log")
+    entropies.set_xticks([0.5, 1, 2, 5, 10, 20], ["0.5", "1", "2", "5", "10", "20"])
+    entropies.set_ylim(0, 1.08 * np.log(len(classes)))
+    entropies.set_xlabel("temperature T", fontsize=9)
+    entropies.set_ylabel("entropy (nats)", fontsize=9)
+    gradients.barh(places, gradient[order], 0.6, color=COLOURS[2])
+    gradients.set_yticks(places, [""] * len(places))
+    gradients.invert_yaxis()
+    # the same scale at every temperature: bars that grow have grown
+    reach = 1.1 * max(np.abs(each * (soften(student, each) - soften(teacher, each))).max() for each in (*grid, at))
+    reach = max(reach, 1e-6)
+    gradients.set_xlim(-reach, reach)
+    gradients.axvline(0, color="black", linewidth=0.8)
+    gradients.set_xlabel("gradient of T²·KL by logit", fontsize=9)
+    for ax in fig.axes:
+        _tidy(ax)
+    entropies.legend(*answers.get_legend_handles_labels(), loc="lower right", frameon=False, fontsize=8)
+    answers.set_title(title, fontsize=9)
+    top = ", ".join(f"{classes[i]} {p_teacher[i]:.2f} and {p_student[i]:.2f}" for i in np.argsort(-p_teacher)[:3])
+    fig.alt = (
+        f"{title + ': ' if title else ''}at T = {at:g} teacher and student give {top}; entropy "
+        f"{entropy(teacher, at):.2f} and {entropy(student, at):.2f} of at most {np.log(len(classes)):.2f} nats; "
+        f"largest gradient {np.abs(gradient).max():.2f}, at {classes[int(np.abs(gradient).argmax())]}."
+    )
+    return fig
+
+
+def gradient_norms(temperatures: Sequence[float], norms: Mapping[str, Sequence[float]]) -> Figure:
+    """Length of a gradient against temperature, both logarithmic, a line a loss: {"name": one number a temperature}."""
+    if not norms or any(len(values) != len(temperatures) for values in norms.values()) or not len(temperatures):
+        raise UsageError("norms: expected at least one line, with one number a temperature")
+    fig = Figure(figsize=(6.8, 3.2), layout="constrained")
+    ax = fig.subplots()
+    for i, (name, values) in enumerate(norms.items()):
+        style = dict(color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=1.5)
+        ax.plot(temperatures, values, label=name, linestyle=("-", "--", ":")[i % 3], **style)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.set_xlabel("temperature T (logarithmic)", fontsize=9)
+    ax.set_ylabel("gradient norm (logarithmic)", fontsize=9)
+    _tidy(ax)
+    fig.legend(loc="outside right center", frameon=False, fontsize=8)
+    said = "; ".join(
+        f"{name}: {values[0]:.2g} at T = {temperatures[0]:g}, {values[-1]:.2g} at T = {temperatures[-1]:g}"
+        for name, values in norms.items()
+    )
+    fig.alt = f"Gradient norm against temperature. {said}."
+    return fig
+
+
+def heat_map(values: pd.DataFrame, unit: str = "accuracy (%)") -> Figure:
+    """A table of figures as colours with the figures in them: rows and columns by the frame's own names.
+
+    The best value has a frame around it.
+    """
+    if not values.size:
+        raise UsageError("values: expected a table with a row and a column or more")
+    numbers = values.to_numpy(dtype=float)
+    fig = Figure(figsize=(2.4 + 0.9 * values.shape[1], 1.3 + 0.5 * values.shape[0]), layout="constrained")
+    ax = fig.subplots()
+    image = ax.imshow(numbers, cmap="cividis", aspect="auto")
+    bar = fig.colorbar(image, ax=ax)
+    bar.set_label(unit, fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    ax.set_xticks(range(values.shape[1]), [f"{name:g}" for name in values.columns], fontsize=8)
+    ax.set_yticks(range(values.shape[0]), [f"{name:g}" for name in values.index], fontsize=8)
+    ax.set_xlabel(values.columns.name, fontsize=9)
+    ax.set_ylabel(values.index.name, fontsize=9)
+    middle = (np.nanmin(numbers) + np.nanmax(numbers)) / 2
+    for (row, column), value in np.ndenumerate(numbers):
+        colour = "black" if value > middle else "white"
+        ax.text(column, row, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=9)
+    row, column = np.unravel_index(np.nanargmax(numbers), numbers.shape)
+    ax.add_patch(Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, fill=False, edgecolor=COLOURS[1], linewidth=2))
+    where = f"{values.index.name} {values.index[row]:g}, {values.columns.name} {values.columns[column]:g}"
+    fig.alt = (
+        f"Map of {unit}: {values.index.name} in rows, {values.columns.name} in columns. From "
+        f"{np.nanmin(numbers):.1f} to {np.nanmax(numbers):.1f}; highest at {where}."
+    )
+    return fig
+
+
+def gains(points: pd.DataFrame) -> Figure:
+    """Paired differences with their intervals, a row a comparison, against a line at zero.
+
+    points: columns name, gain, half (half the interval's width, nan for one pair), both in points of accuracy.
+    """
+    _need(points, ("name", "gain", "half"))
+    fig = Figure(figsize=(7.2, 0.9 + 0.42 * len(points)), layout="constrained")
+    ax = fig.subplots()
+    ax.axvline(0, color="black", linewidth=1)
+    said = []
+    for i, point in enumerate(points.itertuples()):
+        spread = None if np.isnan(point.half) else point.half
+        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        ax.errorbar(point.gain, i, xerr=spread, color=colour, marker=marker, markersize=7, capsize=3)
+        said.append(f"{point.name}: {point.gain:+.1f}" + ("" if spread is None else f" ± {point.half:.1f}"))
+    ax.set_yticks(range(len(points)), points["name"], fontsize=8)
+    ax.set_ylim(len(points) - 0.5, -0.5)
+    ax.set_xlabel("difference in accuracy (points), mean over seeds and 95 % interval", fontsize=9)
+    _tidy(ax)
+    fig.alt = f"Paired differences with 95 % interval, in points of accuracy. {'; '.join(said)}."
+    return fig
+
+
+# --- notebook 05: what the teacher sees -----------------------------------------------------------------------------
+
+
+def attention_maps(images: np.ndarray, maps: Mapping[str, np.ndarray], titles: Sequence[str]) -> Figure:
+    """Images (N, C, H, W), raw, in the first row; below, a row each, maps (N, h, w) by name, enlarged, over the images.
+
+    Each map is scaled to its own maximum; bright is where a network answers most. The alternative text says in which
+    part of the image that is.
+    """
+    maps = {name: np.asarray(values, dtype=float) for name, values in maps.items()}
+    if not maps or any(values.ndim != 3 or len(values) != len(images) for values in maps.values()):
+        raise UsageError(f"maps: expected one or more of shape ({len(images)}, h, w), a map an image")
+    if len(titles) != len(images):
+        raise UsageError(f"{len(titles)} titles for {len(images)} images")
+    shown, _ = _visible(images)
+    grey, (height, width) = shown.mean(3), shown.shape[1:3]
+    fig = Figure(figsize=(1.5 * len(shown) + 0.8, 1.6 * (1 + len(maps)) + 0.1), layout="constrained")
+    axes = fig.subplots(1 + len(maps), len(shown), squeeze=False)
+    said = []
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    for i, image in enumerate(shown):
+        axes[0, i].imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes[0, i].set_title(titles[i], fontsize=8)
+    for row, (name, values) in zip(axes[1:], maps.items(), strict=True):
+        h, w = values.shape[1:]
+        row[0].set_ylabel(f"{name}\n{h}×{w}", fontsize=8)
+        places = []
+        for ax, background, value in zip(row, grey, values, strict=True):
+            ax.imshow(background, cmap="gray", vmin=0, vmax=1)
+            whole = dict(extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
+            ax.imshow(value, cmap="cividis", vmin=0, vmax=value.max() or 1, alpha=0.65, **whole)
+            y, x = np.unravel_index(value.argmax(), value.shape)
+            places.append(f"row {y + 1}, column {x + 1}")
+        said.append(f"{name} ({h}×{w}): {'; '.join(places)}")
+    names = ", ".join(str(title).replace("\n", " ") for title in titles)
+    fig.alt = f"Attention maps over {len(shown)} images: {names}. Brightest place of each map: {'. '.join(said)}."
+    return fig
+
+
+def matrices(tables: Mapping[str, np.ndarray], x: str = "", y: str = "", groups: Sequence[int] = ()) -> Figure:
+    """Matrices side by side, each with a colour scale of its own. groups: sizes of blocks to be framed on the diagonal,
+    such as the images of each class; then the alternative text has the means within and between them.
+    """
+    tables = {name: np.asarray(table, dtype=float) for name, table in tables.items()}
+    if not tables or any(table.ndim != 2 for table in tables.values()):
+        raise UsageError("tables: expected one matrix or more")
+    if len(groups) and any(table.shape != (sum(groups),) * 2 for table in tables.values()):
+        raise UsageError(f"groups of {sum(groups)} in all: expected as many rows and columns")
+    fig = Figure(figsize=(3.4 * len(tables), 3.1), layout="constrained")
+    said = []
+    block = np.repeat(np.arange(len(groups)), groups)
+    within = (block[:, None] == block) & ~np.eye(len(block), dtype=bool)
+    for ax, (name, table) in zip(fig.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
+        image = ax.imshow(table, cmap="cividis", interpolation="nearest")
+        fig.colorbar(image, ax=ax, shrink=0.7).ax.tick_params(labelsize=7)
+        ax.set_title(f"{name}, {table.shape[0]}×{table.shape[1]}", fontsize=9)
+        ax.set_xlabel(x, fontsize=8)
+        ax.set_ylabel(y, fontsize=8)
+        ax.tick_params(labelsize=7)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.get_major_locator().set_params(integer=True)
+        start = -0.5
+        for size in groups:
+            ax.add_patch(Rectangle((start, start), size, size, fill=False, edgecolor="white", linewidth=0.9))
+            start += size
+        text = f"from {table.min():.3g} to {table.max():.3g}"
+        if within.any() and len(groups) > 1:
+            between = table[block[:, None] != block].mean()
+            text += f", mean {table[within].mean():.3g} within a group and {between:.3g} between groups"
+        said.append(f"{name}, {table.shape[0]}×{table.shape[1]}: {text}")
+    fig.alt = f"Matrices as colours. {'; '.join(said)}."
+    return fig
+
+
+def pair_distances(teacher: np.ndarray, students: Mapping[str, np.ndarray]) -> Figure:
+    """Distances between pairs of images, a point a pair: the teacher's across, a student's up; a panel a student.
+
+    teacher (P,), students {"name": (P,)}: each over its own mean.
+    """
+    if not students or any(np.shape(values) != np.shape(teacher) for values in students.values()):
+        raise UsageError(f"students: expected one or more, each with {len(teacher)} distances")
+    fig = Figure(figsize=(3.3 * len(students), 3.2), layout="constrained")
+    axes = fig.subplots(1, len(students), squeeze=False, sharex=True, sharey=True)[0]
+    reach = 1.05 * max(np.max(teacher), *(np.max(values) for values in students.values()))
+    said = []
+    for i, (ax, (name, values)) in enumerate(zip(axes, students.items(), strict=True)):
+        ax.plot(teacher, values, ".", color=COLOURS[i], markersize=4, alpha=0.5, markeredgewidth=0)
+        ax.plot([0, reach], [0, reach], color="black", linewidth=0.8)
+        r = np.corrcoef(teacher, values)[0, 1]
+        ax.set_title(f"{name}: r = {r:.2f}", fontsize=9)
+        ax.set_xlabel("teacher's distance", fontsize=9)
+        _tidy(ax)
+        said.append(f"{name}: correlation {r:.2f}")
+    axes[0].set_ylabel("student's distance", fontsize=9)
+    fig.alt = f"Distance of {len(teacher)} pairs of images, the student's against the teacher's. {'; '.join(said)}."
+    return fig
+
+
+def term_gradients(rows: pd.DataFrame) -> Figure:
+    """Gradients of loss terms while training: length over the label term's (logarithmic), and cosine with it.
+
+    rows: columns method, epoch, ratio, cosine.
+    """
+    _need(rows, ("method", "epoch", "ratio", "cosine"))
+    fig = Figure(figsize=(9.5, 3.2), layout="constrained")
+    ratios, cosines = fig.subplots(1, 2)
+    said = []
+    for i, (method, group) in enumerate(rows.groupby("method", sort=False)):
+        style = dict(color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], markersize=4)
+        ratios.plot(group.epoch, group.ratio, label=method, **style)
+        cosines.plot(group.epoch, group.cosine, **style)
+        first, last = group.iloc[0], group.iloc[-1]
+        said.append(
+            f"{method}: {first.ratio:.2g} times the label's at first, {last.ratio:.2g} at last; cosine "
+            f"{first.cosine:+.2f} and {last.cosine:+.2f}"
+        )
+    ratios.axhline(1, color="black", linewidth=0.8)
+    ratios.set_yscale("log")
+    ratios.set_ylabel("gradient ÷ label gradient", fontsize=9)
+    cosines.axhline(0, color="black", linewidth=0.8)
+    cosines.set_ylim(-1, 1)
+    cosines.set_ylabel("cosine with label gradient", fontsize=9)
+    for ax in (ratios, cosines):
+        ax.set_xlabel("epoch", fontsize=9)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        _tidy(ax)
+    fig.legend(loc="outside right center", frameon=False, fontsize=8)
+    fig.alt = f"Gradients of the terms on the student's weights, by epoch. {'; '.join(said)}."
+    return fig

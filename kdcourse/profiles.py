@@ -18,6 +18,9 @@ class Profile:
     student_epochs: int  # also run at twice as many, to see whether the baseline is under-trained
     seeds: int
     batch_size: int
+    compare_epochs: int  # of each student where methods are compared: notebook 04
+    views: int  # distinct epochs of augmentation there: a teacher's answers to them are kept
+    feature_epochs: int  # of each student where features are compared, which no cache keeps: notebook 05
 
     def images(self, limit: int | None = None) -> int | None:
         """The `limit` to load with: a notebook's own, or the profile's if that is None; 0 takes all."""
@@ -28,9 +31,9 @@ class Profile:
 PROFILES = {
     p.name: p
     for p in (
-        Profile("smoke", "plumbing, seconds a notebook; says nothing of accuracy", 16, 150, 100, 1, 1, 1, 2, 32),
-        Profile("cpu", "real results on two cores, the default", 32, 2000, 500, 6, 20, 40, 3, 64),
-        Profile("gpu", "the published protocols", None, None, None, 20, 60, 60, 5, 128),
+        Profile("smoke", "plumbing, in seconds; says nothing of accuracy", 16, 150, 100, 1, 1, 1, 2, 32, 1, 2, 1),
+        Profile("cpu", "real results on two cores, the default", 32, 2000, 500, 6, 20, 40, 3, 64, 20, 8, 6),
+        Profile("gpu", "the published protocols", None, None, None, 20, 60, 60, 5, 128, 60, 8, 60),
     )
 }
 

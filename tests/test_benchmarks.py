@@ -46,6 +46,15 @@ def test_training_shows_both_sides_the_same_images(tmp_path):
     assert all(times["median"] > 0 for key in ("second_epoch", "whole_run") for times in result[key].values())
 
 
+def test_distillation_shows_all_sides_the_same_images(tmp_path):
+    result = run("distillation.py", tmp_path / "distillation.json")
+    assert set(result["seen"].values()) == {40} and len(result["seen"]) == 4
+    live, cached = result["loss"]["live teacher"], result["loss"]["cached teacher"]
+    assert cached[0] == pytest.approx(live[0], rel=0.05)  # the live teacher answers in bfloat16 where there is any
+    assert all(times["median"] > 0 for times in result["epoch"].values())
+    assert result["bytes_a_view"] > 40 * 10 * 2 and result["rounding_error"] < 0.01
+
+
 @pytest.mark.real_data
 def test_loading_of_real_tiles(tmp_path, real_data):
     result = run("loading.py", tmp_path / "loading.json", "--dataset=eurosat_ms")

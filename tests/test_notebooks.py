@@ -11,7 +11,14 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-COURSE = ("00_start_here", "01_datasets", "02_teacher_and_student", "03_baselines")
+COURSE = (
+    "00_start_here",
+    "01_datasets",
+    "02_teacher_and_student",
+    "03_baselines",
+    "04_response_distillation",
+    "05_intermediate_distillation",
+)
 LONGEST_CELL = 15  # lines; cells with one of these tags may be longer
 MAY_BE_LONG = {"setup", "parameters", "long"}
 LARGEST = 1.5e6  # bytes

@@ -65,6 +65,60 @@ FIGURES = {  # name → (maker, words that the alternative text holds)
     "seeds": (lambda: plots.seeds(SEEDS), r"labels: 86.0 % ± 12.7, 2 seeds; distilled: 88.0 % \(one seed\)"),
 }
 
+NAMES = ["crop", "lake", "road"]
+GRID = pd.DataFrame(
+    [[70.0, 71.5], [72.25, 69.0]], index=pd.Index([1, 4], name="temperature T"), columns=pd.Index([0.5, 0.9], name="w")
+)
+DIFFERENCES = pd.DataFrame([("a − b", 1.5, 0.5), ("a − c", -0.25, np.nan)], columns=["name", "gain", "half"])
+FIGURES |= {  # notebook 04
+    "soft answers": (
+        lambda: plots.soft_answers(rng.integers(0, 9, (2, 1, 8, 8)), [[0.7, 0.2, 0.1], [0, 0.4, 0.6]], [0, 1], NAMES),
+        "crop: crop 70 %, lake 20 %, road 10 %; lake: road 60 %, lake 40 %",
+    ),
+    "class pairs": (
+        lambda: plots.class_pairs({"mean": [[90, 7, 3], [1, 98, 1], [20, 0, 80]]}, NAMES),
+        "mean, largest: road as crop 20.0 %, crop as lake 7.0 %, crop as road 3.0 %",
+    ),
+    "class pairs of many": (lambda: plots.class_pairs({"a": np.eye(30), "b": np.eye(30)}, range(30)), "b, largest"),
+    "temperature": (
+        lambda: plots.temperature([2.0, 0.0, 0.0], [0.0, 0.0, 0.0], NAMES, 1, title="a tile"),
+        "a tile: at T = 1 .*crop 0.79 and 0.33.*1.10 of at most 1.10 nats; largest gradient 0.45, at crop",
+    ),
+    "temperature of many": (lambda: plots.temperature(np.arange(40), np.zeros(40), range(40), 1e-3), "T = 0.001"),
+    "gradient norms": (lambda: plots.gradient_norms([1, 10], {"KL": [1, 0.01]}), "KL: 1 at T = 1, 0.01 at T = 10"),
+    "heat map": (lambda: plots.heat_map(GRID), "From 69.0 to 72.2; highest at temperature T 4, w 0.5"),
+    "gains": (lambda: plots.gains(DIFFERENCES), r"a − b: \+1.5 ± 0.5; a − c: -0.2\."),
+}
+
+TERMS = pd.DataFrame(
+    [("hint", 1, 100.0, 0.5), ("hint", 2, 10.0, -0.25), ("SP", 1, 0.5, 0.0)],
+    columns=["method", "epoch", "ratio", "cosine"],
+)
+BLOCKS = np.array([[9.0, 3, 1, 1], [3, 9, 1, 1], [1, 1, 9, 5], [1, 1, 5, 9]])
+FIGURES |= {  # notebook 05
+    "attention": (
+        lambda: plots.attention_maps(
+            rng.integers(0, 3000, (2, 13, 8, 8)),
+            {"teacher": np.eye(2)[::-1][None].repeat(2, 0), "student": np.zeros((2, 1, 1))},
+            ["crop", "lake"],
+        ),
+        r"crop, lake.*teacher \(2×2\): row 1, column 2; row 1, column 2. student \(1×1\): row 1, column 1",
+    ),
+    "matrices": (
+        lambda: plots.matrices({"teacher": BLOCKS}, "image", "image", groups=[2, 2]),
+        "teacher, 4×4: from 1 to 9, mean 4 within a group and 1 between groups",
+    ),
+    "matrices of two shapes": (lambda: plots.matrices({"a": np.eye(2), "b": np.ones((3, 5))}), "b, 3×5: from 1 to 1"),
+    "pair distances": (
+        lambda: plots.pair_distances(np.arange(1, 6), {"near": np.arange(1, 6) + 1, "far": [5, 4, 3, 2, 1]}),
+        "5 pairs.*near: correlation 1.00; far: correlation -1.00",
+    ),
+    "term gradients": (
+        lambda: plots.term_gradients(TERMS),
+        r"hint: 1e\+02 times the label's at first, 10 at last; cosine \+0.50 and -0.25; SP: 0.5 times",
+    ),
+}
+
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_draws_and_says_what_it_shows(name, caplog):
@@ -158,8 +212,56 @@ def test_a_picture_in_a_notebook_is_html_with_escaped_text():
         (lambda: plots.accuracy_cost(POINTS.drop(columns="low")), "low"),
         (lambda: plots.seeds(SEEDS.head(0)), "a row or more"),
         (lambda: plots.stages_figure({}), "at least one"),
+        (lambda: plots.soft_answers(np.zeros((2, 1, 8, 8)), [[1, 0]], [0], ["a", "b"]), "a row an image"),
+        (lambda: plots.class_pairs({"a": np.eye(2)}, NAMES), r"shape \(3, 3\)"),
+        (lambda: plots.class_pairs({}, NAMES), "one or more"),
+        (lambda: plots.temperature([1, 2], [1, 2, 3], NAMES, 1), r"expected \(3,\) twice"),
+        (lambda: plots.temperature([1, 2, 3], [1, 2, 3], NAMES, 0), "temperature above 0"),
+        (lambda: plots.gradient_norms([1, 2], {"a": [1]}), "one number a temperature"),
+        (lambda: plots.heat_map(GRID.iloc[:0]), "a row and a column"),
+        (lambda: plots.gains(DIFFERENCES.drop(columns="half")), "half"),
+        (
+            lambda: plots.attention_maps(np.zeros((2, 1, 8, 8)), {"a": np.zeros((1, 2, 2))}, ["x", "y"]),
+            "a map an image",
+        ),
+        (lambda: plots.attention_maps(np.zeros((1, 1, 8, 8)), {"a": np.zeros((1, 2, 2))}, []), "0 titles for 1"),
+        (lambda: plots.matrices({}), "one matrix or more"),
+        (lambda: plots.matrices({"a": BLOCKS}, groups=[3]), "groups of 3 in all"),
+        (lambda: plots.pair_distances([1, 2], {"a": [1]}), "each with 2 distances"),
+        (lambda: plots.term_gradients(TERMS.drop(columns="cosine")), "cosine"),
     ],
 )
 def test_bad_input(call, says):
     with pytest.raises(UsageError, match=says):
         call()
+
+
+def test_the_gradient_by_class_sums_to_zero_and_the_answers_are_softmax():
+    fig = plots.temperature([3.0, 1.0, 0.0], [0.0, 1.0, 2.0], NAMES, 2.0)
+    answers, _, gradients = fig.axes
+    widths = np.array([bar.get_width() for bar in answers.patches])
+    teacher, student = torch.tensor([3.0, 1.0, 0.0]), torch.tensor([0.0, 1.0, 2.0])
+    softened = torch.cat([(teacher / 2).softmax(0), (student / 2).softmax(0)])
+    np.testing.assert_allclose(widths, softened, rtol=1e-5)
+    gradient = [bar.get_width() for bar in gradients.patches]
+    np.testing.assert_allclose(gradient, 2 * (softened[3:] - softened[:3]), rtol=1e-5)  # T² · (1/T)(p_s − p_t)
+    assert sum(gradient) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_diagonal_is_left_out_and_the_table_not_changed():
+    table = np.full((3, 3), 5.0)
+    fig = plots.class_pairs({"a": table}, NAMES)
+    assert np.isnan(np.diag(fig.axes[0].images[0].get_array().filled(np.nan))).all() and (table == 5).all()
+
+
+def test_the_best_cell_has_the_frame():
+    frame = plots.heat_map(GRID).axes[0].patches[-1]
+    assert (round(frame.get_x() + 0.47), round(frame.get_y() + 0.47)) == (0, 1)  # (column, row)
+
+
+def test_each_map_of_attention_is_scaled_to_its_own_maximum_and_covers_the_image():
+    maps = {"a": np.array([[[0, 2.0], [1, 0]], [[0, 200.0], [100, 0]]])}
+    row = plots.attention_maps(np.zeros((2, 3, 6, 6), np.uint8), maps, ["x", "y"]).axes[2:]
+    overlays = [ax.images[1] for ax in row]
+    assert [overlay.norm(100 if i else 1) for i, overlay in enumerate(overlays)] == [0.5, 0.5]
+    assert all(overlay.get_extent() == [-0.5, 5.5, 5.5, -0.5] for overlay in overlays)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+import kdcourse
 from kdcourse.data.splits import Split
 from kdcourse.errors import UsageError, unknown
 
@@ -92,7 +93,9 @@ class Batch:
     index: torch.Tensor  # (B,) int64: place of each sample in its split
     epoch: int
     view: int = 0  # which augmented view of each sample this is: 0 if there is no augmentation, else see Batches
-    source: "Batches | None" = field(default=None, repr=False)  # what it was cut from
+    # What it was cut from. `Batches` alone sets it: a batch made by hand, or by `dataclasses.replace` with other images
+    # (mixed, erased), has none, so that nothing kept about the original images is taken for it.
+    source: "Batches | None" = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -158,15 +161,18 @@ class Batches:
 
     @property
     def repeated(self) -> str | None:
-        """The name under which something may be kept for each (view, index), or None if views are not repeated.
+        """The name under which something may be kept for each (view, index), or None if nothing may.
 
-        It stands for the data and their split, the augmentation and the normalisation: views of another name are
-        other images.
+        It stands for all that an image depends on: the data and their size, the rows of the split, the augmentation,
+        the normalisation, the version of the course. None where views are not repeated, where the data have no
+        fingerprint, and for an augmentation of your own: what it does cannot be told from its name.
         """
-        if not self.split.fingerprint or (self.augment and not self.views):
+        split = self.split
+        if not split.fingerprint or (self.augment and (not self.views or type(self.augment) is not Augmentation)):
             return None
-        what = hashlib.sha256(f"{self.split.fingerprint} {self.augment} {REPEATED} {DRAWS}".encode())
-        for values in (self.split.mean, self.split.std):
+        kind = (split.images.shape[1:], str(split.images.dtype), self.augment, REPEATED, DRAWS, kdcourse.__version__)
+        what = hashlib.sha256(f"{split.fingerprint} {kind}".encode() + split.rows.astype("<i8").tobytes())
+        for values in (split.mean, split.std):
             what.update(np.asarray(values, np.float32).tobytes())
         return what.hexdigest()[:16]
 
@@ -174,9 +180,12 @@ class Batches:
         view = epoch % self.views if self.views else epoch
         return self._cut(self.order(epoch), epoch, view if self.augment else 0)
 
-    def view(self, view: int) -> Iterator[Batch]:
-        """One view of every sample, in the split's order."""
-        return self._cut(np.arange(len(self.split)), view, view)
+    def view(self, view: int, indices=None) -> Iterator[Batch]:
+        """One view of every sample, or of those at these indices, in the split's order: what epoch `view` shows."""
+        if view < 0 or (self.views and view >= self.views):
+            raise UsageError(f"view={view}: expected 0 or more, and less than views={self.views}")
+        order = np.arange(len(self.split)) if indices is None else np.asarray(indices, dtype=np.int64)
+        return self._cut(order, view, view if self.augment else 0)
 
     def _cut(self, order: np.ndarray, epoch: int, view: int) -> Iterator[Batch]:
         draws = None
@@ -194,11 +203,12 @@ class Batches:
         images = torch.from_numpy(raw).to(self.device).float()
         if draws is not None:
             images = self.augment(images, torch.from_numpy(draws).to(self.device))
-        return Batch(
+        batch = Batch(
             images=(images - self._mean) * self._scale,
             labels=torch.from_numpy(self.split.labels[index]).to(self.device),
             index=torch.from_numpy(index).to(self.device),
             epoch=epoch,
             view=view,
-            source=self,
         )
+        object.__setattr__(batch, "source", self)
+        return batch

@@ -37,7 +37,12 @@ class Objective(nn.Module):
         self.student_layers, self.teacher_layers = tuple(student_layers), tuple(teacher_layers)
 
     def prepare(self, student: nn.Module, batch: Batch, samples: int) -> None:
-        """Called by `fit` before training: the place to make adapters, from the shapes of one dry run."""
+        """Called by `fit` before training: the place to make adapters, from the shapes of one dry run.
+
+        Raises UsageError for a teacher that cannot teach this student.
+        """
+        if self.teacher is not None:
+            self.teacher.check(student, batch)
 
     def terms(self, seen: Seen, taught: Seen | None, batch: Batch) -> dict[str, torch.Tensor]:
         """seen: the student's logits and features; taught: the teacher's, None if there is no teacher."""

@@ -1,14 +1,34 @@
-"""The teacher: a network that cannot be trained by accident, and its answers, kept."""
+"""The teacher: a network that cannot be trained by accident, and its answers, kept.
+
+Consistent teaching (Beyer et al. 2022) wants the teacher's answer to the very crop that the student sees. A `Teacher`
+gives it, for a forward pass each step. Where views are repeated (`Batches(…, views=V)`), a `CachedTeacher` answers
+each of them once, writes the logits to disk, and reads them from then on.
+"""
 
 import hashlib
+import json
+import operator
+import shutil
+import uuid
+import zlib
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
+from tqdm.auto import tqdm
 
-from kdcourse.data.batches import Batch
+from kdcourse.data.batches import Batch, Batches
 from kdcourse.distillation.taps import Seen, look
+from kdcourse.errors import CheckpointError, UsageError
+from kdcourse.paths import work_dir
 from kdcourse.training.checkpoint import digest
+
+FORMAT = 1  # of the folders with kept answers
+AT_ONCE = 256  # images that are answered at a time: always as many, whoever asks, so that the bits are the same
+CHECKED = 16  # images of a kept view that are answered once more when it is opened
+TOLERANCE = 0.01  # by which these may differ, as a share of the largest logit: devices and TF32 round differently
 
 
 class Teacher(nn.Module):
@@ -16,20 +36,64 @@ class Teacher(nn.Module):
 
     The network is no submodule: its weights are in no checkpoint of the student's run, and no optimiser finds them.
     It moves with `.to(device)`.
+
+    label_map: for a teacher of more classes, the column of its logits for each class of the student. D3 picks the 100
+      classes of mini-ImageNet from the 1,000 of ImageNet.
+    normalisation, student_normalisation: (mean, std), each (C,), of the data that the teacher was trained on and of the
+      data that the batches are normalised by: `(data.mean, data.std)`. Both or neither. Images are taken back to
+      raw values and normalised as the teacher knows it.
+
+    A Teacher in the place of the network is taken with its settings. Raises UsageError for what cannot be right.
     """
 
-    def __init__(self, network: nn.Module, *, label_map: Sequence[int] | None = None):
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        label_map: Sequence[int] | None = None,
+        normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
+        student_normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
+    ):
         super().__init__()
-        self._held = (network.eval().requires_grad_(False),)
-        self.label_map = None if label_map is None else tuple(label_map)
+        if isinstance(network, Teacher):
+            if not (label_map is normalisation is student_normalisation is None):
+                raise UsageError("a Teacher has its settings already: give them with the bare network, teacher.network")
+            label_map, normalisation, student_normalisation = network.settings
+            network = network.network
+        if not isinstance(network, nn.Module):
+            raise UsageError(
+                f"network= is a {type(network).__name__}: expected an nn.Module. load_or_train returns (network, "
+                "history): hand in the first"
+            )
+        if (normalisation is None) != (student_normalisation is None):
+            raise UsageError(
+                "normalisation= and student_normalisation= belong together: what the teacher was trained on, and what "
+                "the student's batches are normalised by, each (mean, std). Give both or neither"
+            )
+        self.label_map = None if label_map is None else _columns(label_map)
+        self.normalisation = _mean_and_std("normalisation", normalisation)
+        self.student_normalisation = _mean_and_std("student_normalisation", student_normalisation)
+        # not persistent: the teacher is in no state dict
+        self.register_buffer("_label_map", self.label_map and torch.tensor(self.label_map), persistent=False)
+        scale, shift = self._renormalise() if normalisation is not None else (None, None)
+        self.register_buffer("_scale", scale, persistent=False)
+        self.register_buffer("_shift", shift, persistent=False)
+        self._held = (network.eval().requires_grad_(False),)  # a tuple hides it from nn.Module
 
     @property
     def network(self) -> nn.Module:
         return self._held[0]
 
     @property
+    def settings(self) -> tuple:
+        """label_map, normalisation, student_normalisation."""
+        return self.label_map, self.normalisation, self.student_normalisation
+
+    @property
     def fingerprint(self) -> str:
-        return hashlib.sha256(f"{self.network!r} {digest(self.network)} {self.label_map}".encode()).hexdigest()[:16]
+        """Of all that its answers depend on: architecture, weights to the bit, settings."""
+        what = f"{self.network!r} {digest(self.network)} {self.settings}"
+        return hashlib.sha256(what.encode()).hexdigest()[:16]
 
     def train(self, mode: bool = True) -> "Teacher":
         return super().train(False)
@@ -45,5 +109,261 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def look(self, batch: Batch, layers: Sequence[str] = ()) -> Seen:
         """Logits (B, C), and the features of the layers named."""
-        seen = look(self.network, batch.images, layers)
-        return seen if self.label_map is None else Seen(seen.logits[:, list(self.label_map)], seen.features)
+        self.network.eval()  # whoever else holds the network may have changed its mode
+        seen = look(self.network, self._as_taught(batch.images), layers)
+        return seen if self.label_map is None else Seen(self._picked(seen.logits), seen.features)
+
+    def check(self, student: nn.Module, batch: Batch) -> None:
+        """Raises UsageError if this teacher cannot teach that student, or was told of another normalisation."""
+        if student is self.network:
+            raise UsageError(
+                "the student is the teacher's own network, which is frozen: hand in another, such as "
+                "copy.deepcopy(teacher.network).requires_grad_(True)"
+            )
+        if self.student_normalisation and batch.source is not None:
+            split = batch.source.split
+            for told, used in zip(self.student_normalisation, (split.mean, split.std), strict=True):
+                if len(told) not in (1, len(used)) or not np.allclose(told, used, rtol=1e-3):
+                    raise UsageError(
+                        f"student_normalisation= says {_short(told)}, but the batches are normalised by "
+                        f"{_short(used)}: give (data.mean, data.std) of the student's data"
+                    )
+
+    def _renormalise(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scale and shift (1, C, 1, 1): x ← (x · std_s + mean_s − mean_t) / std_t."""
+        if len(self.normalisation[0]) != len(self.student_normalisation[0]):
+            raise UsageError(
+                f"student_normalisation= and normalisation= have {len(self.student_normalisation[0])} and "
+                f"{len(self.normalisation[0])} channels: expected as many"
+            )
+        (mean_t, std_t), (mean_s, std_s) = np.array(self.normalisation), np.array(self.student_normalisation)
+        scale, shift = std_s / std_t, (mean_s - mean_t) / std_t
+        return tuple(torch.from_numpy(value).float().reshape(1, -1, 1, 1) for value in (scale, shift))
+
+    def _as_taught(self, images: torch.Tensor) -> torch.Tensor:
+        if self._scale is None:
+            return images
+        if self._scale.shape[1] not in (1, images.shape[1]):
+            raise UsageError(
+                f"normalisation= has {self._scale.shape[1]} channels, the images have {images.shape[1]}: give the mean "
+                "and std of each channel, or one of each for all"
+            )
+        return images * self._scale + self._shift
+
+    def _picked(self, logits: torch.Tensor) -> torch.Tensor:
+        if max(self.label_map) >= logits.shape[1]:
+            raise UsageError(
+                f"label_map= names column {max(self.label_map)}, but the teacher's network has {logits.shape[1]} "
+                "classes, counted from 0"
+            )
+        return logits[:, self._label_map]
+
+    def extra_repr(self) -> str:
+        said = [f"label_map to {len(self.label_map)} classes"] if self.label_map else []
+        return ", ".join([type(self.network).__name__, *said, *(["normalisation"] if self.normalisation else [])])
+
+
+class CachedTeacher(Teacher):
+    """A Teacher that answers each repeated view of each image once: logits are kept on disk and read from then on.
+
+    When a view is first asked for, all of it is answered, in the split's order, `AT_ONCE` images at a time, in float32
+    without autocast: what is kept does not depend on who asked. It is written as half precision, memory-mapped, to
+    `work_dir()/answers/<teacher>-<batches>/view-000`, named by the fingerprint of the weights and settings and by
+    `Batches.repeated`. The largest rounding error is in `meta.json` and in `rounding_error`: 0.004 for logits below 16,
+    0.008 below 32. A fill that is killed loses the view at hand; the others stay.
+
+    Where views are not repeated (`batch.source` None, `repeated` None) and where features are wanted, the live teacher
+    answers. What is kept is never taken on trust: when a view is opened, its description, size and checksum must be
+    right and a few images, answered once more, must agree. The weights are looked at again every epoch.
+
+    `served` and `computed` count the images answered from disk and by the network.
+
+    Raises CheckpointError for kept answers that are damaged or another's, and where they cannot be written;
+    UsageError for logits that half precision cannot hold.
+    """
+
+    def __init__(self, network: nn.Module, **settings):
+        super().__init__(network, **settings)
+        self.served = self.computed = 0
+        self.rounding_error = 0.0  # the largest of the views opened
+        self._forget_opened()
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{super().fingerprint}-cached"
+
+    @torch.no_grad()
+    def look(self, batch: Batch, layers: Sequence[str] = ()) -> Seen:
+        if layers or (kept := self._kept(batch)) is None:
+            self.computed += len(batch)
+            return super().look(batch, layers)
+        self.served += len(batch)
+        logits = torch.from_numpy(kept[batch.index.cpu().numpy()])
+        return Seen(logits.to(batch.images.device).float())
+
+    def fill(self, batches: Batches, *, progress: bool = True) -> None:
+        """Answer all views of these batches now. Raises UsageError if they are not repeated."""
+        if batches.repeated is None:
+            raise UsageError(
+                "the views of these batches are not repeated, so their answers cannot be kept: Batches(…, views=8), "
+                "with an augmentation of the course and data that have a fingerprint"
+            )
+        views = range(batches.views if batches.augment else 1)
+        for view in tqdm(views, desc="the teacher answers", unit="view", delay=1, leave=False, disable=not progress):
+            self._opened(batches, view)
+
+    def forget(self) -> None:
+        """Remove all that is kept of this teacher, of any data."""
+        self._forget_opened()
+        for folder in self._folders():
+            shutil.rmtree(folder)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on disk of all that is kept of this teacher, of any data."""
+        return sum(file.stat().st_size for folder in self._folders() for file in folder.glob("*/answers.npy"))
+
+    def __getstate__(self):  # copies and pickles open the views for themselves
+        return {**self.__dict__, "_views": {}, "_at": None, "_rows": None}
+
+    def _forget_opened(self) -> None:
+        self._views: dict[Path, np.ndarray] = {}
+        self._at = self._rows = None
+
+    def _folders(self) -> list[Path]:
+        return sorted((work_dir() / "answers").glob(f"{super().fingerprint}-*"))
+
+    def _kept(self, batch: Batch) -> np.ndarray | None:
+        """(N, C): the answers to the view of this batch, or None if there can be none."""
+        at = (batch.source, batch.epoch, batch.view)
+        if at != self._at:
+            keepable = batch.source is not None and batch.source.repeated is not None
+            self._rows = self._opened(batch.source, batch.view) if keepable else None
+            self._at = at
+        return self._rows
+
+    def _opened(self, source: Batches, view: int) -> np.ndarray:
+        about = {
+            "format": FORMAT,
+            "teacher": super().fingerprint,
+            "batches": source.repeated,
+            "view": view,
+            "images": len(source.split),
+        }
+        folder = work_dir() / "answers" / f"{about['teacher']}-{about['batches']}" / f"view-{view:03}"
+        if folder not in self._views:
+            source = Batches(
+                source.split, AT_ONCE, seed=source.seed, augment=source.augment, device=source.device,
+                views=source.views,
+            )  # fmt: skip
+            if not folder.exists():
+                _write(folder, self._answers(source.view(view), len(source.split)), about)
+                self.computed += len(source.split)
+            answers, meta = _read(folder, about)
+            self._compare(answers, source, view, folder)
+            self._views[folder] = answers
+            self.rounding_error = max(self.rounding_error, meta["rounding_error"])
+        return self._views[folder]
+
+    def _answers(self, batches, count: int) -> np.ndarray:
+        """The live teacher's logits, (N, C) float32, for batches in the split's order."""
+        answers, start = None, 0
+        for batch in batches:
+            with torch.autocast(batch.images.device.type, enabled=False):
+                logits = super().look(batch).logits.cpu().numpy()
+            answers = np.empty((count, logits.shape[1]), np.float32) if answers is None else answers
+            answers[start : start + len(logits)] = logits
+            start += len(logits)
+        return answers
+
+    def _compare(self, answers: np.ndarray, source: Batches, view: int, folder: Path) -> None:
+        some = np.unique(np.linspace(0, len(answers) - 1, CHECKED).astype(int))
+        live = self._answers(source.view(view, some), len(some))
+        same = answers[some].shape == live.shape
+        if not (same and np.abs(answers[some] - live).max() <= TOLERANCE * np.abs(live).max()):  # NaN is not either
+            raise CheckpointError(
+                f"{folder}: these are not this teacher's answers to these images: some, answered once more, differ. "
+                "Was the code of the network or the data changed without their fingerprint? "
+                "Remove the folder to have them answered anew"
+            )
+
+
+def _columns(label_map: Sequence[int]) -> tuple[int, ...]:
+    wanted = "label_map= must be different whole numbers, 0 or more: for each class, its column in the teacher's logits"
+    try:
+        columns = tuple(operator.index(column) for column in label_map)
+    except TypeError as error:
+        raise UsageError(wanted) from error
+    if not columns or min(columns) < 0 or len(set(columns)) < len(columns):
+        raise UsageError(wanted)
+    return columns
+
+
+def _mean_and_std(name: str, values) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if values is None:
+        return None
+    try:
+        mean, std = (np.asarray(value, np.float64).reshape(-1) for value in values)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name}= must be (mean, std), a number a channel each") from error
+    if mean.shape != std.shape or not np.isfinite([mean, std]).all() or not (std > 0).all():
+        raise UsageError(
+            f"{name}= must be (mean, std), a finite number a channel each and std above 0, not {_short(mean)} and "
+            f"{_short(std)}"
+        )
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _short(values) -> str:
+    shown = ", ".join(f"{value:.4g}" for value in values[:3])
+    return f"({shown}{', …' if len(values) > 3 else ''})"
+
+
+def _write(folder: Path, answers: np.ndarray, about: dict) -> None:
+    """A kept view, all or nothing: written beside its place and renamed. If another process was first, its stays."""
+    largest = np.abs(answers).max()
+    if not largest <= np.finfo(np.float16).max:  # a NaN is not either
+        raise UsageError(
+            f"the teacher's logits reach {largest:,.0f}, and half precision ends at 65,504: look at the network, or "
+            "use Teacher, which keeps nothing"
+        )
+    half = answers.astype(np.float16)
+    error = float(np.abs(half.astype(np.float32) - answers).max())
+    meta = {**about, "classes": half.shape[1], "rounding_error": error, "checksum": zlib.crc32(half)}
+    partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.mkdir(parents=True)
+        np.save(partial / "answers.npy", half)
+        (partial / "meta.json").write_text(json.dumps(meta, indent=2), encoding="utf-8")
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+    except OSError as problem:
+        raise CheckpointError(
+            f"{folder}: the teacher's answers could not be written ({problem}): {half.nbytes:,} bytes a view. Free "
+            "space, name another folder with KDCOURSE_WORK, or use Teacher, which keeps nothing"
+        ) from problem
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _read(folder: Path, about: dict) -> tuple[np.ndarray, dict]:
+    """A kept view, (N, C) float16, memory-mapped, and its description. Raises CheckpointError unless it is as said."""
+    anew = "Remove the folder to have the teacher answer anew"
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        answers = np.load(folder / "answers.npy", mmap_mode="r")
+        shape, checksum = (meta["images"], meta["classes"]), meta["checksum"]
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}: damaged ({error}). {anew}") from error
+    for name, expected in about.items():
+        if meta.get(name) != expected:
+            raise CheckpointError(f"{folder}: kept for another {name} ({meta.get(name)}, expected {expected}). {anew}")
+    if answers.dtype != np.float16 or answers.shape != shape or zlib.crc32(answers) != checksum:
+        raise CheckpointError(
+            f"{folder}: damaged: {answers.dtype} of shape {answers.shape}, or its checksum, is not what meta.json "
+            f"says. {anew}"
+        )
+    return np.asarray(answers), meta

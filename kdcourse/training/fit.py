@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 import kdcourse
 from kdcourse.data.batches import AUGMENTATIONS, Augmentation, Batches
 from kdcourse.data.splits import DataSplits, Split
-from kdcourse.errors import CheckpointError, TrainingError, UsageError, unknown
+from kdcourse.errors import CheckpointError, KDCourseError, TrainingError, UsageError, unknown
 from kdcourse.evaluation.metrics import predict
 from kdcourse.training import checkpoint as files
 from kdcourse.training.checkpoint import describe
@@ -33,7 +33,10 @@ adamw.__doc__ = "The default optimiser (Loshchilov & Hutter 2019): called with t
 def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
     """Up to the optimiser's learning rate in 20 % of the steps, then down by a cosine (Smith & Topin 2019)."""
     rates = [group["lr"] for group in optimizer.param_groups]
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.2, cycle_momentum=False)
+    rise = 0.2 if steps > 5 else 0.3  # at 0.2 of 5 steps OneCycleLR divides by zero
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rates, total_steps=steps, pct_start=rise, cycle_momentum=False
+    )
 
 
 def constant(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
@@ -244,8 +247,12 @@ def _train_epoch(
     run.objective.train()
     sums, seen = {}, 0
     for number, batch in enumerate(batches, start=1):
-        with _autocast(batch.images.device, dtype):
-            terms = run.objective(run.student, batch)
+        try:
+            with _autocast(batch.images.device, dtype):
+                terms = run.objective(run.student, batch)
+        except KDCourseError as error:
+            error.args = (f"epoch {epoch + 1}, batch {number}: {error}",)
+            raise
         loss = sum(terms.values())
         if not torch.isfinite(loss):
             broken = [f"{name} = {value.item()}" for name, value in terms.items() if not torch.isfinite(value)]

@@ -148,3 +148,107 @@ def test_a_sampler_decides_what_an_epoch_holds(make_data):
     batches = Batches(make_data().train, 4, seed=0, sampler=lambda epoch: np.array([epoch, 5, 5, 2, 1]))
     index = torch.cat([b.index for b in batches.epoch(7)])
     assert index.tolist() == [7, 5, 5, 2, 1]
+
+
+# repeated views
+
+
+def repeating(split, **changes):
+    return Batches(split, 16, **{"seed": 1, "augment": SATELLITE, "views": 3, **changes})
+
+
+def test_views_repeat_and_are_the_same_for_every_seed(make_data):
+    train = make_data(size=12).train
+    batches, other = repeating(train), repeating(train, seed=2)
+    seen = [gathered(batches, epoch) for epoch in range(6)]
+    for epoch in range(3):
+        again, others = seen[epoch + 3], gathered(other, epoch)
+        assert all(torch.equal(seen[epoch][i], again[i]) and torch.equal(seen[epoch][i], others[i]) for i in again)
+    assert sum(not torch.equal(seen[0][i], seen[1][i]) for i in seen[0]) > len(train) // 2
+    assert not np.array_equal(batches.order(0), batches.order(3))  # the order is each epoch's and each seed's own
+    assert not np.array_equal(batches.order(0), other.order(0))
+    assert [next(batches.epoch(epoch)).view for epoch in range(5)] == [0, 1, 2, 0, 1]
+
+
+def test_views_of_its_own_each_epoch(make_data):
+    batches = Batches(make_data(size=12).train, 16, seed=1, augment=SATELLITE)
+    assert [next(batches.epoch(epoch)).view for epoch in (0, 7)] == [0, 7]
+    assert batches.repeated is None
+
+
+def test_without_augmentation_there_is_one_view(make_data):
+    batches = Batches(make_data().train, 16, seed=1)
+    assert [next(batches.epoch(epoch)).view for epoch in (0, 7)] == [0, 0]
+    assert next(batches.view(2)).view == 0
+    assert batches.repeated == Batches(make_data().train, 8, seed=2, views=4).repeated is not None
+
+
+@pytest.mark.parametrize("views", [None, 3])
+def test_a_view_is_what_its_epoch_shows_in_the_splits_order(make_data, views):
+    batches = repeating(make_data(size=12).train, views=views)
+    shown = gathered(batches, 2)
+    index = torch.cat([batch.index for batch in batches.view(2)])
+    images = torch.cat([batch.images for batch in batches.view(2)])
+    assert index.tolist() == list(range(len(batches.split)))
+    assert all(torch.equal(images[i], shown[i]) for i in shown)
+    some = next(batches.view(2, [5, 70, 5]))
+    assert some.index.tolist() == [5, 70, 5] and torch.equal(some.images, images[[5, 70, 5]])
+    assert {batch.view for batch in batches.view(2)} == {2}
+
+
+@pytest.mark.parametrize("view", [-1, 3])
+def test_views_that_are_not_there(make_data, view):
+    with pytest.raises(UsageError, match=f"view={view}: expected 0 or more, and less than views=3"):
+        repeating(make_data().train).view(view)
+
+
+def test_too_few_views(make_data):
+    with pytest.raises(UsageError, match="views=0"):
+        repeating(make_data().train, views=0)
+
+
+def test_what_images_do_not_depend_on_has_the_same_name(make_data):
+    train = make_data().train
+    names = [repeating(train), repeating(train, seed=9), repeating(make_data().train, views=5)]
+    names.append(Batches(train, 3, seed=1, augment=SATELLITE, views=3, sampler=lambda epoch: np.arange(9)))
+    assert len({batches.repeated for batches in names}) == 1
+
+
+def test_other_images_have_another_name(make_data):
+    data = make_data()
+    train = data.train
+    names = [
+        repeating(train),
+        repeating(train, augment=None),
+        repeating(train, augment=Augmentation("square", pad=3, jitter=0.1)),
+        repeating(train, augment=AUGMENTATIONS["natural"]),
+        repeating(make_data(seed=1).train),
+        repeating(make_data(size=12).train),
+        repeating(make_data(channels=4).train),
+        repeating(data.val, augment=None),
+        repeating(train.subset(np.arange(60))),
+        repeating(train.subset(np.arange(72)[::-1])),
+        repeating(replace(train, rows=train.rows[::-1])),
+        repeating(replace(train, mean=train.mean + 1)),
+        repeating(replace(train, std=train.std * 2)),
+        repeating(replace(train, images=train.images.astype(np.float32))),
+    ]
+    assert len({batches.repeated for batches in names}) == len(names) and None not in {b.repeated for b in names}
+
+
+def test_what_cannot_be_named_has_no_name(make_data):
+    class Mine(Augmentation):
+        pass
+
+    train = make_data().train
+    assert repeating(train, augment=Mine("square")).repeated is None
+    assert repeating(train, augment=lambda images, draws: images).repeated is None
+    assert repeating(replace(train, fingerprint="")).repeated is None
+
+
+def test_a_batch_knows_what_it_was_cut_from_and_one_with_other_images_does_not(make_data):
+    batches = repeating(make_data().train)
+    batch = next(batches.epoch(0))
+    assert batch.source is batches
+    assert replace(batch, images=batch.images.flip(0)).source is None
+    assert "Batches" not in repr(batch)

@@ -100,3 +100,21 @@ def test_take_and_subset_speak_of_places_in_the_split(make_data):
 
 def test_the_representation_says_what_it_is(make_data):
     assert repr(make_data()) == "toy: 72 + 24 + 24 (train + val + test) images of 8×8×3, 3 classes"
+
+
+def test_a_splits_fingerprint_is_of_the_data_and_its_rows(make_data):
+    data, again, other = make_data(), make_data(), make_data(seed=1)
+    names = [data.train.fingerprint, data.val.fingerprint, data.test.fingerprint, other.train.fingerprint]
+    assert len(set(names)) == 4 and "" not in names
+    assert data.train.fingerprint == again.train.fingerprint
+    part = data.train.subset([3, 1])
+    assert part.fingerprint == again.train.subset([3, 1]).fingerprint
+    different = [data.train.subset([1, 3]), data.train.subset([3, 2]), data.val.subset([3, 1]), data.train]
+    assert part.fingerprint not in {split.fingerprint for split in different}
+
+
+def test_data_without_a_fingerprint_have_none_for_their_splits():
+    images = np.random.default_rng(0).integers(0, 255, (6, 1, 2, 2)).astype(np.uint8)
+    parts = [np.arange(2), np.arange(2, 4), np.arange(4, 6)]
+    data = DataSplits.from_arrays("toy", images, np.tile([0, 1], 3), parts, ["a", "b"], ["grey"])
+    assert data.train.fingerprint == data.train.subset([0]).fingerprint == ""

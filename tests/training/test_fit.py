@@ -15,7 +15,7 @@ from torch import nn
 from kdcourse.data import Augmentation, Batches
 from kdcourse.distillation import CrossEntropy
 from kdcourse.errors import CheckpointError, TrainingError, UsageError
-from kdcourse.training import adamw, constant, fit
+from kdcourse.training import adamw, constant, fit, one_cycle
 from kdcourse.training import fit as fit_function
 from kdcourse.training.checkpoint import digest
 
@@ -206,6 +206,112 @@ def test_the_objectives_own_parameters_are_trained_and_kept(make_data, tmp_path)
     assert again.scale.item() == objective.scale.item()
 
 
+class Adapted(CrossEntropy):
+    """An adapter on the logits, made when the loop says what it will train on."""
+
+    def prepare(self, student, batch, samples):
+        self.prepared = [*getattr(self, "prepared", []), (len(batch), samples)]
+        self.adapter = nn.Linear(student(batch.images).shape[1], 3)  # drawn at random
+
+    def forward(self, student, batch):
+        logits = self.adapter(student(batch.images))
+        return {"label": nn.functional.cross_entropy(logits, batch.labels)}
+
+
+class StoppedAdapted(Adapted):
+    at, step = 8, 0
+
+    def forward(self, student, batch):
+        self.step += 1
+        if self.step == self.at:
+            raise KeyboardInterrupt
+        return super().forward(student, batch)
+
+
+GIVEN = []
+
+
+def remembering_adamw(parameters):
+    GIVEN[:] = parameters
+    return adamw(parameters)
+
+
+def test_the_objective_is_prepared_once_before_the_optimiser_is_made(make_data):
+    objective, student, data = Adapted(), fresh(), make_data()
+    fit(student, data, objective, **{**OPTIONS, "optimizer": remembering_adamw})
+    assert objective.prepared == [(2, len(data.train))]
+    assert [id(p) for p in GIVEN] == [id(p) for p in (*student.parameters(), *objective.adapter.parameters())]
+
+
+def test_what_is_prepared_is_drawn_from_the_seed_and_takes_none_of_the_callers_numbers(make_data):
+    still = partial(torch.optim.SGD, lr=0.0)  # so that one sees what was drawn
+    made, after, untrained = [], [], {**OPTIONS, "optimizer": still, "schedule": constant}
+    for callers, seed in ((1, 3), (2, 3), (1, 4)):
+        objective, student = Adapted(), fresh()
+        torch.manual_seed(callers)
+        fit(student, make_data(), objective, **{**untrained, "seed": seed})
+        made.append(digest(objective.adapter))
+        after.append(torch.rand(()).item())
+    assert made[0] == made[1] != made[2]
+    assert after[0] == after[2] != after[1]
+
+
+@pytest.mark.parametrize("step", [1, 8, 17])
+def test_a_stopped_run_with_adapters_goes_on_to_the_same_bits(make_data, tmp_path, step):
+    data, whole, file = make_data(), fresh(), tmp_path / "run.pt"
+    objective, stopped, again = Adapted(), StoppedAdapted(), Adapted()
+    options = {**OPTIONS, "views": 2}
+    fit(whole, data, objective, **options)
+    stopped.at = step
+    with pytest.raises(KeyboardInterrupt):
+        fit(fresh(), data, stopped, checkpoint=file, **options)
+    resumed = fresh()
+    fit(resumed, data, again, checkpoint=file, **options)
+    assert digest(resumed) == digest(whole)
+    assert digest(again.adapter) == digest(objective.adapter)
+
+
+def test_views_decide_what_is_shown(make_data):
+    shown = []
+
+    class Watch(CrossEntropy):
+        def forward(self, student, batch):
+            if batch.epoch == len(shown):  # the first batch of each epoch
+                shown.append(batch.view)
+            return super().forward(student, batch)
+
+    digests = []
+    for views in (None, 2, 4):
+        shown.clear()
+        model = fresh()
+        fit(model, make_data(), Watch(), **{**OPTIONS, "views": views})
+        digests.append(digest(model))
+        assert shown == [epoch % (views or 99) for epoch in range(4)]
+    assert len(set(digests)) == 3
+
+
+def test_an_error_of_the_objective_says_when(make_data):
+    class Refuses(CrossEntropy):
+        def forward(self, student, batch):
+            if batch.epoch == 1:
+                raise UsageError("student_logits hold NaN")
+            return super().forward(student, batch)
+
+    with pytest.raises(UsageError, match="epoch 2, batch 1: student_logits hold NaN"):
+        fit(fresh(), make_data(), Refuses(), **OPTIONS)
+
+
+@pytest.mark.parametrize("steps", range(1, 41))
+def test_one_cycle_of_any_length(steps):
+    optimizer = adamw([nn.Parameter(torch.zeros(1))], lr=1e-2)
+    schedule, rates = one_cycle(optimizer, steps), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert 0 < min(rates) and max(rates) <= 1e-2 * (1 + 1e-9) and (steps < 5 or rates[-1] < 1e-5)
+
+
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_names_epoch_batch_and_term(make_data, broken):
     class Breaks(CrossEntropy):
@@ -273,6 +379,7 @@ def test_a_sampler_decides_the_epochs_size(make_data):
         (dict(augment="blur"), "augmentation"),
         (dict(batch_size=0), "batch_size=0"),
         (dict(seed=-1), "seed=-1"),
+        (dict(views=0), "views=0"),
     ],
 )
 def test_wrong_arguments_are_named(make_data, wrong, names):
@@ -312,6 +419,7 @@ def test_a_checkpoint_of_another_architecture_is_refused_and_kept(make_data, tmp
     [
         (dict(seed=4), "seed was 3, is now 4"),
         (dict(epochs=5), "epochs was 4"),
+        (dict(views=2), "views was None, is now 2"),
         (dict(optimizer=torch.optim.SGD), "optimizer"),
     ],
 )

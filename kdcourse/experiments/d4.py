@@ -1,0 +1,115 @@
+"""D4's question: is a student better off from scratch, with its teacher's answers, or with its teacher's features?
+
+Three arms on a data set, with equal budgets and the same seeds: labels alone, response-based distillation (soft
+targets) and intermediate distillation (a hint, FitNets). In D4's paper the last two are called RKD and IKD.
+
+What differs from D4: the pair (unless it is `resnets()`), our optimiser and number of epochs, several seeds and not
+one, and the intermediate method. Ours is a hint at "layer3" of weight 1: with RepDistiller's 100 the hint's gradient
+drowned the label's on `scenes` (measured in notebook 05, section 5).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import pandas as pd
+
+from kdcourse.data import DataSplits
+from kdcourse.data import load as load_data
+from kdcourse.data.catalog import CATALOG
+from kdcourse.distillation import CachedTeacher, CrossEntropy, FitNets, ResponseKD, Teacher
+from kdcourse.evaluation import evaluate, mean_interval, paired_interval
+from kdcourse.experiments import baselines
+from kdcourse.models import resnet18, resnet50
+from kdcourse.profiles import Profile
+from kdcourse.training import Recipe, adamw, load_or_train
+
+ARMS = ("scratch", "response", "intermediate")
+
+# D4's figures, one run each, test accuracy in %
+PUBLISHED = pd.DataFrame(
+    {
+        "teacher": (98.33, 89.9, 90.22, 75.23, 48.7),
+        "scratch": (97.9, 88.47, 86.07, 63.47, 34.6),
+        "response": (98.0, 87.6, 88.72, 64.13, 35.03),
+        "intermediate": (98.43, 89.97, 88.72, 74.7, 49.83),
+    },
+    index=pd.Index(("mnist", "fashion_mnist", "usps", "cifar10", "cifar100"), name="data set"),
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Teacher and student learning from labels: two makers of recipes, called with (data, settings, seed, epochs)."""
+
+    teacher: Callable[..., Recipe]
+    student: Callable[..., Recipe]
+
+
+THIN = Pair(baselines.teacher_recipe, baselines.student_recipe)  # the course's
+
+
+def resnets(stem: str = "imagenet") -> Pair:
+    """D4's architectures, ResNet-50 and ResNet-18 from scratch; for stem see `kdcourse.models.resnet18`."""
+    return Pair(partial(_resnet, partial(resnet50, stem=stem)), partial(_resnet, partial(resnet18, stem=stem)))
+
+
+def _resnet(network: partial, data: DataSplits, settings: Profile, seed: int, epochs: int | None) -> Recipe:
+    model = partial(network, channels=len(data.channels), classes=len(data.classes))
+    recipe = baselines.student_recipe(data, settings, seed, epochs)
+    return replace(recipe, model=model, optimizer=partial(adamw, lr=1e-3))
+
+
+def arms(teacher: Teacher) -> dict[str, Callable]:
+    """What the student of each arm learns from."""
+    return {
+        "scratch": CrossEntropy,
+        "response": partial(ResponseKD, teacher),
+        "intermediate": partial(FitNets, teacher, "layer3", "layer3", hint_weight=1.0),
+    }
+
+
+def load(name: str, settings: Profile, **options) -> DataSplits:
+    """A data set cut as D4 cuts it, if it has an official test set, else as the course does.
+
+    Images keep their own size where that is smaller than the profile's. options: as for `kdcourse.data.load`.
+    """
+    info = CATALOG.get(name)
+    official = info is not None and info.official_test
+    sizes = [size for size in (settings.image_size, info and info.image_size) if size]
+    return load_data(name, image_size=min(sizes, default=None), split="d4" if official else None, **options)
+
+
+def run(
+    data: DataSplits,
+    settings: Profile,
+    *,
+    seeds: Sequence[int],
+    teacher_epochs: int | None = None,
+    student_epochs: int | None = None,
+    pair: Pair = THIN,
+) -> pd.DataFrame:
+    """Every arm with every seed: columns arm, seed, accuracy (test, %); the first row is the teacher, trained once.
+
+    Epochs as the profile says unless given; views are repeated after `settings.views` epochs, in every arm.
+    """
+    network, _ = load_or_train(pair.teacher(data, settings, 0, teacher_epochs), data, progress=False)
+    rows = [["teacher", 0, evaluate(network, data.test, data.classes).accuracy]]
+    for arm, objective in arms(CachedTeacher(network)).items():
+        for seed in seeds:
+            student = pair.student(data, settings, seed, student_epochs or settings.feature_epochs)
+            recipe = replace(student, objective=objective, views=settings.views)
+            network, _ = load_or_train(recipe, data, progress=False)
+            rows.append([arm, seed, evaluate(network, data.test, data.classes).accuracy])
+    return pd.DataFrame(rows, columns=["arm", "seed", "accuracy"])
+
+
+def summary(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row of what `run` returns: the teacher, mean accuracies in %, paired differences, half intervals."""
+    by_arm = {arm: runs.accuracy[runs.arm == arm].to_numpy() for arm in ("teacher", *ARMS)}
+    row = {arm: values.mean() for arm, values in by_arm.items()}
+    row["scratch ± 95 %"] = mean_interval(by_arm["scratch"])[1]
+    for arm, other in (("response", "scratch"), ("intermediate", "scratch"), ("intermediate", "response")):
+        gain, half = paired_interval(by_arm[arm], by_arm[other])
+        row |= {f"{arm} − {other}": gain, f"{arm} − {other} ± 95 %": half}
+    return pd.DataFrame([row | {"seeds": len(by_arm["scratch"])}])
