@@ -274,6 +274,7 @@ def test_what_is_kept_does_not_depend_on_who_asked(make_data, tmp_path, monkeypa
         files.append(
             [(f.relative_to(tmp_path / name), f.read_bytes()) for f in views(tmp_path / name / "answers")[0].iterdir()]
         )
+        assert sizes == [len(data.train), 16]  # all of them together, then some to compare: whatever the batch size
     assert sorted(files[0]) == sorted(files[1])
 
 
