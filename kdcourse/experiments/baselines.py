@@ -9,13 +9,17 @@ How the pair was found: the student is the cheapest of the thin ResNets that wer
 that. (An earlier choice, on split_seed=0, had looked at test accuracies too: hence the other split.)
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+
+import pandas as pd
 
 from kdcourse.data.splits import DataSplits
 from kdcourse.distillation import CrossEntropy
 from kdcourse.models import thin_resnet
 from kdcourse.profiles import Profile
-from kdcourse.training import Recipe, adamw
+from kdcourse.training import Recipe, adamw, load_or_train
 
 TEACHER = partial(thin_resnet, depth=14, width=16)
 STUDENT = partial(thin_resnet, depth=8, width=8, stem_stride=4)
@@ -39,4 +43,19 @@ def _recipe(network: partial, lr: float, data: DataSplits, settings: Profile, se
         optimizer=partial(adamw, lr=lr),
         batch_size=settings.batch_size,
         seed=seed,
+    )
+
+
+def choose_rate(data: DataSplits, settings: Profile, runs: Sequence[tuple[float, int]], seed: int = 0) -> pd.DataFrame:
+    """The student for each (learning rate, epochs) of `runs`, on validation data: no test image is looked at.
+
+    A row a run; accuracies in %, after the last epoch, and the training one without augmentation.
+    """
+    rows = []
+    for rate, epochs in runs:
+        recipe = replace(student_recipe(data, settings, seed, epochs), optimizer=partial(adamw, lr=rate))
+        last = load_or_train(recipe, data, progress=False)[1].records[-1]
+        rows.append([rate, epochs, seed, last["train_accuracy"], last["val_accuracy"]])
+    return pd.DataFrame(
+        rows, columns=["learning rate", "epochs", "seed", "training accuracy, %", "validation accuracy, %"]
     )
