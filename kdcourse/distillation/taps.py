@@ -16,9 +16,9 @@ class Taps:
     ...     logits = network(images)
     >>> taps["layer1"].shape  # (B, 16, 32, 32)
 
-    The hooks are removed on leaving, also after an error; the features stay. A layer that ran more than once gives its
-    last output. Raises UsageError for an unknown path (with the nearest ones), for a layer that has not run, and for
-    one whose output is no tensor.
+    The hooks are removed on leaving, also after an error; the features stay, as they left their layer. A layer that ran
+    more than once gives its last output. Raises UsageError for an unknown path (with the nearest ones), for a layer
+    that has not run, and for one whose output is no tensor.
     """
 
     def __init__(self, network: nn.Module, paths: Sequence[str]):
@@ -46,7 +46,7 @@ class Taps:
         def keep(module, inputs, output):
             if not isinstance(output, torch.Tensor):
                 raise UsageError(f"layer {path!r} gives {type(output).__name__}, not a tensor: name a layer inside it")
-            self._features[path] = output
+            self._features[path] = output.clone()  # a later layer may change it in place, as ReLU(inplace=True) does
 
         return keep
 

@@ -150,6 +150,7 @@ def fit(
     settings = dict(
         epochs=epochs, batch_size=batch_size, seed=seed, keep=keep, clip=clip, precision=history.precision,
         augment=describe(augment), views=views, optimizer=describe(optimizer), schedule=describe(schedule),
+        objective=_said(objective),
         data=data.fingerprint,
     )  # fmt: skip
     if checkpoint and Path(checkpoint).exists():
@@ -223,7 +224,8 @@ class _Run:
         if content["finished"]:  # trained on a GPU, used on a CPU: what it was trained in is a fact by now
             self.history.precision = theirs["precision"]
             settings = {**settings, "precision": theirs["precision"]}
-        differing = [name for name in settings if settings[name] != theirs.get(name)]
+        # a setting that an older file does not hold cannot be compared
+        differing = [name for name in settings if settings[name] != theirs.get(name, settings[name])]
         if differing:
             name = differing[0]
             raise CheckpointError(
@@ -270,6 +272,12 @@ def _train_epoch(
             sums[name] = sums.get(name, 0) + value.detach() * len(batch)
         seen += len(batch)
     return {name: (total / seen).item() for name, total in sums.items()}
+
+
+def _said(objective: nn.Module) -> str:
+    """An objective in one line: as it prints itself, and the fingerprints of its teachers."""
+    teachers = dict.fromkeys(part.fingerprint for part in objective.modules() if hasattr(part, "fingerprint"))
+    return " ".join([*repr(objective).split(), *teachers])
 
 
 def _check_answers(student: nn.Module, data: DataSplits, device: torch.device) -> None:

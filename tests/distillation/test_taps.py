@@ -156,3 +156,11 @@ def test_without_layers_there_are_logits_alone():
     model = network()
     seen = look(model, IMAGES)
     assert seen.features == {} and torch.equal(seen.logits, model(IMAGES))
+
+
+def test_what_a_later_layer_does_in_place_is_not_seen():
+    model, x = nn.Sequential(nn.Linear(3, 3), nn.ReLU(inplace=True)), torch.randn(4, 3)
+    feature = look(model, x, ["0"]).features["0"]
+    assert (feature < 0).any() and torch.equal(feature, model[0](x))
+    feature.sum().backward()
+    assert torch.equal(model[0].bias.grad, torch.full((3,), 4.0))  # as if no ReLU had been

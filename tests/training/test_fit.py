@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from kdcourse.data import Augmentation, Batches
-from kdcourse.distillation import CrossEntropy
+from kdcourse.distillation import CrossEntropy, ResponseKD, Teacher
 from kdcourse.errors import CheckpointError, TrainingError, UsageError
 from kdcourse.training import adamw, constant, fit, one_cycle
+from kdcourse.training import checkpoint as files
 from kdcourse.training import fit as fit_function
 from kdcourse.training.checkpoint import digest
 
@@ -46,6 +47,9 @@ class Stopper(CrossEntropy):
     def __init__(self, at, error=KeyboardInterrupt):
         super().__init__()
         self.at, self.error, self.step = at, error, 0
+
+    def _get_name(self):  # to a checkpoint it is the objective that goes on
+        return "CrossEntropy"
 
     def forward(self, student, batch):
         self.step += 1
@@ -117,7 +121,7 @@ KILLED = """
     sys.path.insert(0, {tests!r})
     from test_fit import OPTIONS, fresh
     from conftest import make_data
-    from kdcourse.distillation import CrossEntropy
+    from kdcourse.distillation import CrossEntropy, ResponseKD, Teacher
     from kdcourse.training import fit
     from kdcourse.training.checkpoint import digest
 
@@ -220,6 +224,9 @@ class Adapted(CrossEntropy):
 
 class StoppedAdapted(Adapted):
     at, step = 8, 0
+
+    def _get_name(self):
+        return "Adapted"
 
     def forward(self, student, batch):
         self.step += 1
@@ -428,6 +435,26 @@ def test_a_checkpoint_of_another_run_is_refused(make_data, tmp_path, change, nam
     fit(fresh(), make_data(), CrossEntropy(), checkpoint=file, **OPTIONS)
     with pytest.raises(CheckpointError, match=f"belongs to another run: {names}"):
         fit(fresh(), make_data(), CrossEntropy(), checkpoint=file, **{**OPTIONS, **change})
+
+
+def test_a_checkpoint_of_another_objective_is_refused(make_data, tmp_path):
+    file = tmp_path / "run.pt"
+    teachers = [Teacher(fresh(seed=seed)) for seed in (1, 2)]
+    options = dict(checkpoint=file, **OPTIONS)
+    fit(fresh(), make_data(), ResponseKD(teachers[0]), **options)
+    fit(fresh(), make_data(), ResponseKD(teachers[0]), **options)
+    for other in (CrossEntropy(), ResponseKD(teachers[0], temperature=2), ResponseKD(teachers[1])):
+        with pytest.raises(CheckpointError, match="belongs to another run: objective was ResponseKD"):
+            fit(fresh(), make_data(), other, **options)
+
+
+def test_a_checkpoint_that_does_not_say_its_objective_is_taken(make_data, tmp_path):
+    file = tmp_path / "run.pt"
+    fit(fresh(), make_data(), CrossEntropy(), checkpoint=file, **OPTIONS)
+    content = files.load(file)
+    del content["settings"]["objective"]
+    files.save(file, content)
+    fit(fresh(), make_data(), CrossEntropy(), checkpoint=file, **OPTIONS)
 
 
 def test_a_checkpoint_of_other_data_is_refused(make_data, tmp_path):
