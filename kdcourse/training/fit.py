@@ -94,6 +94,7 @@ def fit(
     views: int | None = None,
     seed: int = 0,
     checkpoint: str | os.PathLike | None = None,
+    until: int | None = None,
     precision: str = "auto",
     device: str | torch.device | None = None,
     clip: float | None = None,
@@ -110,6 +111,8 @@ def fit(
     views: how many epochs of augmentation are distinct (see `Batches`); None: all are.
     checkpoint: a file written after every epoch. If it is there already, training goes on from it and ends with the
       same bits as a run that was never stopped (CPU, same number of threads).
+    until: stop after this many of the epochs; the same call without it, or with a larger one, goes on. Needs
+      `checkpoint`.
     precision: "auto", "float32" or "bfloat16" (autocast). clip: bound on the gradient's norm.
     keep: "last", or "best" for the weights of the epoch that was best on validation.
 
@@ -119,6 +122,8 @@ def fit(
     """
     if not isinstance(epochs, Integral) or epochs < 1:
         raise UsageError(f"epochs={epochs!r}: expected a whole number, 1 or more")
+    if until is not None and (checkpoint is None or not isinstance(until, Integral) or not 1 <= until <= epochs):
+        raise UsageError(f"until={until!r}: expected a whole number from 1 to epochs={epochs}, and checkpoint=")
     if keep not in ("last", "best"):
         raise unknown("keep", keep, ("last", "best"))
     if clip is not None and not clip > 0:
@@ -165,11 +170,9 @@ def fit(
     )  # fmt: skip
     with bar, _own_randomness(device):
         try:
-            for epoch in range(len(history.records), epochs):
+            for epoch in range(len(history.records), until or epochs):
                 started = time.perf_counter()
-                torch.manual_seed(
-                    seed * 100_003 + epoch
-                )  # for dropout and the like: nothing to remember in a checkpoint
+                torch.manual_seed(seed * 100_003 + epoch)  # for dropout and the like: nothing a checkpoint must hold
                 record = {"epoch": epoch + 1, "lr": scheduler.get_last_lr()[0]}
                 record |= _train_epoch(run, batches.epoch(epoch), parameters, dtype, clip, epoch)
                 with _autocast(device, dtype):
@@ -185,7 +188,7 @@ def fit(
                 bar.update()
         finally:
             student.eval()
-    if run.best is not None:
+    if run.best is not None and len(history.records) == epochs:
         student.load_state_dict(run.best)
     return history
 

@@ -457,6 +457,29 @@ def test_a_checkpoint_that_does_not_say_its_objective_is_taken(make_data, tmp_pa
     fit(fresh(), make_data(), CrossEntropy(), checkpoint=file, **OPTIONS)
 
 
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_a_run_in_pieces_ends_with_the_same_bits(make_data, tmp_path, keep):
+    data, whole, options = make_data(), fresh(), dict(keep=keep, **OPTIONS)
+    history = fit(whole, data, CrossEntropy(), **options)
+    for until in (1, 3, 3, None):
+        student = fresh()  # a new process would have no other
+        part = fit(student, data, CrossEntropy(), checkpoint=tmp_path / "run.pt", until=until, **options)
+        assert len(part.records) == (until or 4)
+    assert digest(student) == digest(whole)
+    assert [record["loss"] for record in part.records] == [record["loss"] for record in history.records]
+
+
+@pytest.mark.parametrize("until", [0, 5, 1.5])
+def test_until_is_an_epoch_of_the_run(make_data, tmp_path, until):
+    with pytest.raises(UsageError, match="until=.*from 1 to epochs=4"):
+        fit(fresh(), make_data(), CrossEntropy(), checkpoint=tmp_path / "run.pt", until=until, **OPTIONS)
+
+
+def test_until_needs_a_checkpoint(make_data):
+    with pytest.raises(UsageError, match="until=2: .*and checkpoint="):
+        fit(fresh(), make_data(), CrossEntropy(), until=2, **OPTIONS)
+
+
 def test_a_checkpoint_of_other_data_is_refused(make_data, tmp_path):
     file = tmp_path / "run.pt"
     fit(fresh(), make_data(), CrossEntropy(), checkpoint=file, **OPTIONS)
