@@ -141,8 +141,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 def paired_interval(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """Mean of a − b, seed by seed, and half the width of its interval (paired t).
 
-    a[i] and b[i] must share their seed: what a seed does to both then cancels out, and the interval is narrower than
-    two separate ones would be.
+    a[i] and b[i] must share their seed: what a seed does to both alike then cancels out. If they are not positively
+    correlated over the seeds, pairing gains nothing. The interval is over seeds, with one teacher and one test set.
     """
     if len(a) != len(b):
         raise UsageError(f"{len(a)} values against {len(b)}: pairs need the same seeds in the same order")

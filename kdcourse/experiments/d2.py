@@ -26,6 +26,7 @@ from kdcourse.profiles import Profile
 from kdcourse.training import Recipe, load_or_train
 
 TEMPERATURE, LABEL_WEIGHT, SOFT_WEIGHT = 5.0, 0.25, 0.75
+NEXT_TO_NOTHING = 1.0  # points
 
 # D2's figures, one run each, test accuracy in %, CIFAR-10
 PUBLISHED = pd.DataFrame(
@@ -119,3 +120,17 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
         rows.append([step, group.plain.mean(), group.distilled.mean(), gain, half, len(group), *epochs])
     columns = ["step", "plain, %", "distilled, %", "gain, points", "± 95 % paired", "seeds"]
     return pd.DataFrame(rows, columns=[*columns, "plain epochs", "distilled epochs"])
+
+
+def symptom(gain: float, half: float) -> str:
+    """Is the gain next to nothing, as D2's 0.1 points are? A sentence; gain ± half: the 95 % interval, in points.
+
+    It is if the whole interval lies within a point of zero, it is not if the whole interval lies further off. Between
+    the two the experiment does not say: an interval that merely includes zero may hold a large gain too.
+    """
+    interval = f"from {gain - half:+.2f} to {gain + half:+.2f} points"
+    if abs(gain) + half <= NEXT_TO_NOTHING:
+        return f"D2's symptom shows: the gain is next to nothing, {interval}"
+    if abs(gain) - half > NEXT_TO_NOTHING:
+        return f"D2's symptom does not show: the gain or loss is more than a point, {interval}"
+    return f"whether D2's symptom shows, a gain next to nothing, is not decided: {interval}"

@@ -64,6 +64,13 @@ def test_paired_interval_as_scipy_and_narrower():
         paired_interval([1, 2], [1])
 
 
+def test_pairing_gains_only_where_the_pairs_move_together():
+    together, against = np.array([84.0, 86.0, 88.0]), np.array([88.0, 86.0, 84.0])
+    other = np.array([80.0, 82.0, 85.0])
+    separate = (mean_interval(together)[1] ** 2 + mean_interval(other)[1] ** 2) ** 0.5
+    assert paired_interval(together, other)[1] < separate < paired_interval(against, other)[1]
+
+
 def answers(confidence, right, wrong):
     """Log-probabilities of two classes with this confidence, always for class 0, and labels that make some wrong."""
     logits = torch.tensor([confidence, 1 - confidence]).log().repeat(right + wrong, 1)

@@ -83,3 +83,18 @@ def test_summary_pairs_the_seeds():
 def test_the_published_table_is_that_of_the_repository():
     assert d2.PUBLISHED.loc["overall"].tolist() == [95.4, 94.2, 94.1]
     assert d2.PUBLISHED.loc["dog"].tolist() == [91.9, 89.9, 92.1] and len(d2.PUBLISHED) == 11
+
+
+@pytest.mark.parametrize(
+    ("gain", "half", "said"),
+    [
+        (0.1, 0.5, "symptom shows: the gain is next to nothing, from -0.40 to +0.60 points"),
+        (-0.4, 0.2, "symptom shows"),
+        (3.0, 1.5, "symptom does not show: the gain or loss is more than a point, from +1.50 to +4.50 points"),
+        (-3.0, 1.5, "symptom does not show"),
+        (0.33, 1.88, "is not decided: from -1.55 to +2.21 points"),  # includes zero, and gains that are worth having
+        (1.2, 1.1, "is not decided"),  # a gain for certain, but perhaps a small one
+    ],
+)
+def test_the_symptom_is_decided_by_the_whole_interval(gain, half, said):
+    assert said in d2.symptom(gain, half)
