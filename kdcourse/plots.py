@@ -697,3 +697,75 @@ def term_gradients(rows: pd.DataFrame) -> Figure:
     fig.legend(loc="outside right center", frameon=False, fontsize=8)
     fig.alt = f"Gradients of the terms on the student's weights, by epoch. {'; '.join(said)}."
     return fig
+
+
+def copied_maps(images: np.ndarray, maps: Mapping[str, np.ndarray], titles: Sequence[str]) -> Figure:
+    """Images (N, C, H, W), raw, in the first row; below, a row each, maps (N, h, w) by name, all on one colour scale.
+
+    The first map is the original, the others are copies of it: r is a copy's correlation with it over all places of
+    all images (nan where one of the two is the same everywhere).
+    """
+    maps = {name: np.asarray(values, dtype=float) for name, values in maps.items()}
+    shape = next(iter(maps.values()), np.empty(0)).shape
+    same = all(values.shape == shape for values in maps.values())
+    if len(maps) < 2 or not same or len(shape) != 3 or shape[0] != len(images):
+        raise UsageError(f"maps: expected two or more, all of shape ({len(images)}, h, w), a map an image")
+    if len(titles) != len(images):
+        raise UsageError(f"{len(titles)} titles for {len(images)} images")
+    shown, _ = _visible(images)
+    original, *copies = maps
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = {name: np.corrcoef(maps[original].ravel(), maps[name].ravel())[0, 1] for name in copies}
+    low, high = min(values.min() for values in maps.values()), max(values.max() for values in maps.values())
+    fig = Figure(figsize=(1.35 * len(shown) + 1.6, 1.45 * (1 + len(maps)) + 0.1), layout="constrained")
+    axes = fig.subplots(1 + len(maps), len(shown), squeeze=False)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    for i, image in enumerate(shown):
+        axes[0, i].imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes[0, i].set_title(titles[i], fontsize=8)
+    for row, (name, values) in zip(axes[1:], maps.items(), strict=True):
+        row[0].set_ylabel(name + (f"\nr = {r[name]:.2f}" if name in r else ""), fontsize=8)
+        for ax, value in zip(row, values, strict=True):
+            drawn = ax.imshow(value, cmap="cividis", vmin=low, vmax=high, interpolation="nearest")
+    fig.colorbar(drawn, ax=axes[1:, :], shrink=0.6).ax.tick_params(labelsize=7)
+    names = ", ".join(str(title).replace("\n", " ") for title in titles)
+    said = "; ".join(f"{name}, r = {r[name]:.2f}" for name in copies).replace("\n", " ")
+    fig.alt = (
+        f"{len(shown)} images ({names}) and, below each, a map of {original} and copies of it, {shape[1]}×{shape[2]}. "
+        f"Correlation of the copies with the original over all places: {said}."
+    ).replace("\n", " ")
+    return fig
+
+
+def partners(cosines: Mapping[str, np.ndarray], labels: Sequence[int]) -> Figure:
+    """Histograms of the cosine of each image's embedding with those of the other network, a panel a table (B, B).
+
+    At [i, j] image i by the one network and image j by the other; labels (B,). Three histograms, each of area 1:
+    i = j, another image of the same class, an image of another class.
+    """
+    labels = np.asarray(labels)
+    cosines = {name: np.asarray(table, dtype=float) for name, table in cosines.items()}
+    if not cosines or any(table.shape != (len(labels),) * 2 for table in cosines.values()):
+        raise UsageError(f"cosines: expected one table or more of shape ({len(labels)}, {len(labels)})")
+    same, alike = np.eye(len(labels), dtype=bool), labels[:, None] == labels
+    kinds = {"itself": same, "another of its class": alike & ~same, "of another class": ~alike}
+    kinds = {kind: where for kind, where in kinds.items() if where.any()}
+    edges = np.linspace(min(t.min() for t in cosines.values()), max(t.max() for t in cosines.values()) + 1e-6, 17)
+    fig = Figure(figsize=(3.6 * len(cosines) + 1.2, 2.8), layout="constrained")
+    axes = fig.subplots(1, len(cosines), squeeze=False, sharex=True)[0]
+    said = []
+    for ax, (name, table) in zip(axes, cosines.items(), strict=True):
+        for i, (kind, where) in enumerate(kinds.items()):
+            style = dict(color=COLOURS[i], linestyle=("-", "--", ":")[i], linewidth=1.6)
+            ax.hist(table[where], bins=edges, density=True, histtype="step", label=kind, **style)
+        ax.set_title(name, fontsize=9)
+        ax.set_xlabel("cosine with the other network's embedding", fontsize=9)
+        _tidy(ax)
+        means = ", ".join(f"{kind} {table[where].mean():+.2f}" for kind, where in kinds.items())
+        said.append(f"{name}: {means}")
+    axes[0].set_ylabel("density", fontsize=9)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    fig.alt = f"Cosines of {len(labels)} images' embeddings with the other network's, mean by kind. {'; '.join(said)}."
+    return fig

@@ -1,5 +1,8 @@
 """D4's three arms at the size of a smoke run."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -63,6 +66,24 @@ def test_the_arms_have_equal_budgets(data, monkeypatch):
     assert teacher.epochs == 1 and len(students) == 3
     budgets = {(r.epochs, r.views, r.seed, r.batch_size, r.augment, repr(r.optimizer), repr(r.model)) for r in students}
     assert len(budgets) == 1 and students[0].epochs == 2
+
+
+def test_an_arm_finds_the_network_of_the_same_recipe(data, monkeypatch):
+    recipes, train = [], d4.load_or_train
+
+    def watched(recipe, *args, **kwargs):
+        recipes.append(recipe)
+        return train(recipe, *args, **kwargs)
+
+    monkeypatch.setattr(d4, "load_or_train", watched)
+    d4.run(data, SETTINGS, seeds=[0])
+    network, _ = train(baselines.teacher_recipe(data, SETTINGS), data, progress=False)
+    teacher = CachedTeacher(network)
+    hint = partial(FitNets, teacher, "layer3", "layer3", hint_weight=1.0)
+    base = baselines.student_recipe(data, SETTINGS, 0, SETTINGS.feature_epochs)
+    makers = (CrossEntropy, partial(ResponseKD, teacher), hint)  # notebook 05's labels, response, FitNets at 1
+    own = [replace(base, objective=make, views=SETTINGS.views).key(data) for make in makers]
+    assert [recipe.key(data) for recipe in recipes[1:]] == own
 
 
 def test_a_summary_is_means_and_paired_differences(runs):
