@@ -36,7 +36,7 @@ def lower_bound(requirement: Requirement) -> str:
 def test_conda_specs_agree_with_pyproject(project, environment):
     specs = [MatchSpec(line) for line in environment["dependencies"] if isinstance(line, str)]
     conda = {spec.name.normalized: spec for spec in specs}
-    wanted = {CONDA_NAMES.get(r.name, r.name): lower_bound(r) for r in requirements(project, "lab")}
+    wanted = {CONDA_NAMES.get(r.name, r.name): lower_bound(r) for r in requirements(project, "lab", "agent")}
     wanted["python"] = project["requires-python"].removeprefix(">=")
     assert set(conda) == {*wanted, "pip"}
     for name, bound in wanted.items():
