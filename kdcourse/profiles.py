@@ -27,7 +27,7 @@ class Profile:
         return (self.limit if limit is None else limit) or None
 
 
-# The limits of `cpu` hold notebooks 00-03 within five minutes on two cores.
+# The budgets of `cpu` hold notebooks 00-05 within nine minutes on two quiet cores.
 PROFILES = {
     p.name: p
     for p in (

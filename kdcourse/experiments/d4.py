@@ -73,11 +73,13 @@ def arms(teacher: Teacher) -> dict[str, Callable]:
 def load(name: str, settings: Profile, **options) -> DataSplits:
     """A data set cut as D4 cuts it, if it has an official test set, else as the course does.
 
-    Images keep their own size where that is smaller than the profile's. options: as for `kdcourse.data.load`.
+    Images keep their own size where that is smaller than the profile's, and at least 16 pixels: of 8 the thin student
+    leaves a map of one, on which torch 2.15's bfloat16 convolution of stride 2 has a gradient that is not defined.
+    options: as for `kdcourse.data.load`.
     """
     info = CATALOG.get(name)
     official = info is not None and info.official_test
-    sizes = [size for size in (settings.image_size, info and info.image_size) if size]
+    sizes = [max(16, size) for size in (settings.image_size, info and info.image_size) if size]
     return load_data(name, image_size=min(sizes, default=None), split="d4" if official else None, **options)
 
 

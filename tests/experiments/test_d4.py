@@ -111,7 +111,7 @@ def test_cut_as_d4_only_where_there_is_an_official_test_set(monkeypatch):
     for name in ("usps", "digits", "scenes", "a_folder"):
         d4.load(name, profile("cpu"), limit=100, split_seed=3)
     assert {name: (options["split"], options["image_size"]) for name, options in asked.items()} == {
-        "usps": ("d4", 16), "digits": (None, 8), "scenes": (None, 32), "a_folder": (None, 32),
+        "usps": ("d4", 16), "digits": (None, 16), "scenes": (None, 32), "a_folder": (None, 32),
     }  # fmt: skip
     assert asked["usps"]["limit"] == 100 and asked["usps"]["split_seed"] == 3
     d4.load("cifar100", profile("gpu"))
@@ -120,7 +120,7 @@ def test_cut_as_d4_only_where_there_is_an_official_test_set(monkeypatch):
 
 def test_digits_from_its_files():
     data = d4.load("digits", SETTINGS, limit=150, progress=False)
-    assert data.image_size == (8, 8) and len(data.classes) == 10
+    assert data.image_size == (16, 16) and len(data.classes) == 10
 
 
 def test_published_figures_are_those_of_the_paper():

@@ -1,0 +1,315 @@
+"""D3's arms at the size of a smoke run."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kdcourse.curriculum import Linear, easiest, easy_to_hard, split_difficulty
+from kdcourse.data import Batches
+from kdcourse.distillation import CrossEntropy, ResponseKD, Teacher
+from kdcourse.errors import DataError, DownloadError, UsageError
+from kdcourse.experiments import baselines, d3
+from kdcourse.models import thin_resnet
+from kdcourse.profiles import profile
+from kdcourse.training import load_or_train
+from kdcourse.training.checkpoint import digest
+
+SETTINGS = profile("smoke")
+
+
+@pytest.fixture
+def data(make_data):
+    return make_data(count=100, size=16)  # 60 train
+
+
+@pytest.fixture
+def teacher(data):
+    torch.manual_seed(0)
+    return Teacher(baselines.teacher_recipe(data, SETTINGS).model())
+
+
+@pytest.fixture
+def arms(teacher):
+    return {arm.name: arm for arm in d3.equal_arms(teacher, ratio=0.6)}
+
+
+def trained(arm, data, teacher, **options):
+    return d3.train(arm, data, SETTINGS, teacher, **({"epochs": 4, "seed": 0, "renew_every": 2} | options))
+
+
+# --- which samples ----------------------------------------------------------------------------------------------------
+
+
+def test_passes_show_every_sample_equally_often():
+    sampler = d3.Passes(10, 6, seed=3)
+    drawn = [sampler(epoch) for epoch in range(5)]
+    assert [len(epoch) for epoch in drawn] == [6] * 5  # 30 samples: three passes
+    assert np.bincount(np.concatenate(drawn)).tolist() == [3] * 10
+    stream = np.concatenate(drawn)
+    for start in (0, 10, 20):
+        assert sorted(stream[start : start + 10]) == list(range(10))
+    assert np.array_equal(d3.Passes(10, 6, seed=3)(4), drawn[4]) and not np.array_equal(sampler(0), sampler(1))
+    assert not np.array_equal(d3.Passes(10, 6, seed=4)(0), drawn[0])
+
+
+def test_whole_passes_are_plain_training(data):
+    plain, sampler = Batches(data.train, 16, seed=5), d3.Passes(len(data.train), len(data.train), seed=5)
+    assert all(np.array_equal(sampler(epoch), plain.order(epoch)) for epoch in range(3))
+
+
+@pytest.mark.parametrize("size", [0, 11])
+def test_passes_of_an_impossible_size_are_refused(size):
+    with pytest.raises(UsageError, match="1 to count=10"):
+        d3.Passes(10, size, seed=0)
+
+
+@pytest.mark.parametrize("count", [7, 60, 1403])
+@pytest.mark.parametrize("ratio", [0.5, 0.6, 1.0])
+def test_equal_arms_see_equally_many_samples(teacher, count, ratio):
+    for epochs in (1, 10):
+        assert {arm.samples(count, epochs) for arm in d3.equal_arms(teacher, ratio)} == {int(ratio * count) * epochs}
+
+
+def test_the_samples_that_are_counted_are_those_that_are_fed(data, teacher, arms, monkeypatch):
+    fed, epoch = [], Batches.epoch
+
+    def watched(self, number=0):
+        for batch in epoch(self, number):
+            fed.append(len(batch) if self.sampler else 0)
+            yield batch
+
+    monkeypatch.setattr(Batches, "epoch", watched)
+    for name in ("plain KD", "easy to hard"):
+        fed.clear()
+        trained(arms[name], data, teacher, seed=901)
+        assert sum(fed) == arms[name].samples(len(data.train), 4) == 4 * 36
+
+
+def test_unequal_arms_are_refused_unless_meant(data, teacher):
+    arms = d3.five_arms(teacher)
+    with pytest.raises(UsageError, match="different numbers of samples .*labels only 60"):
+        d3.run(arms, data, SETTINGS, teacher, epochs=1, seeds=[0])
+    runs = d3.run(arms[1:3], data, SETTINGS, teacher, epochs=1, seeds=[0])
+    assert runs["samples seen"].tolist() == [60, 60]
+
+
+# --- what is learned --------------------------------------------------------------------------------------------------
+
+
+def test_the_five_arms_are_d3s(teacher, data):
+    labels, both, alone, curriculum = d3.five_arms(teacher)
+    assert [arm.name for arm in d3.five_arms(teacher)] == list(d3.PUBLISHED.index[1:])
+    assert isinstance(labels.objective(), CrossEntropy)
+    for arm, weights in ((both, (0.4, 0.6)), (alone, (1, 0)), (curriculum, (1, 0))):
+        objective = arm.objective()
+        assert isinstance(objective, ResponseKD) and objective.temperature == 4
+        assert (objective.soft_weight, objective.label_weight) == weights
+    assert alone.samples(60, 5) == 300
+    assert curriculum.ratio == 0.6 and not curriculum.keep_size and curriculum.samples(60, 5) < 180  # as D3's code
+
+
+def test_the_published_table_is_that_of_the_repository():
+    assert d3.PUBLISHED["test accuracy, %"].tolist() == [95.04, 79.28, 86.40, 87.20, 85.06]
+
+
+def test_whole_passes_train_the_network_of_the_recipe(data, teacher):
+    arm = d3.Arm("labels", CrossEntropy)
+    recipe = replace(baselines.student_recipe(data, SETTINGS, 2, 3), views=2)
+    network, _ = load_or_train(recipe, data, progress=False)
+    assert digest(trained(arm, data, teacher, epochs=3, seed=2, views=2)) == digest(network)
+
+
+def test_arms_differ_and_are_found_again(data, teacher, arms, monkeypatch):
+    made = {name: digest(trained(arm, data, teacher, seed=7)) for name, arm in arms.items()}
+    assert len(set(made.values())) == len(arms)
+    calls = []
+    monkeypatch.setattr(d3, "split_difficulty", lambda *args: calls.append(args))
+    assert digest(trained(arms["easy to hard"], data, teacher, seed=7)) == made["easy to hard"] and not calls
+
+
+def test_difficulty_is_renewed_and_turned_round(data, teacher, arms, monkeypatch):
+    seen, measure = [], split_difficulty
+
+    def watched(split, by, network, scorer):
+        seen.append((digest(network), measure(split, by, network, scorer)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(d3, "split_difficulty", watched)
+    trained(arms["hard to easy"], data, teacher, seed=31, epochs=5)
+    assert len(seen) == 3 and len({weights for weights, _ in seen}) == 3  # before epochs 1, 3 and 5
+    file = max((d3.work_dir() / "models").glob("d3-*.epoch-4"), key=lambda path: path.stat().st_mtime)
+    turned = d3._difficulty(file, arms["hard to easy"], data, teacher, None)
+    np.testing.assert_array_equal(turned, -seen[2][1])
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_run_goes_on_with_the_same_bits(data, teacher, arms, monkeypatch):
+    arm = arms["easy to hard"]
+    whole = digest(trained(arm, data, teacher, seed=41, epochs=5))
+    for file in (d3.work_dir() / "models").glob("d3-*"):
+        file.unlink()
+    epoch = Batches.epoch
+
+    def dies(self, number=0):
+        if self.sampler and number == 3:  # within the second piece
+            raise Killed
+        return epoch(self, number)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Batches, "epoch", dies)
+        trained(arm, data, teacher, seed=41, epochs=5)
+    assert digest(trained(arm, data, teacher, seed=41, epochs=5)) == whole
+
+
+def test_run_gives_every_arm_with_every_seed(data, teacher, arms):
+    chosen = [arms["plain KD"], arms["adaptive window"]]
+    runs = d3.run(chosen, data, SETTINGS, teacher, epochs=2, seeds=(0, 1), views=2)
+    assert runs.arm.tolist() == ["plain KD"] * 2 + ["adaptive window"] * 2 and runs.seed.tolist() == [0, 1, 0, 1]
+    assert runs["samples seen"].tolist() == [72] * 4 and runs.accuracy.between(0, 100).all()
+    pd.testing.assert_frame_equal(runs, d3.run(chosen, data, SETTINGS, teacher, epochs=2, seeds=(0, 1), views=2))
+
+
+def test_summary_pairs_the_seeds_of_arms_that_saw_as_much():
+    rows = [("plain KD", 0, 6, 50.0), ("plain KD", 1, 6, 60.0), ("a", 1, 6, 64.0), ("a", 0, 6, 52.0)]
+    rows += [("more", 0, 10, 70.0), ("more", 1, 10, 70.0)]
+    table = d3.summary(pd.DataFrame(rows, columns=d3.COLUMNS)).set_index("arm")
+    assert table["test accuracy, %"].tolist() == [55, 58, 70] and table.seeds.tolist() == [2, 2, 2]
+    gains = table["gain over plain KD, points"]
+    assert gains["a"] == 3 and gains[["plain KD", "more"]].isna().all()  # whatever the order of the rows
+    assert table["± 95 % paired"]["a"] == pytest.approx(12.706, abs=1e-3)
+
+
+def test_summary_needs_its_reference():
+    runs = pd.DataFrame([("a", 0, 6, 50.0)], columns=d3.COLUMNS)
+    with pytest.raises(UsageError, match="plain KD.*expected one of a"):
+        d3.summary(runs)
+
+
+# --- steered ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_steered_student_begins_and_is_sized_as_an_arms(data, teacher, arms):
+    pytest.importorskip("gymnasium")
+    pytest.importorskip("stable_baselines3")
+    from kdcourse.curriculum.agent import fixed
+
+    env = d3.environment(data, SETTINGS, teacher, epochs=4, ratio=0.6, views=2, renew_every=2, strategy=easiest)
+    runs = d3.steer("fixed", env, lambda seed: fixed(0.0), seeds=(0, 1))
+    arm = d3.Arm("the same", d3.teacher_only(teacher), 0.6, easiest, 0.0)
+    assert runs["samples seen"].tolist() == [arm.samples(len(data.train), 4)] * 2
+    own = d3.run([arm], data, SETTINGS, teacher, epochs=4, seeds=(0, 1), views=2, renew_every=2)
+    assert runs.accuracy.tolist() == own.accuracy.tolist()
+    network = trained(arm, data, teacher, seed=1, views=2)
+    assert digest(network) == digest(env.student)  # to the bit: same start, batches, difficulty and rates
+
+
+def test_an_environment_refuses_what_it_cannot_do(data, teacher):
+    pytest.importorskip("gymnasium")
+    with pytest.raises(UsageError, match="keep='best'"):
+        d3.environment(data, SETTINGS, teacher, epochs=1, student=d3.mobilenet)
+
+
+# --- D3's own ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_full_recipe_trains(make_data):
+    data = make_data(count=30, size=16)
+    with torch.device("meta"):  # its 58 million weights are not needed here
+        network = d3.teacher_from_scratch(data, SETTINGS).model()
+        assert network(torch.zeros(2, 3, 16, 16)).shape == (2, 3)
+    assert len(network.layer3) == 36 and network.conv1.stride == (1, 1)
+    teacher = Teacher(baselines.teacher_recipe(data, SETTINGS).model())
+    arm = d3.Arm("curriculum", d3.teacher_only(teacher), 0.6, easy_to_hard, Linear())
+    student = trained(arm, data, teacher, epochs=2, student=d3.mobilenet)
+    assert type(student).__name__ == "MobileNetV2" and student.classifier[1].out_features == 3
+
+
+def test_the_recipe_is_d3s(make_data):
+    recipe = d3.mobilenet(make_data(count=30, size=8), profile("gpu"), seed=1, epochs=1000)
+    assert (recipe.epochs, recipe.batch_size, recipe.keep, recipe.seed) == (1000, 128, "best", 1)
+    optimiser = recipe.optimizer([torch.nn.Parameter(torch.zeros(1))])
+    assert type(optimiser) is torch.optim.Adam
+    assert (optimiser.defaults["lr"], optimiser.defaults["weight_decay"]) == (1e-3, 1e-4)
+    schedule, rates = recipe.schedule(optimiser, 10), []
+    for _ in range(10):
+        optimiser.step()
+        schedule.step()
+        rates.append(schedule.get_last_lr()[0])
+    assert rates[4] == pytest.approx((1e-3 + 1e-6) / 2) and rates[-1] == pytest.approx(1e-6)
+
+
+def test_large_images_get_imagenets_stem(make_data):
+    model = d3.mobilenet(make_data(count=15, size=128), SETTINGS).model()
+    assert model.features[0][0].stride == (2, 2)
+
+
+def test_which_data(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(d3, "load_data", lambda name, **options: asked.setdefault(name, options))
+    for name in ("smoke", "cpu", "gpu"):
+        d3.load(profile(name), limit=100)
+    assert asked == {
+        "tiny_imagenet": {"image_size": 64, "limit": 100}, "mini_imagenet": {"image_size": 224, "limit": 100},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def class_index(tmp_path):
+    path = tmp_path / "index.json"
+    path.write_text(json.dumps({"0": ["n01440764", "tench"], "7": ["class0", "x"], "3": ["class1", "y"]}))
+    return path
+
+
+def test_label_map(class_index):
+    assert d3.label_map(["class1", "class0"], class_index) == [3, 7]
+
+
+@pytest.mark.parametrize("text", [None, "[1]", '{"a": ["n1", "x"]}', '{"0": 3}', "{"])
+def test_a_bad_class_index_is_said(tmp_path, text):
+    path = tmp_path / "bad.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(DataError, match="bad.json: not ImageNet's class index"):
+        d3.label_map(["n1"], path)
+
+
+def test_a_class_that_imagenet_has_not_is_said(class_index):
+    with pytest.raises(DataError, match="2 of 3 classes are not in it, lake for one"):
+        d3.label_map(["lake", "class0", "sea"], class_index)
+
+
+def two_of_a_thousand(make_data, monkeypatch):
+    """Data of two classes, and a small network in the place of the ResNet-152."""
+    data = make_data(count=30, classes=2)
+    head = {"fc.weight": torch.randn(1000, 32), "fc.bias": torch.arange(1000.0)}
+    monkeypatch.setattr(d3, "resnet152", lambda classes, pretrained: thin_resnet(8, 8, classes=classes))
+    monkeypatch.setattr(d3.ResNet152_Weights, "get_state_dict", lambda self, **options: dict(head))
+    return data, head
+
+
+def test_the_imagenet_teacher_keeps_its_head_and_answers_for_the_classes(make_data, monkeypatch, class_index):
+    data, head = two_of_a_thousand(make_data, monkeypatch)
+    teacher = d3.imagenet_teacher(data, class_index)
+    assert torch.equal(teacher.network.fc.bias, head["fc.bias"]) and teacher.label_map == (7, 3)
+    batch = next(Batches(data.val, 4).epoch())
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in d3.IMAGENET)
+    raw = torch.from_numpy(data.val.take(range(4))).float()
+    with torch.no_grad():
+        expected = teacher.network((raw - mean) / std)[:, [7, 3]]
+    torch.testing.assert_close(teacher(batch), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_without_the_weights_it_says_so(make_data, monkeypatch, class_index):
+    def fails(self, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.models.WeightsEnum.get_state_dict", fails)
+    with pytest.raises(DownloadError, match="no network.*checkpoints"):
+        d3.imagenet_teacher(make_data(count=30, classes=2), class_index)
