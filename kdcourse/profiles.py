@@ -32,7 +32,7 @@ PROFILES = {
     p.name: p
     for p in (
         Profile("smoke", "plumbing, in seconds; says nothing of accuracy", 16, 150, 100, 1, 1, 1, 2, 32, 1, 2, 1),
-        Profile("cpu", "real results on two cores, the default", 32, 2000, 500, 5, 20, 30, 3, 64, 20, 8, 6),
+        Profile("cpu", "real results on two cores, the default", 32, 2000, 400, 5, 20, 25, 3, 64, 20, 8, 6),
         Profile("gpu", "the published protocols", None, None, None, 20, 60, 60, 5, 128, 60, 8, 60),
     )
 }
