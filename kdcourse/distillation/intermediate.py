@@ -169,6 +169,7 @@ class FeatureObjective(Objective):
     """
 
     needs_adapters = False
+    pools = False  # are maps of two sizes pooled to the smaller? For the printed form
 
     def __init__(self, teacher: Teacher, student_layers, teacher_layers, **weights: float):
         check_weights(**{f"{term}_weight": weight for term, weight in weights.items()})
@@ -258,7 +259,7 @@ class FeatureObjective(Objective):
 
     def fate(self, student: tuple, teacher: tuple) -> str:
         """What becomes of two maps of different sizes, for the printed form."""
-        if len(student) != 3 or len(teacher) != 3 or student[1:] == teacher[1:]:
+        if not self.pools or len(student) != 3 or len(teacher) != 3 or student[1:] == teacher[1:]:
             return ""
         return f" pooled to {'×'.join(str(min(pair)) for pair in zip(student[1:], teacher[1:], strict=True))}"
 
@@ -272,6 +273,7 @@ class FitNets(FeatureObjective):
     """
 
     needs_adapters = True
+    pools = True
 
     def __init__(self, teacher, student_layer: str, teacher_layer: str, hint_weight=100.0, label_weight=1.0):
         super().__init__(teacher, student_layer, teacher_layer, hint=hint_weight, label=label_weight)
@@ -290,6 +292,8 @@ class AttentionTransfer(FeatureObjective):
 
     attention_weight: RepDistiller's 1000, for mode="code". The terms of mode="paper" are larger: see the bounds there.
     """
+
+    pools = True
 
     def __init__(
         self, teacher, student_layers: Sequence[str], teacher_layers: Sequence[str], attention_weight=1000.0,
@@ -332,9 +336,6 @@ class FlowOfSolution(FeatureObjective):
         flows = zip(_flows(student), _flows(teacher), strict=True)
         return {"flow": sum(flow_loss(s, t) for s, t in flows)}
 
-    def fate(self, student, teacher):
-        return ""  # flow matrices have no positions
-
 
 class SimilarityPreserving(FeatureObjective):
     """similarity_weight · `similarity_preserving_loss` + label_weight · CE (Tung & Mori 2019).
@@ -347,9 +348,6 @@ class SimilarityPreserving(FeatureObjective):
 
     def losses(self, student, teacher, batch):
         return {"similarity": similarity_preserving_loss(student[0], teacher[0])}
-
-    def fate(self, student, teacher):
-        return ""  # compared by images, not by positions
 
 
 class RelationalKD(FeatureObjective):
@@ -372,9 +370,6 @@ class RelationalKD(FeatureObjective):
             losses["angle"] = relational_angle_loss(student[0], teacher[0])
         return losses
 
-    def fate(self, student, teacher):
-        return ""  # compared as vectors
-
 
 class ProbabilisticTransfer(FeatureObjective):
     """probability_weight · `probabilistic_transfer_loss` + label_weight · CE (Passalis & Tefas 2018).
@@ -387,9 +382,6 @@ class ProbabilisticTransfer(FeatureObjective):
 
     def losses(self, student, teacher, batch):
         return {"probability": probabilistic_transfer_loss(student[0], teacher[0])}
-
-    def fate(self, student, teacher):
-        return ""  # compared as vectors
 
 
 class ContrastiveKD(FeatureObjective):
@@ -462,9 +454,6 @@ class ContrastiveKD(FeatureObjective):
         moved = self.momentum * bank[index] + (1 - self.momentum) * embeddings.detach()
         return bank.index_copy(0, index, _unit(moved))
 
-    def fate(self, student, teacher):
-        return ""  # compared as vectors
-
     def extra_repr(self) -> str:
         size = "" if self.student_bank is None else f", 2 banks of {_shape(self.student_bank)}"
         return f"{super().extra_repr()}, negatives={self.negatives}, temperature={self.temperature:g}{size}"
@@ -507,6 +496,7 @@ class ReviewKD(FeatureObjective):
     """
 
     needs_adapters = True
+    pools = True
 
     def __init__(
         self, teacher, student_layers: Sequence[str], teacher_layers: Sequence[str], review_weight=1.0, label_weight=1.0

@@ -155,7 +155,7 @@ def fit(
     settings = dict(
         epochs=epochs, batch_size=batch_size, seed=seed, keep=keep, clip=clip, precision=history.precision,
         augment=describe(augment), views=views, optimizer=describe(optimizer), schedule=describe(schedule),
-        objective=_said(objective),
+        objective=_said(objective) if checkpoint else None,
         data=data.fingerprint,
     )  # fmt: skip
     if checkpoint and Path(checkpoint).exists():
@@ -223,12 +223,11 @@ class _Run:
 
     def restore(self, path, settings: dict) -> None:
         content = files.load(path)
-        theirs = content["settings"]
+        theirs = {"objective": settings["objective"], **content["settings"]}  # older files do not say theirs
         if content["finished"]:  # trained on a GPU, used on a CPU: what it was trained in is a fact by now
             self.history.precision = theirs["precision"]
             settings = {**settings, "precision": theirs["precision"]}
-        # a setting that an older file does not hold cannot be compared
-        differing = [name for name in settings if settings[name] != theirs.get(name, settings[name])]
+        differing = [name for name in settings if settings[name] != theirs.get(name)]
         if differing:
             name = differing[0]
             raise CheckpointError(
@@ -279,8 +278,8 @@ def _train_epoch(
 
 def _said(objective: nn.Module) -> str:
     """An objective in one line: as it prints itself, and the fingerprints of its teachers."""
-    teachers = dict.fromkeys(part.fingerprint for part in objective.modules() if hasattr(part, "fingerprint"))
-    return " ".join([*repr(objective).split(), *teachers])
+    teachers = [getattr(part, "fingerprint", None) for part in objective.modules()]
+    return " ".join([*repr(objective).split(), *dict.fromkeys(filter(None, teachers))])
 
 
 def _check_answers(student: nn.Module, data: DataSplits, device: torch.device) -> None:
