@@ -569,6 +569,18 @@ def gains(points: pd.DataFrame) -> Figure:
 # --- notebook 05: what the teacher sees -----------------------------------------------------------------------------
 
 
+def _rows_under(fig: Figure, shown: np.ndarray, titles: Sequence[str], rows: int) -> np.ndarray:
+    """Axes (1 + rows, N) without ticks; the images (N, H, W, 1 or 3) with their titles stand in the first row."""
+    axes = fig.subplots(1 + rows, len(shown), squeeze=False)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    for i, image in enumerate(shown):
+        axes[0, i].imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes[0, i].set_title(titles[i], fontsize=8)
+    return axes
+
+
 def attention_maps(images: np.ndarray, maps: Mapping[str, np.ndarray], titles: Sequence[str]) -> Figure:
     """Images (N, C, H, W), raw, in the first row; below, a row each, maps (N, h, w) by name, enlarged, over the images.
 
@@ -583,14 +595,8 @@ def attention_maps(images: np.ndarray, maps: Mapping[str, np.ndarray], titles: S
     shown, _ = _visible(images)
     grey, (height, width) = shown.mean(3), shown.shape[1:3]
     fig = Figure(figsize=(1.5 * len(shown) + 0.8, 1.6 * (1 + len(maps)) + 0.1), layout="constrained")
-    axes = fig.subplots(1 + len(maps), len(shown), squeeze=False)
+    axes = _rows_under(fig, shown, titles, len(maps))
     said = []
-    for ax in axes.flat:
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
-    for i, image in enumerate(shown):
-        axes[0, i].imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes[0, i].set_title(titles[i], fontsize=8)
     for row, (name, values) in zip(axes[1:], maps.items(), strict=True):
         h, w = values.shape[1:]
         row[0].set_ylabel(f"{name}\n{h}×{w}", fontsize=8)
@@ -718,13 +724,7 @@ def copied_maps(images: np.ndarray, maps: Mapping[str, np.ndarray], titles: Sequ
         r = {name: np.corrcoef(maps[original].ravel(), maps[name].ravel())[0, 1] for name in copies}
     low, high = min(values.min() for values in maps.values()), max(values.max() for values in maps.values())
     fig = Figure(figsize=(1.35 * len(shown) + 1.6, 1.45 * (1 + len(maps)) + 0.1), layout="constrained")
-    axes = fig.subplots(1 + len(maps), len(shown), squeeze=False)
-    for ax in axes.flat:
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
-    for i, image in enumerate(shown):
-        axes[0, i].imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes[0, i].set_title(titles[i], fontsize=8)
+    axes = _rows_under(fig, shown, titles, len(maps))
     for row, (name, values) in zip(axes[1:], maps.items(), strict=True):
         row[0].set_ylabel(name + (f"\nr = {r[name]:.2f}" if name in r else ""), fontsize=8)
         for ax, value in zip(row, values, strict=True):

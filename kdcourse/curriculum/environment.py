@@ -88,8 +88,7 @@ def applied(actions: Sequence[tuple[int, int]]) -> tuple[float, float]:
 class SteeredKD(ResponseKD):
     """ResponseKD with a temperature that an agent moves; so it is no part of what the run's checkpoint is known by."""
 
-    def extra_repr(self) -> str:
-        return f"soft_weight={self.soft_weight}, label_weight={self.label_weight}"
+    shown = ("soft_weight", "label_weight")
 
 
 def stand_in(data: DataSplits) -> Callable[[], nn.Module]:

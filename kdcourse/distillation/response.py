@@ -205,8 +205,11 @@ class CrossEntropy(Objective):
 class _Response(Objective):
     """What the objectives below share: a teacher there must be, and some weight on the labels.
 
-    A term whose weight is 0 is left out. Settings are plain attributes, which may change while training.
+    A term whose weight is 0 is left out. Settings are plain attributes, which may change while training; a subclass
+    names those that its printed form shows.
     """
+
+    shown: tuple[str, ...] = ()
 
     def __init__(self, teacher: Teacher, label_weight: float, temperature: float = 1.0, **weights: float):
         if teacher is None:
@@ -223,6 +226,9 @@ class _Response(Objective):
             return {}
         return {"label": self.label_weight * F.cross_entropy(seen.logits, batch.labels)}
 
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)}" for name in self.shown)
+
 
 class ResponseKD(_Response):
     """Knowledge distillation: soft_weight · T² · KL(p_t(T) ‖ p_s(T)) + label_weight · cross-entropy.
@@ -236,6 +242,8 @@ class ResponseKD(_Response):
     "teacher only" `ResponseKD(teacher, temperature=4, soft_weight=1, label_weight=0)`.
     """
 
+    shown = ("temperature", "soft_weight", "label_weight")
+
     def __init__(self, teacher: Teacher, temperature: float = 4.0, soft_weight: float = 0.9, label_weight: float = 0.1):
         super().__init__(teacher, label_weight, temperature, soft_weight=soft_weight)
         self.temperature, self.soft_weight = temperature, soft_weight
@@ -246,15 +254,14 @@ class ResponseKD(_Response):
             terms["soft"] = self.soft_weight * soft_target_loss(seen.logits, taught.logits, self.temperature)
         return terms | self.label_term(seen, batch)
 
-    def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, soft_weight={self.soft_weight}, label_weight={self.label_weight}"
-
 
 class LogitMatching(_Response):
     """logit_weight · ½ ‖z_s − z_t‖² + label_weight · cross-entropy. Terms: logit, label.
 
     Ba & Caruana 2014, who learn from the logits alone; so the label weight is 0 unless given.
     """
+
+    shown = ("logit_weight", "label_weight")
 
     def __init__(self, teacher: Teacher, logit_weight: float = 1.0, label_weight: float = 0.0):
         super().__init__(teacher, label_weight, logit_weight=logit_weight)
@@ -266,9 +273,6 @@ class LogitMatching(_Response):
             terms["logit"] = self.logit_weight * logit_matching_loss(seen.logits, taught.logits)
         return terms | self.label_term(seen, batch)
 
-    def extra_repr(self) -> str:
-        return f"logit_weight={self.logit_weight}, label_weight={self.label_weight}"
-
 
 class DecoupledKD(_Response):
     """target_weight · TCKD + nontarget_weight · NCKD (both × T²) + label_weight · cross-entropy.
@@ -277,6 +281,8 @@ class DecoupledKD(_Response):
     classes a nontarget weight of 8 can drown the target's: try less. Their code lets the two first terms grow in over
     20 epochs; here they have their weight from the start. Terms: target, nontarget, label.
     """
+
+    shown = ("temperature", "target_weight", "nontarget_weight", "label_weight")
 
     def __init__(
         self,
@@ -298,12 +304,6 @@ class DecoupledKD(_Response):
             terms["nontarget"] = self.nontarget_weight * nontarget_class_loss(*given).mean()
         return terms | self.label_term(seen, batch)
 
-    def extra_repr(self) -> str:
-        return (
-            f"temperature={self.temperature}, target_weight={self.target_weight}, "
-            f"nontarget_weight={self.nontarget_weight}, label_weight={self.label_weight}"
-        )
-
 
 class RelationMatchingKD(_Response):
     """inter_weight · (1 − ρ over classes) + intra_weight · (1 − ρ over samples) + label_weight · cross-entropy.
@@ -311,6 +311,8 @@ class RelationMatchingKD(_Response):
     Huang et al. 2022 (DIST), eq. 11. The official code's T² is in the weights, if it is wanted: see
     `relation_matching_loss`. Terms: inter, intra, label.
     """
+
+    shown = ("temperature", "inter_weight", "intra_weight", "label_weight")
 
     def __init__(
         self,
@@ -331,18 +333,14 @@ class RelationMatchingKD(_Response):
             terms["intra"] = relation_matching_loss(*given, inter_weight=0, intra_weight=self.intra_weight)
         return terms | self.label_term(seen, batch)
 
-    def extra_repr(self) -> str:
-        return (
-            f"temperature={self.temperature}, inter_weight={self.inter_weight}, "
-            f"intra_weight={self.intra_weight}, label_weight={self.label_weight}"
-        )
-
 
 class StandardisedKD(_Response):
     """soft_weight · T² · KL of the standardised logits + label_weight · cross-entropy. Terms: soft, label.
 
     Sun et al. 2024, with the temperature and weights of their code for CIFAR-100: T = 2, KD 9, CE 0.1.
     """
+
+    shown = ("temperature", "soft_weight", "label_weight")
 
     def __init__(self, teacher: Teacher, temperature: float = 2.0, soft_weight: float = 9.0, label_weight: float = 0.1):
         super().__init__(teacher, label_weight, temperature, soft_weight=soft_weight)
@@ -354,6 +352,3 @@ class StandardisedKD(_Response):
             soft = standardised_soft_target_loss(seen.logits, taught.logits, self.temperature)
             terms["soft"] = self.soft_weight * soft
         return terms | self.label_term(seen, batch)
-
-    def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, soft_weight={self.soft_weight}, label_weight={self.label_weight}"
