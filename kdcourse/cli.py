@@ -1,4 +1,4 @@
-"""The command line: `kdcourse run`, `kdcourse data`, `kdcourse doctor`.
+"""The command line: `kdcourse run`, `kdcourse reproduce`, `kdcourse report`, `kdcourse data`, `kdcourse doctor`.
 
 What a command needs is imported inside it, so that `--help` is there at once (PyTorch takes seconds to import).
 """
@@ -57,6 +57,19 @@ def main(debug: bool) -> None:
     """
 
 
+def _lines():
+    """Two writers: of a line that stays, and, in a terminal, of one that the next replaces."""
+    terminal = sys.stdout.isatty()
+
+    def echo(line: str) -> None:
+        click.echo(("\r\x1b[K" if terminal else "") + line)
+
+    def live(line: str) -> None:
+        click.echo("\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1], nl=False)
+
+    return echo, live if terminal else None
+
+
 # --- run -------------------------------------------------------------------------------------------------------------
 
 
@@ -98,14 +111,7 @@ def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_go
     given = dict(map(course.parse_parameter, parameters))
     if skip_bad:
         given["skip_bad"] = True
-    terminal = sys.stdout.isatty()
-
-    def echo(line: str) -> None:
-        click.echo(("\r\x1b[K" if terminal else "") + line)
-
-    def live(line: str) -> None:
-        click.echo("\r\x1b[K" + line[: shutil.get_terminal_size().columns - 1], nl=False)
-
+    echo, live = _lines()
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a polite kill stops the kernels as Ctrl-C does
     try:
         outcomes = course.run(
@@ -118,7 +124,7 @@ def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_go
             keep_going=keep_going,
             timeout=timeout,
             echo=echo,
-            live=live if terminal else None,
+            live=live,
         )
     except KeyboardInterrupt:
         echo("Stopped. Notebooks that were done are kept; unfinished ones are not.")
@@ -127,6 +133,90 @@ def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_go
         signal.signal(signal.SIGTERM, before)
     echo(f"Results: {Path(output) / 'index.html'}")
     sys.exit(0 if all(outcome.status == "done" for outcome in outcomes) else 1)
+
+
+# --- reproduce and report ---------------------------------------------------------------------------------------------
+
+
+def _listed(context, parameter, value: str | None) -> tuple[str, ...]:
+    """A list with commas."""
+    return tuple(filter(None, map(str.strip, (value or "").split(","))))
+
+
+@main.command()
+@click.argument("experiment")
+@click.option("--profile", help="smoke (plumbing), cpu (the default) or gpu (the published sizes).")
+@click.option("--datasets", callback=_listed, metavar="A,B", help="Data sets.  [default: the experiment's]")
+@click.option("--methods", callback=_listed, metavar="A,B", help="Methods; the reference is always among them.")
+@click.option("--seeds", default=3, show_default=True, metavar="N", help="Students a method.")
+@click.option("--limit", type=int, metavar="N", help="Training images at most; test stays whole.")
+@click.option("--networks", help="thin (the course's pair) or published.  [default: thin; gpu: published]")
+@click.option("--output", metavar="DIR", help="Folder for the results.  [default: output/EXPERIMENT]")
+@click.option("--engine", default="local", show_default=True, help="local (processes) or ray (extra `cluster`).")
+@click.option("--address", help="Of a Ray cluster to join.  [default: a Ray on this machine]")
+@click.option("--jobs", type=int, metavar="N", help="Runs at a time.  [default: one a GPU, else one a core]")
+@click.option("--threads", default=1, show_default=True, metavar="N", help="CPU threads a run.")
+@click.option("--tensorboard", is_flag=True, help="Write learning curves for TensorBoard, too.")
+def reproduce(
+    experiment, profile, datasets, methods, seeds, limit, networks, output, engine, address, jobs, threads, tensorboard
+) -> None:
+    """Run a published experiment again: its figures beside ours, with intervals.
+
+    \b
+    EXPERIMENT is one of
+      d1         augmentation x distillation x stem on satellite tiles
+      d2         a ResNet on CIFAR-10, one fault mended at a time
+      d3         a curriculum at equal samples seen
+      d4         response and intermediate distillation on simple and complex data
+      benchmark  the methods of RepDistiller's table
+      pays       when distillation pays: data size, epochs, teacher, student
+      negative   where it does harm
+
+    \b
+    Examples:
+      kdcourse reproduce d4 --datasets usps,digits,scenes
+      kdcourse reproduce d1 --datasets eurosat_ms --networks published --output output/d1-own
+      kdcourse reproduce d4 --engine ray --address auto
+
+    Stop it, or let it be killed: the same command does only what is missing. See docs/scaling.md.
+
+    Status: 0 all done, 1 a run failed, 2 a wrong argument, 130 stopped by Ctrl-C.
+    """
+    from kdcourse.errors import unknown
+    from kdcourse.experiments import grid
+    from kdcourse.experiments.named import named
+    from kdcourse.experiments.report import write
+    from kdcourse.profiles import profile as find_profile
+
+    settings = find_profile(profile)
+    kind = named(experiment)
+    recipe = kind(
+        settings, datasets=datasets, methods=methods, seeds=seeds, limit=limit,
+        networks=networks or ("published" if settings.name == "gpu" else "thin"),
+    )  # fmt: skip
+    if engine not in ("local", "ray"):
+        raise unknown("engine", engine, ("local", "ray"))
+    if engine == "ray":
+        from kdcourse.experiments.cluster import Ray
+
+        executes = Ray(address, jobs=jobs, threads=threads)
+    else:
+        from kdcourse.experiments.engines import Local
+
+        executes = Local(jobs, threads=threads)
+    folder = Path(output or f"output/{experiment}")
+    echo, live = _lines()
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        logs = grid.tensorboard(folder) if tensorboard else None
+        progress = grid.reproduce(recipe, folder, executes, echo=echo, live=live, ended=logs)
+    except KeyboardInterrupt:
+        echo("Stopped. What was done is kept; the same command does the rest.")
+        sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    echo(f"Report: {write(folder)}")
+    sys.exit(1 if progress.failed else 0)
 
 
 # --- doctor ----------------------------------------------------------------------------------------------------------

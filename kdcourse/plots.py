@@ -50,13 +50,17 @@ def show(fig: Figure) -> None:
 
 def to_html(fig: Figure) -> str:
     """A figure as one `<img>` element with the picture inside it: a PNG in base64, and `fig.alt` as its alt text."""
+    return f'<img alt="{html.escape(fig.alt)}" src="{data_uri(fig)}" style="max-width:100%">'
+
+
+def data_uri(fig: Figure) -> str:
+    """A figure as a PNG in base64, to stand in HTML. The same figure gives the same bytes: they hold no date."""
     file = io.BytesIO()
     fig.savefig(file, format="png", dpi=DPI, bbox_inches="tight")
     if not any(ax.images for ax in fig.axes):  # 256 colours are enough for lines, and a third of the bytes
         picture, file = Image.open(file).convert("RGB"), io.BytesIO()
         picture.quantize(256).save(file, format="png", optimize=True)
-    data = base64.b64encode(file.getvalue()).decode()
-    return f'<img alt="{html.escape(fig.alt)}" src="data:image/png;base64,{data}" style="max-width:100%">'
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def show_tiles(
@@ -563,6 +567,42 @@ def gains(points: pd.DataFrame) -> Figure:
     ax.set_xlabel("difference in accuracy (points), mean over seeds and 95 % interval", fontsize=9)
     _tidy(ax)
     fig.alt = f"Paired differences with 95 % interval, in points of accuracy. {'; '.join(said)}."
+    return fig
+
+
+def gain_panels(points: pd.DataFrame, reference: str) -> Figure:
+    """Gains over a reference with their intervals, a panel a data set, all on one scale; published ones as hollow
+    diamonds.
+
+    points: a row a comparison, with the columns data, arm, which has its colour, name, gain, half (half the interval's
+    width, nan for one seed) and published, nan if there is none; all in points of accuracy.
+    """
+    _need(points, ("data", "arm", "name", "gain", "half", "published"))
+    looks = {arm: (COLOURS[i % 7], MARKERS[i % 7]) for i, arm in enumerate(dict.fromkeys(points.arm))}
+    panels = dict(list(points.groupby("data", sort=False)))
+    heights = [0.4 + 0.3 * len(panel) for panel in panels.values()]
+    fig = Figure(figsize=(6.4, 0.7 + sum(heights)), layout="constrained")
+    axes = fig.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
+    said = []
+    for ax, (data, panel) in zip(axes, panels.items(), strict=True):
+        ax.axvline(0, color="black", linewidth=1)
+        for i, point in enumerate(panel.itertuples()):
+            colour, marker = looks[point.arm]
+            spread = None if np.isnan(point.half) else point.half
+            ax.errorbar(point.gain, i, xerr=spread, color=colour, marker=marker, markersize=6, capsize=3)
+            words = f"{data}, {point.name}: {point.gain:+.2f}"
+            words += " (one seed)" if spread is None else f" ± {point.half:.2f}"
+            if not np.isnan(point.published):
+                ax.plot(point.published, i, "D", color=GREY, markersize=8, markerfacecolor="none", markeredgewidth=1.5)
+                words += f", published {point.published:+.2f}"
+            said.append(words)
+        ax.set_yticks(range(len(panel)), panel.name)
+        ax.set_ylim(len(panel) - 0.5, -0.5)
+        ax.set_title(data, fontsize=9, loc="left", fontweight="bold")
+        _tidy(ax)
+    published = "; hollow: as published" if points.published.notna().any() else ""
+    axes[-1].set_xlabel(f"gain over {reference} (points), mean and 95 % interval{published}", fontsize=9)
+    fig.alt = f"Gains over {reference} with 95 % interval, in points of accuracy. {'; '.join(said)}."
     return fig
 
 

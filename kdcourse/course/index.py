@@ -15,13 +15,7 @@ from kdcourse.machine import cores
 
 MARKS = {"done": "✓", "failed": "✗", "timed out": "✗", "interrupted": "✗", "not run": "–"}
 
-PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>kdcourse: $verdict</title>
-<style>
+STYLE = """
   :root { color-scheme: light dark; --ink: #1c2430; --quiet: #56616f; --line: #d5dbe2; --paper: #fff; --band: #f3f6f9;
           --good: #0b6b3a; --bad: #a11d1d; --link: #0b57a4; }
   @media (prefers-color-scheme: dark) { :root { --ink: #e6eaef; --quiet: #a3adb9; --line: #38424e; --paper: #14191f;
@@ -40,7 +34,15 @@ PAGE = Template("""<!doctype html>
   table.runs { width: 100%; } table.runs th:nth-child(2), table.runs td:nth-child(2) { text-align: left; }
   .good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
   pre { background: var(--band); padding: .8rem; overflow-x: auto; font-size: .85rem; border-radius: 4px; }
-</style>
+"""
+
+PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>kdcourse: $verdict</title>
+<style>$style</style>
 </head>
 <body>
 <h1>Distilling knowledge: the course, run</h1>
@@ -129,6 +131,7 @@ def write_index(folder: Path, outcomes: Iterable, profile: str, dataset: str | N
         "Machine": f"{platform.system()} {platform.machine()}, {cores()} cores",
     }
     page = PAGE.substitute(
+        style=STYLE,
         verdict=f"{done} of {len(outcomes)} notebooks done",
         date=time.strftime("%Y-%m-%d %H:%M"),
         rows="\n".join(map(_row, outcomes)),

@@ -91,6 +91,20 @@ class DataSplits:
         """Height and width in pixels."""
         return self.train.images.shape[2:]
 
+    def fewer(self, count: int, seed: int = 0) -> "DataSplits":
+        """With `count` training images, each class in its share, and at most as many for validation; test stays whole.
+
+        mean and std are those of the images that are left. With the same seed fewer images are part of more. Raises
+        UsageError for a count that leaves a class without an image, or is more than there are.
+        """
+        train, val = self.train, self.val
+        train = train.subset(stratified_sample(train.labels, count, seed))
+        if count < len(val):
+            val = val.subset(stratified_sample(val.labels, count, seed))
+        mean, std = channel_statistics(train.images, train.rows)
+        train, val, test = (replace(split, mean=mean, std=std) for split in (train, val, self.test))
+        return replace(self, train=train, val=val, test=test, fingerprint=train.fingerprint)
+
     def __repr__(self) -> str:
         sizes = " + ".join(str(len(s)) for s in (self.train, self.val, self.test))
         height, width = self.image_size

@@ -10,20 +10,30 @@ is the same in every step: what is asked is how much a pretrained *student* leav
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import nn
 
+from kdcourse import plots
+from kdcourse.data import Augmentation
+from kdcourse.data import load as load_data
 from kdcourse.data.splits import DataSplits, Split, stratified
-from kdcourse.distillation import Teacher
+from kdcourse.distillation import CachedTeacher, CrossEntropy, Teacher
 from kdcourse.distillation.response import ResponseKD
 from kdcourse.evaluation import evaluate, paired_interval
 from kdcourse.experiments import baselines
+from kdcourse.experiments.analysis import Analysis
+from kdcourse.experiments.d4 import THIN, Pair
+from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
+from kdcourse.models import resnet18, resnet50
 from kdcourse.profiles import Profile
-from kdcourse.training import Recipe, load_or_train
+from kdcourse.training import History, Recipe, constant, load_or_train
 
 TEMPERATURE, LABEL_WEIGHT, SOFT_WEIGHT = 5.0, 0.25, 0.75
 NEXT_TO_NOTHING = 1.0  # points
@@ -49,6 +59,12 @@ class Step:
     plain_epochs: int
     pretrained: bool = True  # do both begin with the weights of the student that learned the other half?
     flipped: bool = True  # are the test images flipped at random?
+
+    def recipes(self, scratch: Recipe, pretrained: Recipe) -> tuple[Recipe, Recipe]:
+        """Of the plain and of the distilled network; the two given differ in the weights that they begin with."""
+        recipe = pretrained if self.pretrained else scratch
+        distilled = replace(recipe, epochs=self.distilled_epochs, objective=self.distilled)
+        return replace(recipe, epochs=self.plain_epochs), distilled
 
 
 def steps(teacher: Teacher, epochs: int) -> list[Step]:
@@ -96,14 +112,15 @@ def run(
     for seed in seeds:
         scratch = replace(baselines.student_recipe(data, settings, seed, 2 * epochs), views=views)
         start, _ = load_or_train(scratch, first, name="d2", progress=False)
+        pretrained = replace(scratch, model=partial(copy.deepcopy, start))
         for step in steps(teacher, epochs):
-            recipe = replace(scratch, model=partial(copy.deepcopy, start)) if step.pretrained else scratch
-            plain = replace(recipe, epochs=step.plain_epochs)
-            distilled = replace(recipe, epochs=step.distilled_epochs, objective=step.distilled)
             test = flipped(data.test, seed) if step.flipped else data.test
-            accuracies = [_accuracy(arm, second, test) for arm in (plain, distilled)]
+            accuracies = [_accuracy(recipe, second, test) for recipe in step.recipes(scratch, pretrained)]
             rows.append([step.name, seed, *accuracies, step.plain_epochs, step.distilled_epochs])
-    return pd.DataFrame(rows, columns=["step", "seed", "plain", "distilled", "plain epochs", "distilled epochs"])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+COLUMNS = ["step", "seed", "plain", "distilled", "plain epochs", "distilled epochs"]
 
 
 def _accuracy(recipe: Recipe, data: DataSplits, test: Split) -> float:
@@ -128,9 +145,176 @@ def symptom(gain: float, half: float) -> str:
     It is if the whole interval lies within a point of zero, it is not if the whole interval lies further off. Between
     the two the experiment does not say: an interval that merely includes zero may hold a large gain too.
     """
+    if np.isnan(half):
+        return f"whether D2's symptom shows is not decided: {gain:+.2f} points with one seed, which has no interval"
     interval = f"from {gain - half:+.2f} to {gain + half:+.2f} points"
     if abs(gain) + half <= NEXT_TO_NOTHING:
         return f"D2's symptom shows: the gain is next to nothing, {interval}"
     if abs(gain) - half > NEXT_TO_NOTHING:
         return f"D2's symptom does not show: the gain or loss is more than a point, {interval}"
     return f"whether D2's symptom shows, a gain next to nothing, is not decided: {interval}"
+
+
+# --- as a grid --------------------------------------------------------------------------------------------------------
+
+START = "start"  # the student that learned the other half
+COMPARED = {  # the two networks of each step: plain, distilled
+    "as published": ("plain", "distilled, no T²"),
+    "+ T²": ("plain", "distilled"),
+    "+ no flips at test time": ("plain", "distilled"),
+    "+ equal epochs": ("plain, twice the epochs", "distilled"),
+    "+ no pretraining": ("plain, from scratch", "distilled, from scratch"),
+}
+FROM_SCRATCH = COMPARED["+ no pretraining"]
+
+
+def own_recipe(network: Callable, data: DataSplits, settings: Profile, seed: int, epochs: int) -> Recipe:
+    """As D2 trains: SGD at 0.001 with momentum 0.9, batches of 100, flips alone. settings: not asked, see `Pair`."""
+    return Recipe(
+        model=partial(network, channels=len(data.channels), classes=len(data.classes)),
+        objective=CrossEntropy,
+        epochs=epochs,
+        optimizer=partial(torch.optim.SGD, lr=1e-3, momentum=0.9),
+        schedule=constant,
+        batch_size=100,
+        augment=Augmentation("flip"),
+        seed=seed,
+    )
+
+
+OWN = Pair(partial(own_recipe, partial(resnet50, pretrained=True)), partial(own_recipe, resnet18))
+
+
+class D2(Experiment):
+    """D2 as a grid: each network that some step compares is trained once, and judged on the test images as they are
+    ("accuracy") and flipped at random ("accuracy flipped").
+
+    networks="published": D2's pair, ImageNet's weights and optimiser, on all images: nothing stands in for the
+    pretraining, so there are no halves and no start.
+    """
+
+    name = "d2"
+    about = "why does a distilled student gain next to nothing? One fault mended at a time"
+    DATASETS = ("cifar10",)
+    METHODS = tuple(dict.fromkeys(arm for pair in COMPARED.values() for arm in pair))
+    REFERENCE = "plain"
+    BUDGETS = {  # student_epochs: of "plain"
+        "smoke": Budget(limit=100, teacher_epochs=1, student_epochs=1, views=2),
+        "cpu": Budget(limit=10_000, teacher_epochs=20, student_epochs=10),
+        "gpu": Budget(limit=None, teacher_epochs=60, student_epochs=30, views=None),
+    }
+    PUBLISHED = pd.DataFrame(
+        {"published": PUBLISHED.loc["overall", ["teacher", "student without", "student with KD"]].to_list()},
+        index=pd.MultiIndex.from_product([["cifar10"], [TEACHER, *COMPARED["as published"]]], names=["data", "arm"]),
+    )
+
+    @property
+    def budget(self) -> Budget:
+        budget = super().budget
+        if self.networks == "published" and self.settings.name == "gpu":
+            return replace(budget, teacher_epochs=5, student_epochs=5)  # D2's: its networks know ImageNet
+        return budget
+
+    def runs(self) -> list[Run]:
+        runs = []
+        for data in self.datasets or self.DATASETS:
+            teacher = Run(data, TEACHER, 0)
+            starts = [Run(data, START, seed) for seed in range(self.seeds)] if self.networks == "thin" else []
+            runs += [teacher, *starts]
+            for arm, seed in product(self.arms, range(self.seeds)):
+                start = () if arm in FROM_SCRATCH else starts[seed : seed + 1]
+                runs.append(Run(data, arm, seed, (), (teacher, *start)))
+        return runs
+
+    def load(self, name: str) -> DataSplits:
+        if self.networks == "thin":
+            return super().load(name)
+        size = 224 if self.settings.name == "gpu" else 64
+        return self.fewer(load_data(name, image_size=size, split_seed=self.split_seed))
+
+    def part(self, run: Run, data: DataSplits) -> DataSplits:
+        """The data with the training images of a run."""
+        if run.arm == TEACHER or self.networks == "published":
+            return data
+        first, second = halves(data)
+        return first if run.arm == START else second
+
+    def recipe(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> Recipe:
+        pair = THIN if self.networks == "thin" else OWN
+        if run.arm == TEACHER:
+            return pair.teacher(data, self.settings, run.seed, self.budget.teacher_epochs)
+        epochs = self.budget.student_epochs
+        scratch = replace(pair.student(data, self.settings, run.seed, 2 * epochs), views=self.budget.views)
+        if run.arm == START:
+            return scratch
+        teacher, *start = networks  # an arm from scratch has no start, and does not ask for its copy
+        model = partial(copy.deepcopy, *start) if self.networks == "thin" else partial(scratch.model, pretrained=True)
+        recipes = {}
+        for step in steps(CachedTeacher(teacher), epochs):
+            two = step.recipes(scratch, replace(scratch, model=model))
+            recipes |= zip(COMPARED[step.name], two, strict=True)
+        return recipes[run.arm]
+
+    def train(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> tuple[nn.Module, History, object]:
+        return super().train(run, self.part(run, data), networks)
+
+    def judge(self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]) -> dict:
+        mirrored = evaluate(network, flipped(data.test, run.seed), data.classes)
+        images = len(self.part(run, data).train)
+        found = {"accuracy flipped": mirrored.accuracy, "training images": images}
+        return super().judge(run, network, data, networks) | found
+
+    def analyses(self, frame: pd.DataFrame) -> Iterator[Analysis]:
+        for name, rows in frame.groupby("data", sort=False):
+            runs = by_step(rows, self.budget.student_epochs)
+            if runs.empty:
+                continue
+            table = summary(runs)
+            points = table.rename(columns={"step": "name", "gain, points": "gain", "± 95 % paired": "half"})
+            text = (
+                "Each step mends one fault more and compares a plain network with a distilled one. In the first two "
+                "the test images are flipped at random."
+            )
+            for first in table[table.step == "as published"].itertuples(index=False):
+                text += f" As published, {symptom(first[3], first[4])}."
+            yield Analysis(f"D2 on {name}, step by step", text, table.round(2), plots.gains(points))
+
+    def differences(self) -> list[str]:
+        budget, pixels = self.budget, self.settings.image_size
+        said = []
+        if self.networks == "thin":
+            size = f"{pixels}×{pixels} pixels" if pixels else "their own size"
+            said += [
+                f"The course's thin pair on images of {size}, not ResNet-50 and ResNet-18 at 224×224.",
+                f"AdamW with one cycle, batches of {self.settings.batch_size} and the data set's own augmentation, not SGD "
+                "at 0.001, batches of 100 and flips.",
+                "ImageNet's weights are stood in for: each pretrained student has learned the labels of one half of the "
+                "training images, and the comparison is run on the other half. The teacher learns both from scratch.",
+            ]
+        elif self.settings.name != "gpu":
+            said.append("Images of 64×64 pixels, not 224×224.")
+        if self.networks == "published":
+            said.append("Images are normalised by the data's own mean and standard deviation, not by ImageNet's.")
+        if budget.limit:
+            said.append(f"No more than {budget.limit:,} training images.")
+        if (budget.teacher_epochs, budget.student_epochs) != (5, 5):
+            said.append(
+                f"Epochs of teacher, plain and distilled student: {budget.teacher_epochs}, {budget.student_epochs} and "
+                f"{2 * budget.student_epochs}, not 5, 5 and 10."
+            )
+        return [
+            *said,
+            "D2's figures are of test images flipped at random, one run each; the table's accuracy is of test images as "
+            "they are. The steps' table flips them where D2 does.",
+        ]
+
+
+def by_step(frame: pd.DataFrame, epochs: int) -> pd.DataFrame:
+    """A grid's rows of one data set as `run` gives them: each step, with the seeds of which both networks are there."""
+    rows = []
+    for step in steps(None, epochs):  # what they say of epochs and test images depends on no teacher
+        accuracy = "accuracy flipped" if step.flipped else "accuracy"
+        plain, distilled = (frame[frame.arm == arm].set_index("seed")[accuracy] for arm in COMPARED[step.name])
+        for seed in plain.index.intersection(distilled.index):
+            rows.append([step.name, seed, plain[seed], distilled[seed], step.plain_epochs, step.distilled_epochs])
+    return pd.DataFrame(rows, columns=COLUMNS)

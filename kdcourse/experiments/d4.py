@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import pandas as pd
+from torch import nn
 
 from kdcourse.data import DataSplits
 from kdcourse.data import load as load_data
@@ -21,6 +22,7 @@ from kdcourse.data.catalog import CATALOG
 from kdcourse.distillation import CachedTeacher, CrossEntropy, FitNets, ResponseKD, Teacher
 from kdcourse.evaluation import evaluate, mean_interval, paired_interval
 from kdcourse.experiments import baselines
+from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.models import resnet18, resnet50
 from kdcourse.profiles import Profile
 from kdcourse.training import Recipe, adamw, load_or_train
@@ -116,3 +118,29 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
         gain, half = paired_interval(by_arm[arm], by_arm[other])
         row |= {f"{arm} − {other}": gain, f"{arm} − {other} ± 95 %": half}
     return pd.DataFrame([row | {"seeds": len(by_arm["scratch"])}])
+
+
+class D4(Experiment):
+    """D4 as a grid: teacher, scratch, response and intermediate on each data set."""
+
+    name = "d4"
+    about = "does distillation gain more on complex data, and features more than answers?"
+    DATASETS = tuple(PUBLISHED.index)
+    METHODS = ARMS
+    REFERENCE = "scratch"
+    BUDGETS = {
+        "smoke": Budget(limit=100, teacher_epochs=1, student_epochs=1, views=2),
+        "cpu": Budget(limit=10_000, teacher_epochs=20, student_epochs=20),
+        "gpu": Budget(limit=None, teacher_epochs=60, student_epochs=60, views=None),
+    }
+    PUBLISHED = PUBLISHED.rename_axis(index="data", columns="arm").stack().rename("published").to_frame()
+
+    def load(self, name: str) -> DataSplits:
+        return self.fewer(load(name, self.settings, split_seed=self.split_seed))
+
+    def recipe(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> Recipe:
+        pair = resnets() if self.networks == "published" else THIN
+        if run.arm == TEACHER:
+            return pair.teacher(data, self.settings, run.seed, self.budget.teacher_epochs)
+        student = pair.student(data, self.settings, run.seed, self.budget.student_epochs)
+        return replace(student, objective=arms(CachedTeacher(networks[0]))[run.arm], views=self.budget.views)

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from kdcourse.data.splits import DataSplits, Split
 from kdcourse.errors import CheckpointError, KDCourseError, TrainingError, UsageError, unknown
 from kdcourse.evaluation.metrics import predict
 from kdcourse.training import checkpoint as files
+from kdcourse.training import distributed as processes
 from kdcourse.training.checkpoint import describe
 from kdcourse.training.history import History
 
@@ -100,6 +101,7 @@ def fit(
     clip: float | None = None,
     keep: str = "last",
     progress: bool = True,
+    on_epoch: Callable[[dict], None] | None = None,
 ) -> History:
     """Train `student` on `data.train`, validate on `data.val` after each epoch; `data.test` is never touched.
 
@@ -128,13 +130,16 @@ def fit(
         raise unknown("keep", keep, ("last", "best"))
     if clip is not None and not clip > 0:
         raise UsageError(f"clip={clip}: expected a number above 0, or None")
-    device = resolve_device(device)
+    processes.join()
+    device = processes.own_device(resolve_device(device))
     dtype = resolve_precision(precision, device)
     augment = resolve_augmentation(augment, data)
 
     student.to(device, memory_format=torch.channels_last)
     objective.to(device)
-    batches = Batches(data.train, batch_size, seed=seed, augment=augment, device=device, sampler=sampler, views=views)
+    batches = processes.Share(
+        data.train, batch_size, seed=seed, augment=augment, device=device, sampler=sampler, views=views
+    )
     _check_answers(student, data, device)
     if hasattr(objective, "prepare"):
         with _own_randomness(device):
@@ -158,32 +163,37 @@ def fit(
         objective=_said(objective) if checkpoint else None,
         data=data.fingerprint,
     )  # fmt: skip
-    if checkpoint and Path(checkpoint).exists():
-        run.restore(checkpoint, settings)
+    if checkpoint and (content := processes.from_first(_found, checkpoint)) is not None:
+        run.restore(content, settings, checkpoint)
     sample = min(len(data.train), len(data.val))  # spread evenly: rows of a class lie together
     train_sample = data.train.subset(np.arange(sample) * len(data.train) // sample)
+    progress = progress and processes.is_first()
     log.info("training on %s in %s", device, history.precision)
 
     bar = tqdm(
         total=epochs, initial=len(history.records), unit="epoch", leave=False, disable=not progress,
         desc=f"{type(student).__name__} ({history.precision}, {device})",
     )  # fmt: skip
-    with bar, _own_randomness(device):
+    with bar, _own_randomness(device), processes.parallel(student, objective, batches) as step:
         try:
             for epoch in range(len(history.records), until or epochs):
                 started = time.perf_counter()
-                torch.manual_seed(seed * 100_003 + epoch)  # for dropout and the like: nothing a checkpoint must hold
+                # for dropout and the like: nothing a checkpoint must hold; each process draws for its own images
+                torch.manual_seed(seed * 100_003 + epoch + 1_000_000_007 * processes.rank())
                 record = {"epoch": epoch + 1, "lr": scheduler.get_last_lr()[0]}
-                record |= _train_epoch(run, batches.epoch(epoch), parameters, dtype, clip, epoch)
+                record |= _train_epoch(run, step, batches, parameters, dtype, clip, epoch)
                 with _autocast(device, dtype):
                     record["train_accuracy"], _ = _validate(student, train_sample, device)
                     record["val_accuracy"], record["val_loss"] = _validate(student, data.val, device)
                 record["seconds"] = time.perf_counter() - started
+                record = processes.from_first(dict, record)
                 history.records.append(record)
                 if keep == "best" and history.best_epoch == epoch + 1:
                     run.best = {k: v.detach().cpu().clone() for k, v in student.state_dict().items()}
                 if checkpoint:
-                    run.save(checkpoint, settings, finished=epoch + 1 == epochs)
+                    processes.from_first(run.save, checkpoint, settings, finished=epoch + 1 == epochs)
+                if on_epoch and processes.is_first():
+                    on_epoch(dict(record))
                 bar.set_postfix(loss=f"{record['loss']:.3f}", val=f"{record['val_accuracy']:.1f} %")
                 bar.update()
         finally:
@@ -221,8 +231,7 @@ class _Run:
             }
         files.save(path, content)
 
-    def restore(self, path, settings: dict) -> None:
-        content = files.load(path)
+    def restore(self, content: dict, settings: dict, path) -> None:
         theirs = {"objective": settings["objective"], **content["settings"]}  # older files do not say theirs
         if content["finished"]:  # trained on a GPU, used on a CPU: what it was trained in is a fact by now
             self.history.precision = theirs["precision"]
@@ -244,36 +253,41 @@ class _Run:
 
 
 def _train_epoch(
-    run: _Run, batches: Iterator, parameters: list, dtype, clip: float | None, epoch: int
+    run: _Run, step: Callable, batches: processes.Share, parameters: list, dtype, clip: float | None, epoch: int
 ) -> dict[str, float]:
     """One epoch of gradient steps. Returns the mean of the loss and of each of its terms."""
     run.student.train()  # each epoch: validation left it in eval mode
     run.objective.train()
     sums, seen = {}, 0
-    for number, batch in enumerate(batches, start=1):
+    for number, batch in enumerate(batches.epoch(epoch), start=1):
         try:
             with _autocast(batch.images.device, dtype):
-                terms = run.objective(run.student, batch)
+                terms = step(batch)
         except KDCourseError as error:
             error.args = (f"epoch {epoch + 1}, batch {number}: {error}",)
             raise
         loss = sum(terms.values())
-        if not torch.isfinite(loss):
-            broken = [f"{name} = {value.item()}" for name, value in terms.items() if not torch.isfinite(value)]
+        means, images, weight = processes.global_means({"loss": loss, **terms}, batches.counted)
+        if not torch.isfinite(means["loss"]):
+            broken = [f"{name} = {means[name].item()}" for name in terms if not torch.isfinite(means[name])]
             raise TrainingError(
                 f"epoch {epoch + 1}, batch {number}: loss not finite ({', '.join(broken) or 'the sum overflows'}). "
                 "Lower the learning rate, clip the gradient (clip=1.0), or look for a log of zero in that term"
             )
         run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (weight * loss).backward()
         if clip:
             nn.utils.clip_grad_norm_(parameters, clip)
         run.optimizer.step()
         run.scheduler.step()
-        for name, value in {"loss": loss, **terms}.items():
-            sums[name] = sums.get(name, 0) + value.detach() * len(batch)
-        seen += len(batch)
+        for name, value in means.items():
+            sums[name] = sums.get(name, 0) + value.detach() * images
+        seen += images
     return {name: (total / seen).item() for name, total in sums.items()}
+
+
+def _found(checkpoint: str | os.PathLike) -> dict | None:
+    return files.load(checkpoint) if Path(checkpoint).exists() else None
 
 
 def _said(objective: nn.Module) -> str:

@@ -1,0 +1,517 @@
+"""A grid of runs: which networks an experiment trains, one after another or side by side, and where the results lie.
+
+An `Experiment` is a recipe: data, split, models, objectives, budget and seeds. It lists its `Run`s, plain values that
+can be sent to a worker. `reproduce` hands them to an engine (`kdcourse.experiments.engines`) and writes each result as
+it comes, so that a second call does only what is missing.
+
+    FOLDER/experiment.json          which experiment, at which size
+    FOLDER/runs/NAME.json           one result
+    FOLDER/networks/NAME.pt         a network that other runs need: a teacher
+    FOLDER/report.html, report.csv  see `kdcourse.experiments.report`
+"""
+
+import hashlib
+import io
+import json
+import os
+import platform
+import re
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+import kdcourse
+from kdcourse.data import DataSplits
+from kdcourse.data import load as load_data
+from kdcourse.data.splits import Split
+from kdcourse.errors import DataError, KDCourseError, UsageError, unknown
+from kdcourse.evaluation import predict, score
+from kdcourse.evaluation.fidelity import fidelity
+from kdcourse.experiments.analysis import Analysis
+from kdcourse.models.cost import cost
+from kdcourse.profiles import Profile, profile
+from kdcourse.training import History, Recipe, load_or_train
+from kdcourse.training.checkpoint import describe, load_weights
+
+FORMAT = 1
+TEACHER = "teacher"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network to be trained and judged. Plain values: they stand in its JSON, and travel to a worker.
+
+    arm: its row in the table. factors: what else tells it from others, such as ("stem", "small"). needs: the runs whose
+    networks it needs, its teacher first; they themselves must need none.
+    """
+
+    data: str
+    arm: str
+    seed: int
+    factors: tuple[tuple[str, str | int | float | bool], ...] = ()
+    needs: tuple["Run", ...] = ()
+
+    def __post_init__(self):
+        if any(run.needs for run in self.needs):
+            raise UsageError(f"{self.name}: a network that others need must itself need none")
+
+    @property
+    def name(self) -> str:
+        """Unique in its experiment, and fit for a file."""
+        said = [self.data, self.arm, *(f"{name}={value}" for name, value in self.factors), f"seed={self.seed}"]
+        short = re.sub(r"[^\w.=-]+", "-", "--".join(said))[-100:].strip("-")
+        return f"{short}--{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:6]}"
+
+    def __getitem__(self, factor: str):
+        return dict(self.factors)[factor]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run: its results, or the traceback of its failure."""
+
+    results: dict | None = None
+    error: str = ""
+    recipe: object = None  # as `describe` tells it
+    history: tuple[dict, ...] = ()  # one record an epoch, see History
+    seconds: dict = field(default_factory=dict)
+    machine: dict = field(default_factory=dict)
+    network: bytes | None = None  # packed, if other runs need it
+
+    @property
+    def status(self) -> str:
+        return "failed" if self.results is None else "done"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The size of an experiment at a profile."""
+
+    limit: int | None  # training images; None takes all
+    teacher_epochs: int
+    student_epochs: int
+    views: int | None = 8  # distinct epochs of augmentation, see Batches
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The recipe of an experiment: what is trained, on what, for how long. Subclasses say which.
+
+    settings: the profile. datasets, methods: names; empty for the experiment's own. seeds: of each student. limit:
+    training images at most, in the place of the budget's; validation gets as many at most, test stays whole. networks:
+    "thin" for the course's pair, "published" for the experiment's own. split_seed: learning rates were chosen on
+    validation data of split 1, and the test data of split 0 had been looked at before: hence 1.
+    """
+
+    settings: Profile = field(default_factory=profile)
+    datasets: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    seeds: int = 3
+    limit: int | None = None
+    networks: str = "thin"
+    split_seed: int = 1
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+    DATASETS: ClassVar[tuple[str, ...]]
+    METHODS: ClassVar[tuple[str, ...]]  # the students, in the table's order
+    REFERENCE: ClassVar[str]  # the method that gains are measured against; it is always run
+    BUDGETS: ClassVar[dict[str, Budget]]  # by profile
+    PUBLISHED: ClassVar[pd.DataFrame | None] = None  # test accuracy, %; index data and arm, column "published"
+    SOURCE: ClassVar[str] = ""  # of the published figures: who, where
+
+    def __post_init__(self):
+        for method in self.methods:
+            if method not in self.METHODS:
+                raise unknown(f"method of {self.name}", method, self.METHODS)
+        if self.seeds < 1:
+            raise UsageError(f"seeds={self.seeds}: expected 1 or more")
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"limit={self.limit}: expected 1 training image or more")
+        if self.networks not in ("thin", "published"):
+            raise unknown("networks", self.networks, ("thin", "published"))
+
+    @property
+    def budget(self) -> Budget:
+        budget = self.BUDGETS[self.settings.name]
+        return replace(budget, limit=self.limit) if self.limit else budget
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The methods asked for, in the table's order, the reference always among them."""
+        return tuple(arm for arm in self.METHODS if not self.methods or arm in (self.REFERENCE, *self.methods))
+
+    def size(self) -> dict:
+        """What two calls must have in common for their results to stand in one folder."""
+        of = dict(experiment=self.name, profile=self.settings.name, networks=self.networks, split_seed=self.split_seed)
+        return of | asdict(self.budget) | {"version": kdcourse.__version__}
+
+    def runs(self) -> list[Run]:
+        """A teacher a data set, and a student for each method and seed: methods that share a seed share their crops."""
+        runs = []
+        for data in self.datasets or self.DATASETS:
+            teacher = Run(data, TEACHER, 0)
+            runs += [
+                teacher,
+                *(Run(data, arm, seed, (), (teacher,)) for arm in self.arms for seed in range(self.seeds)),
+            ]
+        return runs
+
+    def load(self, name: str) -> DataSplits:
+        """A data set, with no more training images than the budget says."""
+        return self.fewer(load_data(name, image_size=self.settings.image_size, split_seed=self.split_seed))
+
+    def fewer(self, data: DataSplits) -> DataSplits:
+        limit = self.budget.limit
+        return data.fewer(limit) if limit and limit < len(data.train) else data
+
+    def recipe(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> Recipe:
+        """How a run is trained. networks: of the runs that it needs."""
+        raise NotImplementedError
+
+    def train(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> tuple[nn.Module, History, object]:
+        """The network, what happened, and the recipe as `describe` tells it."""
+        recipe = self.recipe(run, data, networks)
+        return *load_or_train(recipe, data, name=self.name, progress=False), describe(recipe)
+
+    def judge(self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]) -> dict:
+        """On the test images, which are touched here and nowhere else: numbers, and which answers were right."""
+        return judged(network, data.test, data, networks[0] if networks else None)
+
+    def analyses(self, frame: pd.DataFrame) -> Iterator[Analysis]:
+        """What else is to be seen in the results: see `kdcourse.experiments.report`. frame: a row a run."""
+        return iter(())
+
+    def differences(self) -> list[str]:
+        """How the protocol differs from the published one, a sentence each."""
+        return []
+
+
+def judged(network: nn.Module, split: Split, data: DataSplits, teacher: nn.Module | None) -> dict:
+    """Accuracy (%), nll (nats), ece (%), recall of each class (%), the right answers as bits, the cost; and, with a
+    teacher, how often the network agrees with it (%) and KL(teacher ‖ network) (nats)."""
+    logits, labels = predict(network, split)
+    result = score(logits, labels, data.classes)
+    price = cost(network, (len(data.channels), *data.image_size), latency=False)
+    found = dict(accuracy=result.accuracy, nll=result.nll, ece=result.ece, n=result.n)
+    found |= dict(parameters=price.parameters, macs=price.macs)
+    found["recall"] = result.per_class.recall.round(3).tolist()
+    found["right"] = pack_bits((logits.argmax(1) == labels).numpy())
+    if teacher is not None:
+        same = fidelity(logits, predict(teacher, split)[0], labels)
+        found |= dict(agreement=same.agreement, kl=same.kl)
+    return found
+
+
+def pack_bits(right: np.ndarray) -> str:
+    """(N,) of truth values as hexadecimal text, a quarter of a character each."""
+    return np.packbits(right).tobytes().hex()
+
+
+def unpack_bits(text: str, count: int) -> np.ndarray:
+    """What `pack_bits` packed: (count,) booleans."""
+    return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=count).astype(bool)
+
+
+# --- one run, wherever it is ------------------------------------------------------------------------------------------
+
+
+def execute(experiment: Experiment, run: Run, data: DataSplits, packed: Sequence[bytes], needed: bool) -> Outcome:
+    """Train and judge. packed: the networks that the run needs. needed: do others need its own?
+
+    A failure is an outcome too, with its traceback: the grid goes on with the other runs.
+    """
+    started = time.time()
+    try:
+        networks = [_unpack(content, experiment, need, data) for content, need in zip(packed, run.needs, strict=True)]
+        network, history, recipe = experiment.train(run, data, networks)
+        results = experiment.judge(run, network, data, networks)
+        results |= {key: history.records[history.reported_epoch - 1][key] for key in ("train_accuracy", "val_accuracy")}
+    except Exception as error:  # noqa: BLE001, whatever it is: it is recorded
+        said = f"{error}\n\n" if isinstance(error, KDCourseError) else ""
+        return Outcome(error=said + traceback.format_exc(), seconds=dict(all=time.time() - started), machine=machine())
+    return Outcome(
+        results=results,
+        recipe=[recipe, {"data": data.fingerprint, "training images": len(data.train)}],
+        history=tuple(history.records),
+        seconds=dict(training=history.seconds, all=time.time() - started),
+        machine=machine() | {"precision": history.precision, "device": history.device},
+        network=_pack(network) if needed else None,
+    )
+
+
+def machine() -> dict:
+    """What a result may depend on."""
+    packages = {name: version(name) for name in ("torch", "torchvision", "numpy", "scikit-learn")}
+    about = dict(processor=_processor(), threads=torch.get_num_threads(), system=platform.system())
+    if torch.cuda.is_available():
+        about["gpu"] = torch.cuda.get_device_name()
+    return about | {"python": platform.python_version(), "kdcourse": kdcourse.__version__, **packages}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _pack(network: nn.Module) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({name: value.cpu() for name, value in network.state_dict().items()}, buffer)
+    return buffer.getvalue()
+
+
+def _unpack(content: bytes, experiment: Experiment, run: Run, data: DataSplits) -> nn.Module:
+    """The network of a run that was trained elsewhere."""
+    network = experiment.recipe(run, data, ()).model()
+    load_weights(network, torch.load(io.BytesIO(content), weights_only=True, map_location="cpu"), run.name)
+    return network.eval()
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+
+class Results:
+    """The folder with the results of an experiment. One JSON file a run, written beside and moved into place.
+
+    Raises UsageError for a folder that belongs to another experiment or size. `set_aside` names the files that were
+    damaged: they are renamed to .damaged, and their runs count as missing.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+        self.set_aside: list[Path] = []
+
+    def claim(self, experiment: Experiment) -> None:
+        """Make the folder this experiment's, or see that it is."""
+        path, wanted = self.folder / "experiment.json", experiment.size()
+        if not path.exists():
+            if self.folder.is_dir() and any(self.folder.iterdir()):
+                raise UsageError(f"{self.folder}: holds other files. Name a new folder for --output")
+            _write(path, {"format": FORMAT, **wanted})
+            return
+        found = self.about()
+        for key in wanted:
+            if found.get(key) != wanted[key]:
+                raise UsageError(
+                    f"{path}: holds results of another recipe: {key} is {found.get(key)!r}, now {wanted[key]!r}. Name "
+                    "another folder for --output"
+                )
+
+    def about(self) -> dict:
+        """Which experiment, at which size. Raises DataError if that cannot be read."""
+        path = self.folder / "experiment.json"
+        try:
+            about = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path}: not the folder of an experiment ({error}). Expected one that `kdcourse reproduce` wrote"
+            ) from error
+        if not isinstance(about, dict) or about.get("format") != FORMAT or "experiment" not in about:
+            raise DataError(f"{path}: expected JSON with format {FORMAT} and the name of an experiment")
+        return about
+
+    def records(self) -> dict[str, dict]:
+        """Name of a run → its record; sets damaged files aside."""
+        records = {}
+        for path in sorted((self.folder / "runs").glob("*.json")):
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+                if record["format"] != FORMAT or record["status"] not in ("done", "failed"):
+                    raise ValueError("not a result of this version")
+                if record["status"] == "done":
+                    float(record["results"]["accuracy"])
+                records[record["run"]["name"]] = record
+            except (ValueError, KeyError, TypeError):
+                aside = path.with_suffix(".damaged")
+                os.replace(path, aside)
+                self.set_aside.append(aside)
+        return records
+
+    def frame(self) -> pd.DataFrame:
+        """A row a run that is done: data, arm, seed, its factors, and its numbers, accuracies in %."""
+        rows = []
+        for record in self.records().values():
+            if record["status"] == "done":
+                run = record["run"]
+                rows.append(
+                    dict(data=run["data"], arm=run["arm"], seed=run["seed"]) | run["factors"] | record["results"]
+                )
+        frame = pd.DataFrame(rows)
+        return frame.sort_values(["data", "arm", "seed"], kind="stable", ignore_index=True) if rows else frame
+
+    def write(self, experiment: Experiment, run: Run, outcome: Outcome) -> None:
+        record = {
+            "format": FORMAT,
+            "status": outcome.status,
+            "run": dict(
+                name=run.name, data=run.data, arm=run.arm, seed=run.seed, factors=dict(run.factors),
+                needs=[need.name for need in run.needs],
+            ),
+            "experiment": experiment.size(),
+            "recipe": outcome.recipe,
+            "results": outcome.results,
+            "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},
+            "machine": outcome.machine,
+        }  # fmt: skip
+        if outcome.error:
+            record["error"] = outcome.error
+        if outcome.network is not None:  # first, so that a result that is there has its network
+            _write_bytes(self._network(run), outcome.network)
+            record["network"] = hashlib.sha256(outcome.network).hexdigest()
+        _write(self.folder / "runs" / f"{run.name}.json", record)
+
+    def network(self, run: Run, record: dict) -> bytes | None:
+        """The packed network of a run that is done; None if its file is missing or not the one that was written."""
+        path = self._network(run)
+        content = path.read_bytes() if path.exists() else b""
+        return content if hashlib.sha256(content).hexdigest() == record.get("network") else None
+
+    def _network(self, run: Run) -> Path:
+        return self.folder / "networks" / f"{run.name}.pt"
+
+
+def _write(path: Path, content: dict) -> None:
+    _write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
+# --- the grid ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Progress:
+    """How far a grid is."""
+
+    all: int
+    done: int = 0
+    failed: int = 0
+    now: int = 0  # runs done or failed in this call
+    started: float = field(default_factory=time.monotonic)
+    best: tuple[float, str] = (-1.0, "")  # accuracy (%) of a distilled student, and which
+
+    @property
+    def left(self) -> int:
+        return self.all - self.done - self.failed
+
+    def add(self, run: Run, accuracy: float | None) -> None:
+        """accuracy: None for a run that failed."""
+        if accuracy is None:
+            self.failed += 1
+            return
+        self.done += 1
+        if run.needs:
+            self.best = max(self.best, (accuracy, f"{run.arm} on {run.data}"))
+
+    def line(self) -> str:
+        parts = [f"{self.done} of {self.all} runs done", f"{self.left} left", f"{self.failed} failed"]
+        if self.best[1]:
+            parts.append(f"best {self.best[0]:.1f} % ({self.best[1]})")
+        if self.now and self.left:
+            minutes = (time.monotonic() - self.started) / self.now * self.left / 60
+            parts.append("under a minute left" if minutes < 1 else f"about {minutes:.0f} min left")
+        return ", ".join(parts)
+
+
+def tensorboard(folder: str | os.PathLike) -> Callable[[Run, Outcome], None]:
+    """For `ended` of `reproduce`: writes each run's learning curves to FOLDER/tensorboard.
+
+    Raises UsageError without the package tensorboard.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
+
+    def ended(run: Run, outcome: Outcome) -> None:
+        if not outcome.history:
+            return
+        with SummaryWriter(Path(folder) / "tensorboard" / run.name) as writer:
+            for record in outcome.history:
+                for key in record.keys() - {"epoch"}:
+                    writer.add_scalar(key, record[key], record["epoch"])
+
+    return ended
+
+
+def reproduce(
+    experiment: Experiment,
+    folder: str | os.PathLike,
+    engine,
+    *,
+    echo: Callable[[str], None] = print,
+    live: Callable[[str], None] | None = None,
+    ended: Callable[[Run, Outcome], None] | None = None,
+) -> Progress:
+    """Do the runs that the folder lacks, those that failed before among them; write each result when it comes.
+
+    engine: see `kdcourse.experiments.engines`. echo: gets a line a run. live: gets the line of progress every second.
+    ended: called with each run and its outcome. Raises UsageError for a folder of another recipe, and DataError,
+    before anything is trained, for a data set that is not there.
+    """
+    results = Results(folder)
+    for name in dict.fromkeys(run.data for run in experiment.runs()):
+        experiment.load(name)  # decoded once, before workers ask for it; and missing data are said now
+    results.claim(experiment)
+    records = results.records()
+    for path in results.set_aside:
+        echo(f"{path}: damaged, set aside; its run is done again")
+    runs = experiment.runs()
+    needed = {need for run in runs for need in run.needs}
+    networks = {}
+    progress = Progress(len(runs))
+    waiting = []
+    for run in runs:
+        record = records.get(run.name, {"status": "missing"})
+        if record["status"] == "done" and run in needed:
+            networks[run] = results.network(run, record)
+        if record["status"] == "done" and networks.get(run, b"") is not None:
+            progress.add(run, record["results"]["accuracy"])
+        else:
+            waiting.append(run)
+    if progress.done:
+        echo(f"{progress.done} of {progress.all} runs were done before")
+
+    def end(run: Run, outcome: Outcome) -> None:
+        results.write(experiment, run, outcome)
+        progress.now += 1
+        accuracy = outcome.results["accuracy"] if outcome.results else None
+        progress.add(run, accuracy)
+        networks[run] = outcome.network
+        said = f"{accuracy:.1f} %" if outcome.results else f"failed: {outcome.error.strip().splitlines()[0]}"
+        echo(f"{run.name.rsplit('--', 1)[0]:<60} {said}  [{progress.line()}]")
+        if ended:
+            ended(run, outcome)
+
+    with closing(engine):
+        while waiting or engine.busy:
+            for run in list(waiting):
+                if any(need in networks and networks[need] is None for need in run.needs):
+                    waiting.remove(run)
+                    end(run, Outcome(error=f"not run: it needs {run.needs[0].name}, which failed"))
+                elif engine.free and all(need in networks for need in run.needs):
+                    waiting.remove(run)
+                    engine.submit(experiment, run, [networks[need] for need in run.needs], run in needed)
+            for run, outcome in engine.ended(timeout=1.0):
+                end(run, outcome)
+            if live:
+                live(progress.line())
+    return progress

@@ -1,0 +1,25 @@
+"""The experiments by the names that the command line knows."""
+
+from kdcourse.errors import unknown
+from kdcourse.experiments.d1 import D1
+from kdcourse.experiments.d4 import D4
+from kdcourse.experiments.grid import Experiment
+from kdcourse.experiments.pays import Pays
+from kdcourse.profiles import profile
+
+EXPERIMENTS = {experiment.name: experiment for experiment in (D1, D4, Pays)}
+
+
+def named(name: str) -> type[Experiment]:
+    """The experiment of this name. Raises UsageError for one that is not known."""
+    if name not in EXPERIMENTS:
+        raise unknown("experiment", name, EXPERIMENTS)
+    return EXPERIMENTS[name]
+
+
+def as_it_was(about: dict) -> Experiment:
+    """The experiment of a results folder, from what its experiment.json says."""
+    kind = named(about["experiment"])
+    return kind(
+        profile(about["profile"]), limit=about["limit"], networks=about["networks"], split_seed=about["split_seed"]
+    )
