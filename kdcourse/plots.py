@@ -581,7 +581,7 @@ def gain_panels(points: pd.DataFrame, reference: str) -> Figure:
     looks = {arm: (COLOURS[i % 7], MARKERS[i % 7]) for i, arm in enumerate(dict.fromkeys(points.arm))}
     panels = dict(list(points.groupby("data", sort=False)))
     heights = [0.4 + 0.3 * len(panel) for panel in panels.values()]
-    fig = Figure(figsize=(6.4, 0.7 + sum(heights)), layout="constrained")
+    fig = Figure(figsize=(5.6, 0.7 + sum(heights)), layout="constrained")
     axes = fig.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     said = []
     for ax, (data, panel) in zip(axes, panels.items(), strict=True):
@@ -603,6 +603,71 @@ def gain_panels(points: pd.DataFrame, reference: str) -> Figure:
     published = "; hollow: as published" if points.published.notna().any() else ""
     axes[-1].set_xlabel(f"gain over {reference} (points), mean and 95 % interval{published}", fontsize=9)
     fig.alt = f"Gains over {reference} with 95 % interval, in points of accuracy. {'; '.join(said)}."
+    return fig
+
+
+def gain_map(gains: Mapping[str, pd.DataFrame], halves: Mapping[str, pd.DataFrame]) -> Figure:
+    """Gains over conditions as colours with the figures in them, a panel a data set; below zero is brown.
+
+    gains, halves: by data set, tables of gains in points and half the widths of their intervals, conditions in rows,
+    the horizontal condition in columns; nan where nothing was measured. A frame: the whole interval is on one side.
+    """
+    most = max(np.nanmax(np.abs(table.to_numpy(float))) for table in gains.values())
+    size = [table.shape for table in gains.values()]
+    fig = Figure(
+        figsize=(2.6 + 0.95 * size[0][1], 0.9 + sum(0.75 + 0.42 * rows for rows, _ in size)), layout="constrained"
+    )
+    axes = fig.subplots(len(gains), 1, squeeze=False, height_ratios=[0.75 + 0.42 * rows for rows, _ in size])[:, 0]
+    said = []
+    for ax, (data, table) in zip(axes, gains.items(), strict=True):
+        image = ax.imshow(table.to_numpy(float), cmap="BrBG", vmin=-most, vmax=most, aspect="auto")
+        ax.set_xticks(range(table.shape[1]), table.columns, fontsize=8)
+        ax.set_yticks(range(table.shape[0]), table.index, fontsize=8)
+        ax.set_title(data, fontsize=9, loc="left", fontweight="bold")
+        ax.tick_params(length=0)
+        for (row, column), gain in np.ndenumerate(table.to_numpy(float)):
+            if np.isnan(gain):
+                continue
+            half = halves[data].iat[row, column]
+            colour = "white" if abs(gain) > 0.65 * most else "black"
+            text = f"{gain:+.1f}" + ("" if np.isnan(half) else f" ± {half:.1f}")
+            ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+            said.append(f"{data}, {table.index[row]}, {table.columns[column]}: {text}")
+            if abs(gain) > half:
+                box = Rectangle((column - 0.47, row - 0.45), 0.94, 0.9, fill=False, edgecolor="black", linewidth=1.8)
+                ax.add_patch(box)
+    axes[-1].set_xlabel(table.columns.name, fontsize=9)
+    fig.colorbar(image, ax=list(axes), label="gain (points)", shrink=0.8)
+    fig.alt = f"Gains in points with 95 % interval over conditions. {'; '.join(said)}."
+    return fig
+
+
+def gain_against(points: pd.DataFrame, x: str) -> Figure:
+    """Gains with their intervals against something measured, a colour and marker a data set, and a line at zero.
+
+    points: columns data, x, gain, half (half the interval's width, nan for one seed), gain and half in points. If a
+    data set has one point only, its name stands beside it.
+    """
+    _need(points, ("data", x, "gain", "half"))
+    fig = Figure(figsize=(6.4, 3.6), layout="constrained")
+    ax = fig.subplots()
+    ax.axhline(0, color="black", linewidth=1)
+    said = []
+    for i, (data, group) in enumerate(points.groupby("data", sort=False)):
+        look = dict(color=COLOURS[i % 7], marker=MARKERS[i % 7])
+        ax.errorbar(group[x], group.gain, group.half.fillna(0), fmt="none", ecolor=look["color"], alpha=0.5, capsize=2)
+        ax.plot(group[x], group.gain, linestyle="none", label=data, **look)
+        if len(group) == 1:
+            beside = dict(xytext=(7, 5), textcoords="offset points", fontsize=8)
+            ax.annotate(data, (group[x].iloc[0], group.gain.iloc[0]), **beside)
+        rows = zip(group[x], group.gain, group.half, strict=True)
+        said += [f"{data} at {value:.3g}: {gain:+.1f} ± {half:.1f}" for value, gain, half in rows]
+    ax.set_xlabel(x, fontsize=9)
+    ax.set_ylabel("gain (points), 95 % interval", fontsize=9)
+    if points.data.duplicated().any():
+        ax.legend(fontsize=8)
+    _tidy(ax)
+    fig.alt = f"Gain against {x}. {'; '.join(said)}."
     return fig
 
 

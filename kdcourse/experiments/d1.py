@@ -8,16 +8,19 @@ What differs from D1: the pair, unless networks="published"; the optimiser (Adam
 training images validate; several seeds. T = 4, soft weight 0.9, label weight 0.1: D1 does not give its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 import pandas as pd
 from torch import nn
 
+from kdcourse import plots
 from kdcourse.data import DataSplits
 from kdcourse.distillation import CachedTeacher, ResponseKD
+from kdcourse.evaluation.comparison import main_effects
 from kdcourse.experiments import baselines
+from kdcourse.experiments.analysis import Analysis
 from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.models import d1_student, d1_teacher, resnet18
 from kdcourse.training import Recipe, adamw
@@ -84,6 +87,19 @@ class D1(Experiment):
         model = partial(network, channels=len(data.channels), classes=len(data.classes))
         return replace(recipe, model=model, optimizer=partial(adamw, lr=1e-3))
 
+    def analyses(self, frame: pd.DataFrame) -> Iterator[Analysis]:
+        for data, effects in effects_by_data(frame).items():
+            points = effects.rename(columns={"effect": "name", "points": "gain", "± 95 %": "half"})
+            yield Analysis(
+                f"What each change brings: {data}",
+                "Each cell of augmentation × distillation × stem was trained with every seed. The effect of a factor "
+                "is the mean accuracy with it less that without it, over all the other cells; a × b is half of how "
+                "much more b brings with a than without. D1 changed augmentation and distillation together: what it "
+                "saw is the sum of the two and their interaction.",
+                effects,
+                plots.gains(points),
+            )
+
     def differences(self) -> list[str]:
         own = "its own networks" if self.networks == "published" else "thin networks in the place of its ResNets"
         return [
@@ -91,3 +107,19 @@ class D1(Experiment):
             "a tenth of all tiles validates and does not train",
             "AdamW with one cycle, T = 4, soft weight 0.9, label weight 0.1: D1 gives none of these",
         ]
+
+
+def effects_by_data(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Data set → `main_effects` of the three factors, where every cell is there with every seed.
+
+    frame: a row a run, as `Results.frame` gives it.
+    """
+    found = {}
+    cells = frame[frame.arm.isin(CELLS)]
+    for data, runs in cells.groupby("data", sort=False):
+        if (runs.groupby("seed").arm.nunique() == len(CELLS)).all():
+            order = sorted(runs.arm, key=list(CELLS).index)
+            table = runs.set_index("arm").loc[list(dict.fromkeys(order))].reset_index()
+            levels = pd.DataFrame([CELLS[arm] for arm in table.arm], columns=FACTORS)
+            found[data] = main_effects(pd.concat([table[["seed", "accuracy"]], levels], axis=1), FACTORS)
+    return found

@@ -12,7 +12,7 @@ validation. Difficulty is measured on images as they are and renewed every `rene
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from torch import nn
 from torchvision.models import ResNet152_Weights
 
 import kdcourse
+from kdcourse import plots
 from kdcourse.curriculum import (
     CurriculumSampler,
     Linear,
@@ -43,14 +44,17 @@ from kdcourse.curriculum import (
 from kdcourse.data import DataSplits
 from kdcourse.data import load as load_data
 from kdcourse.data.batches import SHUFFLE, generator
-from kdcourse.distillation import CrossEntropy, ResponseKD, Teacher
+from kdcourse.distillation import CachedTeacher, CrossEntropy, ResponseKD, Teacher
 from kdcourse.errors import DataError, UsageError
 from kdcourse.evaluation import evaluate, mean_interval, paired_interval
 from kdcourse.experiments import baselines
+from kdcourse.experiments.analysis import Analysis
+from kdcourse.experiments.d4 import THIN, Pair
+from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.models import mobilenet_v2, resnet152
 from kdcourse.paths import work_dir
 from kdcourse.profiles import Profile
-from kdcourse.training import Recipe, fit
+from kdcourse.training import History, Recipe, fit
 from kdcourse.training import checkpoint as files
 from kdcourse.training.checkpoint import describe
 
@@ -175,8 +179,8 @@ def train(
     renew_every: int = RENEW_EVERY,
     student: Callable[..., Recipe] = baselines.student_recipe,
     device: str | torch.device | None = None,
-) -> nn.Module:
-    """The student of an arm: found if it was trained before, trained (on) if not.
+) -> tuple[nn.Module, History]:
+    """The student of an arm, and what happened: found if it was trained before, trained (on) if not.
 
     student: makes its recipe, called with (data, settings, seed, epochs). Difficulty is D3's, by this very student: it
     is measured before the first epoch and again every `renew_every` epochs. Raises as `fit` does.
@@ -190,19 +194,23 @@ def train(
     for start in range(0, epochs, renew_every):
         if arm.strategy is not None:
             sampler.renew(_difficulty(path.with_suffix(f".epoch-{start}"), arm, data, teacher, network))
-        fit(
+        history = fit(
             network, data, objective, epochs=epochs, until=min(start + renew_every, epochs), sampler=sampler,
             checkpoint=path, optimizer=recipe.optimizer, schedule=recipe.schedule, batch_size=recipe.batch_size,
             augment=recipe.augment, views=views, seed=seed, clip=recipe.clip, keep=recipe.keep, device=device,
             progress=False,
         )  # fmt: skip
-    return network
+    return network, history
 
 
 def _key(arm: Arm, recipe: Recipe, data: DataSplits, teacher: Teacher, renew_every: int) -> str:
-    drawn = [repr(arm.strategy), arm.ratio, describe(arm.schedule), arm.hardest_first, arm.keep_size]
-    what = [recipe.key(data), drawn, teacher.fingerprint, renew_every, kdcourse.__version__]
+    what = [recipe.key(data), _drawn(arm), teacher.fingerprint, renew_every, kdcourse.__version__]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+
+
+def _drawn(arm: Arm) -> list:
+    """How it draws its samples, as `describe` would tell it."""
+    return [repr(arm.strategy), arm.ratio, describe(arm.schedule), arm.hardest_first, arm.keep_size]
 
 
 def _difficulty(path: Path, arm: Arm, data: DataSplits, teacher: Teacher, network: nn.Module) -> np.ndarray:
@@ -236,7 +244,7 @@ def run(
     rows = []
     for arm, seen in samples.items():
         for seed in seeds:
-            network = train(arm, data, settings, teacher, epochs=epochs, seed=seed, **options)
+            network, _ = train(arm, data, settings, teacher, epochs=epochs, seed=seed, **options)
             rows.append([arm.name, seed, seen, evaluate(network, data.test, data.classes).accuracy])
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -315,13 +323,13 @@ def cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_sched
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=1e-6)
 
 
-def load(settings: Profile, **options) -> DataSplits:
-    """mini-ImageNet at 224×224 in the `gpu` profile, as in D3; Tiny ImageNet at 64×64 otherwise.
+def load(settings: Profile, name: str | None = None, **options) -> DataSplits:
+    """mini-ImageNet at 224×224 in the `gpu` profile, as in D3; Tiny ImageNet at 64×64 otherwise; or another by name.
 
     options: as for `kdcourse.data.load`. Raises DataError where the files are not there.
     """
-    name, size = ("mini_imagenet", 224) if settings.name == "gpu" else ("tiny_imagenet", 64)
-    return load_data(name, image_size=size, **options)
+    own, size = ("mini_imagenet", 224) if settings.name == "gpu" else ("tiny_imagenet", 64)
+    return load_data(name or own, image_size=size, **options)
 
 
 def mobilenet(data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None) -> Recipe:
@@ -384,3 +392,76 @@ def label_map(classes: Sequence[str], class_index: str | os.PathLike) -> list[in
             "folders must bear WordNet ids, as in ImageNet"
         )
     return [column[name] for name in classes]
+
+
+# --- as a grid --------------------------------------------------------------------------------------------------------
+
+OWN = ("D3: labels only", "D3: 60 % labels + 40 % teacher", "D3: teacher only", "D3: curriculum")  # `five_arms`
+EQUAL = (  # `equal_arms`
+    "labels only",
+    REFERENCE,
+    "random subset",
+    "easy to hard",
+    "hard to easy",
+    "easiest by root",
+    "easiest then all",
+    "adaptive window",
+)
+
+
+def named_arms(teacher: Teacher) -> dict[str, Arm]:
+    """D3's students and those at equal samples, by names that tell them apart."""
+    arms = zip((*OWN, *EQUAL), (*five_arms(teacher), *equal_arms(teacher)), strict=True)
+    return {name: replace(arm, name=name) for name, arm in arms}
+
+
+class D3(Experiment):
+    """D3 as a grid: the students of its table, of which the curriculum sees fewer samples, and students that all see as
+    many as that.
+
+    networks="published": D3's pair and their training, the ResNet-152 from scratch. The agent is no arm: it needs the
+    extra `agent`, and it moves the temperature too; `steer` and notebook 06 have it.
+    """
+
+    name = "d3"
+    about = "does a curriculum help a distilled student, at equal samples seen?"
+    DATASETS = ("scenes", "eurosat_rgb")  # of `gpu`: mini_imagenet
+    METHODS = (*OWN, *EQUAL)
+    REFERENCE = REFERENCE
+    BUDGETS = {
+        "smoke": Budget(limit=100, teacher_epochs=1, student_epochs=2, views=2),
+        "cpu": Budget(limit=5000, teacher_epochs=20, student_epochs=30),
+        "gpu": Budget(limit=None, teacher_epochs=60, student_epochs=60, views=None),
+    }
+    PUBLISHED = pd.DataFrame(
+        {"published": PUBLISHED.iloc[:, 0].to_list()},
+        index=pd.MultiIndex.from_product([["mini_imagenet"], [TEACHER, *OWN]], names=["data", "arm"]),
+    )
+
+    def runs(self) -> list[Run]:
+        if self.settings.name == "gpu" and not self.datasets:
+            return replace(self, datasets=("mini_imagenet",)).runs()
+        return super().runs()
+
+    def load(self, name: str) -> DataSplits:
+        if self.networks == "thin":
+            return super().load(name)
+        return self.fewer(load(self.settings, name, split_seed=self.split_seed))
+
+    @property
+    def pair(self) -> Pair:
+        return THIN if self.networks == "thin" else Pair(teacher_from_scratch, mobilenet)
+
+    def recipe(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> Recipe:
+        """Of a teacher. A student's is made by `kdcourse.experiments.d3.train`."""
+        return self.pair.teacher(data, self.settings, run.seed, self.budget.teacher_epochs)
+
+    def train(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> tuple[nn.Module, History, object]:
+        if run.arm == TEACHER:
+            return super().train(run, data, networks)
+        budget, teacher = self.budget, CachedTeacher(networks[0])
+        arm = named_arms(teacher)[run.arm]
+        found = train(
+            arm, data, self.settings, teacher, epochs=budget.student_epochs, seed=run.seed, views=budget.views,
+            student=self.pair.student,
+        )  # fmt: skip

@@ -9,25 +9,36 @@ was many times the label's on `scenes`, before training (notebook 05, section 5)
 measured in section 7 there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import pandas as pd
 from torch import nn
 
+from kdcourse import plots
 from kdcourse.data import DataSplits
 from kdcourse.data import load as load_data
 from kdcourse.data.catalog import CATALOG
+from kdcourse.data.complexity import complexity
 from kdcourse.distillation import CachedTeacher, CrossEntropy, FitNets, ResponseKD, Teacher
 from kdcourse.evaluation import evaluate, mean_interval, paired_interval
+from kdcourse.evaluation.comparison import holm, paired, rank_correlation
 from kdcourse.experiments import baselines
+from kdcourse.experiments.analysis import Analysis
 from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.models import resnet18, resnet50
 from kdcourse.profiles import Profile
 from kdcourse.training import Recipe, adamw, load_or_train
 
 ARMS = ("scratch", "response", "intermediate")
+MEASURES = {  # of complexity, see kdcourse.data.complexity; of each of D4's criteria that can differ, one
+    "effective_dimension": "effective dimension",
+    "entropy": "entropy of the values (bits)",
+    "intra_inter_ratio": "distance within classes / between",
+    "nearest_neighbour_error": "error of the nearest neighbour (%)",
+    "linear_error": "error of a linear model (%)",
+}
 
 # D4's figures, one run each, test accuracy in %
 PUBLISHED = pd.DataFrame(
@@ -134,6 +145,7 @@ class D4(Experiment):
         "gpu": Budget(limit=None, teacher_epochs=60, student_epochs=60, views=None),
     }
     PUBLISHED = PUBLISHED.rename_axis(index="data", columns="arm").stack().rename("published").to_frame()
+    SOURCE = "Computers 2024, 13(8), 184"
 
     def load(self, name: str) -> DataSplits:
         return self.fewer(load(name, self.settings, split_seed=self.split_seed))
@@ -144,3 +156,61 @@ class D4(Experiment):
             return pair.teacher(data, self.settings, run.seed, self.budget.teacher_epochs)
         student = pair.student(data, self.settings, run.seed, self.budget.student_epochs)
         return replace(student, objective=arms(CachedTeacher(networks[0]))[run.arm], views=self.budget.views)
+
+    def judge(self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]) -> dict:
+        found = super().judge(run, network, data, networks)
+        if run.arm == TEACHER:  # once a data set; on its training images alone
+            measured = complexity(data)
+            found |= {name: getattr(measured, name) for name in MEASURES}
+        return found
+
+    def analyses(self, frame: pd.DataFrame) -> Iterator[Analysis]:
+        for arm in self.METHODS[1:]:
+            found = gain_and_complexity(frame, arm)
+            if len(found) < 3:
+                continue
+            yield Analysis(
+                f"Does the gain of {arm} distillation grow with complexity?",
+                "D4 says so, of complexity as it ranks it. Here complexity is measured on the training images. ρ: "
+                "Spearman's rank correlation over the data sets, with its 95 % interval; p by permutation, Holm's over "
+                "the measures. So few data sets can show no more than a very strong one.",
+                correlations(found),
+                plots.gain_against(found, MEASURES["nearest_neighbour_error"]),
+            )
+
+    def differences(self) -> list[str]:
+        pair = "ResNet-50 and ResNet-18" if self.networks == "published" else "the course's thin pair, not ResNets"
+        return [
+            pair,
+            "AdamW with one cycle, and our number of epochs",
+            "intermediate: a hint at layer3 of weight 1 (FitNets)",
+            "a test set is D4's cut of the official one, where there is one",
+        ]
+
+
+def gain_and_complexity(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """A row a data set: data, gain of an arm over scratch and half its interval (points), the measures of complexity.
+
+    frame: a row a run, as `Results.frame` gives it.
+    """
+    rows = []
+    for data, runs in frame.groupby("data", sort=False):
+        scratch, other = (runs[runs.arm == name].set_index("seed").accuracy for name in ("scratch", arm))
+        seeds = scratch.index.intersection(other.index)
+        teacher = runs[runs.arm == TEACHER]
+        if len(seeds) and len(teacher):
+            gain = paired(other[seeds], scratch[seeds])
+            measures = {said: teacher[name].iloc[0] for name, said in MEASURES.items()}
+            rows.append({"data": data, "gain": gain.mean, "half": gain.half, **measures})
+    return pd.DataFrame(rows)
+
+
+def correlations(found: pd.DataFrame) -> pd.DataFrame:
+    """A row a measure of complexity: its rank correlation with the gain over the data sets of `gain_and_complexity`."""
+    rows = []
+    for measure in MEASURES.values():
+        its = rank_correlation(found[measure], found.gain)
+        rows.append([measure, its.rho, *its.interval, its.p, its.n])
+    table = pd.DataFrame(rows, columns=["measure", "ρ", "from", "to", "p", "data sets"])
+    table.insert(5, "p (Holm)", holm(table.p))
+    return table

@@ -13,16 +13,20 @@ Both arms of a comparison see the same crops in the same order, as often. What n
 T = 4, soft weight 0.9, label weight 0.1 (RepDistiller's), and the optimiser of `baselines`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
+import pandas as pd
 from torch import nn
 
+from kdcourse import plots
 from kdcourse.data import DataSplits
 from kdcourse.distillation import CachedTeacher, ResponseKD
+from kdcourse.evaluation.comparison import paired
 from kdcourse.experiments import baselines
+from kdcourse.experiments.analysis import Analysis
 from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run, judged
 from kdcourse.training import History, Recipe, load_or_train
 from kdcourse.training.checkpoint import describe
@@ -43,6 +47,13 @@ class Samples:
         return max(1, min(self.epochs, round(self.samples / images)))
 
 
+CONDITIONS = {  # row of the map → budget, student, teacher
+    "short budget": ("short", "narrow", "all"),
+    "long budget": ("long", "narrow", "all"),
+    "wide student": ("short", "wide", "all"),
+    "teacher of the same images": ("short", "narrow", "same"),
+}
+LEAD = "the teacher's lead over the student's baseline (points)"
 SHORT, LONG, TEACHING = Samples(100_000, 100), Samples(400_000, 400), Samples(180_000, 40)
 
 
@@ -101,6 +112,25 @@ class Pays(Experiment):
         part = self.part(run, data)
         return judged(network, part.test, part, None) | {"training images": len(part.train)}
 
+    def analyses(self, frame: pd.DataFrame) -> Iterator[Analysis]:
+        found = gains(frame)
+        if found.empty:
+            return
+        yield Analysis(
+            "Where it pays, and where not",
+            "The gain of the distilled student over the same student learning from labels alone, in points, paired by "
+            "seed. Rows: what differs from the short budget with the narrow student and the teacher of all images. A "
+            "frame: the whole 95 % interval is on one side of zero. The intervals are not corrected for their number.",
+            figure=plots.gain_map(*maps(found)),
+        )
+        yield Analysis(
+            "Does the teacher's lead foretell the gain?",
+            "A point a condition: how much better the teacher is than the student that learned from labels alone, and "
+            "what the student gained from it.",
+            found.drop(columns="half").round(2),
+            plots.gain_against(found, LEAD),
+        )
+
     def part(self, run: Run, data: DataSplits) -> DataSplits:
         """The share of the data that a run has."""
         return data if run["share"] == 1 else data.fewer(round(run["share"] * len(data.train)))
@@ -112,3 +142,39 @@ class Pays(Experiment):
             return CachedTeacher(network)
         its, theirs = (own.mean, own.std), (part.mean, part.std)
         return CachedTeacher(network, normalisation=its, student_normalisation=theirs)
+
+
+def gains(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row a comparison: data, share, condition, baseline and teacher (accuracy, %), lead, gain, half, seeds.
+
+    frame: a row a run, as `Results.frame` gives it. gain and half, half the 95 % interval: points, paired by seed.
+    """
+    rows = []
+    if frame.empty:
+        return pd.DataFrame()
+    teachers = frame[frame.arm == TEACHER].set_index(["data", "share"]).accuracy
+    for (data, share), runs in frame.groupby(["data", "share"], sort=False):
+        for condition, (budget, student, teacher) in CONDITIONS.items():
+            if share == 1 and teacher == "same":
+                continue
+            pair = runs[(runs.budget == budget) & (runs.student == student)].set_index("seed")
+            plain = pair[pair.arm == "labels"].accuracy
+            distilled = pair[(pair.arm == "distilled") & (pair.teacher == teacher)].accuracy
+            seeds = plain.index.intersection(distilled.index)
+            if len(seeds):
+                its = teachers[data, 1.0 if teacher == "all" else share]
+                gain = paired(distilled[seeds], plain[seeds])
+                baseline = plain[seeds].mean()
+                rows.append([data, share, condition, baseline, its, its - baseline, gain.mean, gain.half, len(seeds)])
+    columns = ["data", "share", "condition", "baseline", "teacher", LEAD, "gain", "half", "seeds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def maps(found: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
+    """What `gains` found as two tables a data set, for `plots.gain_map`: gains, and half their intervals."""
+    tables = {"gain": {}, "half": {}}
+    for value, (data, rows) in product(tables, found.groupby("data", sort=False)):
+        table = rows.pivot(index="condition", columns="share", values=value).reindex(list(CONDITIONS))
+        table.columns = pd.Index([f"{share:.0%}" for share in table.columns], name="share of the training images")
+        tables[value][data] = table
+    return tables["gain"], tables["half"]

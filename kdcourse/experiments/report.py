@@ -39,9 +39,10 @@ PAGE = Template("""<!doctype html>
   table.results th, table.results td { padding: .35rem .55rem; white-space: nowrap; }
   table.results thead th { vertical-align: bottom; } table.results thead th[colspan] { text-align: center; }
   table.results tbody th { font-weight: normal; text-align: left; }
+  table.results th[scope=row] { position: sticky; left: 0; background: var(--paper); }
   table.results th.data { font-weight: 600; padding-top: .9rem; }
   td.published { color: var(--quiet); font-style: italic; }
-  figure { margin: .8rem 0; } figure img { background: #fff; border-radius: 4px; max-width: max(100%, 30rem); }
+  figure { margin: .8rem 0; } figure img { background: #fff; border-radius: 4px; max-width: 100%; }
   details { margin: .4rem 0; } summary { cursor: pointer; }
   @media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { margin: 0 0 .5rem 1rem; } }
 </style>
@@ -235,9 +236,9 @@ def _table(experiment: Experiment, rows: pd.DataFrame) -> str:
             lines.append(f'<tr><th scope="row">{arm}</th>{"".join(cells)}</tr>')
         bodies.append("<tbody>" + "\n".join(lines) + "</tbody>")
     notes = (
-        "± is half the width of the 95 % interval over seeds (Student’s t); one seed has none. Gains are paired by seed; "
-        f"p is that of the paired t test, Holm’s p allows for all {rows.gain.notna().sum()} gains of this table. "
-        f"{NONE}: not known."
+        "± is half the width of the 95 % interval (Student’s t) over seeds, with this teacher and these test images; one "
+        "seed has none. Gains are paired by seed. p is that of the paired t test; Holm’s allows for all "
+        f"{rows.gain.notna().sum()} gains of this table. {NONE}: not known."
     )
     if published:
         source = f", {experiment.SOURCE}" if experiment.SOURCE else ""
@@ -277,8 +278,9 @@ def _gains(experiment: Experiment, rows: pd.DataFrame) -> str:
 
 
 def _figure(figure, alt: str) -> str:
-    """An image that scrolls in its frame on a narrow screen, so that its letters stay readable."""
-    image = f'<img role="img" alt="{html.escape(alt)}" src="{plots.data_uri(figure)}">'
+    """An image of 64 pixels an inch or more, so that letters stay readable: on a narrow screen it scrolls."""
+    least = f"min-width:{64 * figure.get_figwidth():.0f}px"
+    image = f'<img role="img" alt="{html.escape(alt)}" src="{plots.data_uri(figure)}" style="{least}">'
     return f'<figure class="scroll" tabindex="0">{image}</figure>'
 
 
@@ -286,7 +288,7 @@ def _protocol(experiment, about, records, frame, rows) -> Iterator[tuple[str, st
     """What can be told from the results themselves: name and value."""
     size = experiment.settings.image_size
     yield "Networks", "the course’s thin pair" if about["networks"] == "thin" else "as published"
-    yield "Images", f"{size} × {size} pixels, or what the experiment makes of that" if size else "of their own size"
+    yield "Image size", f"{size} × {size} pixels by the profile" if size else "the files’ own"
     training = {}
     for record in records.values():
         if record["recipe"]:
