@@ -25,6 +25,10 @@ class TrainingError(KDCourseError):
     """A training run that cannot go on (loss not finite, nothing to train)."""
 
 
+class ClusterError(KDCourseError):
+    """A cluster that does not answer, has other versions, or no room for a run."""
+
+
 def brief(error: BaseException) -> str:
     """The first line of what an error says, or its kind if it says nothing."""
     return next(iter(str(error).splitlines()), type(error).__name__)

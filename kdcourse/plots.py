@@ -581,7 +581,8 @@ def gain_panels(points: pd.DataFrame, reference: str) -> Figure:
     looks = {arm: (COLOURS[i % 7], MARKERS[i % 7]) for i, arm in enumerate(dict.fromkeys(points.arm))}
     panels = dict(list(points.groupby("data", sort=False)))
     heights = [0.4 + 0.3 * len(panel) for panel in panels.values()]
-    fig = Figure(figsize=(5.6, 0.7 + sum(heights)), layout="constrained")
+    width = 4.2 + 0.065 * points.name.str.len().max()
+    fig = Figure(figsize=(width, 0.7 + sum(heights)), layout="constrained")
     axes = fig.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     said = []
     for ax, (data, panel) in zip(axes, panels.items(), strict=True):

@@ -88,6 +88,10 @@ FIGURES |= {  # notebook 04
     "gradient norms": (lambda: plots.gradient_norms([1, 10], {"KL": [1, 0.01]}), "KL: 1 at T = 1, 0.01 at T = 10"),
     "heat map": (lambda: plots.heat_map(GRID), "From 69.0 to 72.2; highest at temperature T 4, w 0.5"),
     "gains": (lambda: plots.gains(DIFFERENCES), r"a − b: \+1.5 ± 0.5; a − c: -0.2\."),
+    "gains by data set": (
+        lambda: plots.gain_panels(DIFFERENCES.assign(data=["x", "y"], arm="a", published=[np.nan, 3.0]), "scratch"),
+        r"over scratch.* x, a − b: \+1.50 ± 0.50; y, a − c: -0.20 \(one seed\), published \+3.00\.",
+    ),
 }
 
 TERMS = pd.DataFrame(
@@ -220,6 +224,7 @@ def test_a_picture_in_a_notebook_is_html_with_escaped_text():
         (lambda: plots.gradient_norms([1, 2], {"a": [1]}), "one number a temperature"),
         (lambda: plots.heat_map(GRID.iloc[:0]), "a row and a column"),
         (lambda: plots.gains(DIFFERENCES.drop(columns="half")), "half"),
+        (lambda: plots.gain_panels(DIFFERENCES, "scratch"), "data, arm, name"),
         (
             lambda: plots.attention_maps(np.zeros((2, 1, 8, 8)), {"a": np.zeros((1, 2, 2))}, ["x", "y"]),
             "a map an image",

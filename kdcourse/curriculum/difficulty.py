@@ -163,7 +163,7 @@ def split_difficulty(
     with evaluating(student):
         answers = [(teacher(batch).cpu(), student(batch.images).float().cpu()) for batch in batches.epoch()]
         taught, seen = (torch.cat(logits) for logits in zip(*answers, strict=True))
-    difficulty = torch.as_tensor(scorer(taught, seen, torch.as_tensor(split.labels)))
+    difficulty = torch.as_tensor(scorer(taught, seen, torch.tensor(split.labels)))
     if difficulty.shape != (len(split),) or not difficulty.isfinite().all():
         raise UsageError(
             f"scorer= answered with shape {tuple(difficulty.shape)}, or not with finite numbers: expected "

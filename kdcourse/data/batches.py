@@ -144,8 +144,8 @@ class Batches:
         self.augment, self.sampler, self.views = augment, sampler, views
         self.device = torch.device(device)
         shape = (1, -1, 1, 1)
-        self._mean = torch.as_tensor(split.mean, device=self.device).reshape(shape)
-        self._scale = 1 / torch.as_tensor(split.std, device=self.device).reshape(shape)
+        self._mean = torch.tensor(split.mean, device=self.device).reshape(shape)
+        self._scale = 1 / torch.tensor(split.std, device=self.device).reshape(shape)
 
     def __len__(self) -> int:
         """Batches in an epoch without a sampler of its own."""

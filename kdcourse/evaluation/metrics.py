@@ -32,7 +32,7 @@ def predict(model: nn.Module, split: Split, batch_size: int = 256, device=None) 
     with evaluating(model):
         logits = torch.cat([model(batch.images).float().cpu() for batch in batches.epoch()])
     # a tensor made in inference mode takes no gradients: hand out a copy that does
-    return logits.clone(), torch.as_tensor(split.labels)
+    return logits.clone(), torch.tensor(split.labels)
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,12 +32,12 @@ CELLS = {
     "labels + augmentation": (True, False, "fine"),
     "distilled": (False, True, "fine"),
     "distilled + augmentation": (True, True, "fine"),
-    "labels, coarse stem": (False, False, "coarse"),
-    "labels + augmentation, coarse stem": (True, False, "coarse"),
-    "distilled, coarse stem": (False, True, "coarse"),
-    "distilled + augmentation, coarse stem": (True, True, "coarse"),
+    "labels (coarse stem)": (False, False, "coarse"),
+    "labels + augmentation (coarse stem)": (True, False, "coarse"),
+    "distilled (coarse stem)": (False, True, "coarse"),
+    "distilled + augmentation (coarse stem)": (True, True, "coarse"),
 }
-UNAUGMENTED = "teacher, no augmentation"
+UNAUGMENTED = "teacher (no augmentation)"
 
 
 class D1(Experiment):
@@ -60,6 +60,7 @@ class D1(Experiment):
             [["eurosat_ms"], [TEACHER, UNAUGMENTED, "labels", "distilled + augmentation"]], names=["data", "arm"]
         ),
     )
+    SOURCE = "D1, an experiment of a blog"
 
     def runs(self) -> list[Run]:
         runs = super().runs()

@@ -207,6 +207,7 @@ class D2(Experiment):
         {"published": PUBLISHED.loc["overall", ["teacher", "student without", "student with KD"]].to_list()},
         index=pd.MultiIndex.from_product([["cifar10"], [TEACHER, *COMPARED["as published"]]], names=["data", "arm"]),
     )
+    SOURCE = "D2, a public repository"
 
     def runs(self) -> list[Run]:
         runs = []
@@ -227,7 +228,7 @@ class D2(Experiment):
         return 224 if self.settings.name == "gpu" else 64
 
     def load(self, name: str) -> DataSplits:
-        return self.fewer(load_data(name, image_size=self.pixels, split_seed=self.split_seed))
+        return self.fewer(load_data(name, image_size=self.pixels, **self.options))
 
     def part(self, run: Run, data: DataSplits) -> DataSplits:
         """The data with the training images of a run."""
@@ -275,7 +276,7 @@ class D2(Experiment):
             first = table.iloc[0]
             if first.step == "as published":
                 text += f" As published, {symptom(first['gain, points'], first['± 95 % paired'])}."
-            yield Analysis(f"D2 on {name}, step by step", text, table.round(2), plots.gains(points))
+            yield Analysis(f"{name}: one fault mended at a time", text, table.round(2), plots.gains(points))
 
     def differences(self) -> list[str]:
         budget = self.budget
@@ -298,8 +299,8 @@ class D2(Experiment):
         if epochs != (5, 5, 10):
             said.append("Epochs of teacher, plain and distilled student: {}, {}, {}, not 5, 5, 10.".format(*epochs))
         said.append(
-            "D2 flips its test images at random. The table's accuracy is of test images as they are; the steps flip them "
-            "where D2 does."
+            "D2 flips its test images at random. The table's accuracy is of test images as they are; the steps are "
+            "judged as D2 judges until that is mended."
         )
         return said
 

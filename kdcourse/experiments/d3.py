@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 from torchvision.models import ResNet152_Weights
 
@@ -295,7 +296,8 @@ def steer(name: str, env, policy: Callable[[int], Callable], seeds: Sequence[int
 def summary(runs: pd.DataFrame, reference: str = REFERENCE) -> pd.DataFrame:
     """A row an arm: mean accuracy, interval over seeds, paired difference to the reference arm and its interval.
 
-    Only arms that saw as many samples as the reference have a difference: others cannot say which images helped.
+    The difference is over the seeds that both have. Only arms that saw as many samples as the reference have one:
+    others cannot say which images helped.
     Raises UsageError if the reference is not among the arms.
     """
     if reference not in set(runs.arm):
@@ -303,10 +305,12 @@ def summary(runs: pd.DataFrame, reference: str = REFERENCE) -> pd.DataFrame:
     plain = runs[runs.arm == reference].set_index("seed")
     rows = []
     for arm, group in runs.groupby("arm", sort=False):
-        group = group.set_index("seed").loc[plain.index]
+        group = group.set_index("seed")
         seen = group["samples seen"].mean()
-        comparable = arm != reference and (group["samples seen"] == plain["samples seen"]).all()
-        gain = paired_interval(group.accuracy, plain.accuracy) if comparable else (np.nan, np.nan)
+        common = group.index.intersection(plain.index)
+        one, other = group.loc[common], plain.loc[common]
+        comparable = arm != reference and len(common) and (one["samples seen"] == other["samples seen"]).all()
+        gain = paired_interval(one.accuracy, other.accuracy) if comparable else (np.nan, np.nan)
         rows.append([arm, seen, *mean_interval(group.accuracy), *gain, len(group)])
     gained = [f"gain over {reference}, points", "± 95 % paired"]
     columns = ["arm", "samples seen", "test accuracy, %", "± 95 % over seeds", *gained, "seeds"]
@@ -323,13 +327,13 @@ def cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_sched
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=1e-6)
 
 
-def load(settings: Profile, name: str | None = None, **options) -> DataSplits:
-    """mini-ImageNet at 224×224 in the `gpu` profile, as in D3; Tiny ImageNet at 64×64 otherwise; or another by name.
+def load(settings: Profile, **options) -> DataSplits:
+    """mini-ImageNet at 224×224 in the `gpu` profile, as in D3; Tiny ImageNet at 64×64 otherwise.
 
     options: as for `kdcourse.data.load`. Raises DataError where the files are not there.
     """
-    own, size = ("mini_imagenet", 224) if settings.name == "gpu" else ("tiny_imagenet", 64)
-    return load_data(name or own, image_size=size, **options)
+    name, size = ("mini_imagenet", 224) if settings.name == "gpu" else ("tiny_imagenet", 64)
+    return load_data(name, image_size=size, **options)
 
 
 def mobilenet(data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None) -> Recipe:
@@ -416,16 +420,15 @@ def named_arms(teacher: Teacher) -> dict[str, Arm]:
 
 
 class D3(Experiment):
-    """D3 as a grid: the students of its table, of which the curriculum sees fewer samples, and students that all see as
-    many as that.
+    """D3 as a grid: the students of its table, whose curriculum sees fewer samples, and students that all see as many.
 
-    networks="published": D3's pair and their training, the ResNet-152 from scratch. The agent is no arm: it needs the
-    extra `agent`, and it moves the temperature too; `steer` and notebook 06 have it.
+    networks="published": D3's pair and their training, both from scratch. The agent is no arm: it needs an extra, and
+    it moves the temperature besides; notebook 06 has it.
     """
 
     name = "d3"
     about = "does a curriculum help a distilled student, at equal samples seen?"
-    DATASETS = ("scenes", "eurosat_rgb")  # of `gpu`: mini_imagenet
+    DATASETS = ("scenes", "eurosat_rgb")  # in the profile gpu: mini_imagenet
     METHODS = (*OWN, *EQUAL)
     REFERENCE = REFERENCE
     BUDGETS = {
@@ -434,34 +437,115 @@ class D3(Experiment):
         "gpu": Budget(limit=None, teacher_epochs=60, student_epochs=60, views=None),
     }
     PUBLISHED = pd.DataFrame(
-        {"published": PUBLISHED.iloc[:, 0].to_list()},
+        {"published": PUBLISHED["test accuracy, %"].to_list()},
         index=pd.MultiIndex.from_product([["mini_imagenet"], [TEACHER, *OWN]], names=["data", "arm"]),
     )
+    SOURCE = "D3, a public repository"
 
     def runs(self) -> list[Run]:
         if self.settings.name == "gpu" and not self.datasets:
             return replace(self, datasets=("mini_imagenet",)).runs()
         return super().runs()
 
-    def load(self, name: str) -> DataSplits:
+    @property
+    def pixels(self) -> int | None:
+        """A side of the images; None: as they are."""
         if self.networks == "thin":
-            return super().load(name)
-        return self.fewer(load(self.settings, name, split_seed=self.split_seed))
+            return self.settings.image_size
+        return 224 if self.settings.name == "gpu" else 64
+
+    def load(self, name: str) -> DataSplits:
+        return self.fewer(load_data(name, image_size=self.pixels, **self.options))
 
     @property
     def pair(self) -> Pair:
         return THIN if self.networks == "thin" else Pair(teacher_from_scratch, mobilenet)
 
+    def arm(self, run: Run, networks: Sequence[nn.Module]) -> Arm:
+        return named_arms(CachedTeacher(networks[0]))[run.arm]
+
     def recipe(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> Recipe:
-        """Of a teacher. A student's is made by `kdcourse.experiments.d3.train`."""
-        return self.pair.teacher(data, self.settings, run.seed, self.budget.teacher_epochs)
+        if run.arm == TEACHER:
+            return self.pair.teacher(data, self.settings, run.seed, self.budget.teacher_epochs)
+        student = self.pair.student(data, self.settings, run.seed, self.budget.student_epochs)
+        return replace(student, objective=self.arm(run, networks).objective, views=self.budget.views)
 
     def train(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> tuple[nn.Module, History, object]:
         if run.arm == TEACHER:
             return super().train(run, data, networks)
-        budget, teacher = self.budget, CachedTeacher(networks[0])
-        arm = named_arms(teacher)[run.arm]
-        found = train(
-            arm, data, self.settings, teacher, epochs=budget.student_epochs, seed=run.seed, views=budget.views,
-            student=self.pair.student,
+        arm, budget = self.arm(run, networks), self.budget
+        network, history = train(
+            arm, data, self.settings, CachedTeacher(networks[0]), epochs=budget.student_epochs, seed=run.seed,
+            views=budget.views, student=self.pair.student,
         )  # fmt: skip
+        return network, history, [describe(self.recipe(run, data, networks)), _drawn(arm)]
+
+    def judge(self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]) -> dict:
+        found = super().judge(run, network, data, networks)
+        if run.arm != TEACHER:
+            found["samples seen"] = self.arm(run, networks).samples(len(data.train), self.budget.student_epochs)
+        return found
+
+    def analyses(self, frame: pd.DataFrame) -> Iterator[Analysis]:
+        for name, rows in frame.groupby("data", sort=False):
+            control, plain, curriculum = "random subset", "D3: teacher only", "D3: curriculum"
+            table = _table(rows, EQUAL, control)
+            if table is not None:
+                text = (
+                    "All of these see equally many samples. The random subset costs what a curriculum costs and knows "
+                    "nothing of difficulty: a curriculum that gains over plain KD and not over the random subset owes "
+                    "nothing to its order."
+                )
+                pairs = [(arm, control) for arm in table.arm if arm != control]
+                yield Analysis(f"{name}: at equal samples seen", text, table.round(2), _gaps(rows, pairs))
+            table = _table(rows, OWN, plain)
+            if table is not None:
+                text = (
+                    "D3's students as they are; one that sees fewer samples has no difference in this table. Their "
+                    "gains over plain KD, further up, are not at equal samples: it sees the 60 % of the images an "
+                    "epoch that D3's curriculum is meant to see. Put between teacher only and curriculum, it parts "
+                    "their gap: first what the number of samples does, then the rest."
+                )
+                pairs = [(plain, REFERENCE), (REFERENCE, curriculum), (plain, curriculum)]
+                yield Analysis(f"{name}: D3's own table", text, table.round(2), _gaps(rows, pairs))
+
+    def differences(self) -> list[str]:
+        budget = self.budget
+        said = []
+        if self.networks == "thin":
+            said += [
+                "The course's thin pair, not ResNet-152 and MobileNetV2.",
+                f"AdamW with one cycle and batches of {self.settings.batch_size}, not Adam with a cosine and batches "
+                "of 128; the last epoch counts, not the best on validation.",
+            ]
+        if self.pixels != 224:
+            size = f"{self.pixels}×{self.pixels} pixels" if self.pixels else "their own size"
+            said.append(f"Images of {size}, not 224×224.")
+        if budget.limit:
+            said.append(f"No more than {budget.limit:,} training images.")
+        return [
+            *said,
+            f"Students have {budget.student_epochs} epochs, D3's up to 1,000.",
+            "The teacher learns the labels of these data from scratch; D3's has ImageNet's weights, and so has seen "
+            "mini-ImageNet's images.",
+            "Augmentation is the data set's own, not D3's crops and colour jitter.",
+            "The curriculum's θ goes from 0 to 1 by a schedule; in D3 an agent moves it, and the temperature.",
+            f"Difficulty is measured on images as they are, every {RENEW_EVERY} epochs; D3: on random crops, every 20.",
+        ]
+
+
+def _table(rows: pd.DataFrame, arms: Sequence[str], reference: str) -> pd.DataFrame | None:
+    """`summary` of these arms, in this order; None without the reference."""
+    rows = rows[rows.arm.isin(arms)].sort_values("arm", key=lambda names: names.map(arms.index), kind="stable")
+    return summary(rows, reference) if reference in set(rows.arm) else None
+
+
+def _gaps(rows: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> Figure | None:
+    """Paired differences between arms, of those that have a seed in common; None if there are none."""
+    accuracy = rows.pivot(index="seed", columns="arm", values="accuracy")
+    points = []
+    for one, other in pairs:
+        both = accuracy.reindex(columns=[one, other]).dropna()
+        if len(both):
+            points.append([f"{one} − {other}", *paired_interval(both[one], both[other])])
+    return plots.gains(pd.DataFrame(points, columns=["name", "gain", "half"])) if points else None

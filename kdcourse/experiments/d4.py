@@ -145,10 +145,10 @@ class D4(Experiment):
         "gpu": Budget(limit=None, teacher_epochs=60, student_epochs=60, views=None),
     }
     PUBLISHED = PUBLISHED.rename_axis(index="data", columns="arm").stack().rename("published").to_frame()
-    SOURCE = "Computers 2024, 13(8), 184"
+    SOURCE = "D4: Computers 2024, 13(8), 184"
 
     def load(self, name: str) -> DataSplits:
-        return self.fewer(load(name, self.settings, split_seed=self.split_seed))
+        return self.fewer(load(name, self.settings, **self.options))
 
     def recipe(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> Recipe:
         pair = resnets() if self.networks == "published" else THIN
@@ -167,7 +167,7 @@ class D4(Experiment):
     def analyses(self, frame: pd.DataFrame) -> Iterator[Analysis]:
         for arm in self.METHODS[1:]:
             found = gain_and_complexity(frame, arm)
-            if len(found) < 3:
+            if len(found) < 3 or found.gain.nunique() == 1:
                 continue
             yield Analysis(
                 f"Does the gain of {arm} distillation grow with complexity?",

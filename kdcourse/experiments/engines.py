@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 
 import torch
@@ -45,6 +46,8 @@ class Local:
     def __init__(self, jobs: int | None = None, threads: int = 1):
         if jobs is not None and jobs < 1:
             raise UsageError(f"jobs={jobs}: expected 1 or more")
+        if threads < 1:
+            raise UsageError(f"threads={threads}: expected 1 or more")
         self.jobs, self.threads = jobs or default_jobs(), threads
         method = "forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn"
         self._context = mp.get_context(method)
@@ -66,7 +69,10 @@ class Local:
         self._attempts[run] = self._attempts.get(run, 0) + 1
         slot = min(set(range(self.jobs)) - {worker.slot for worker in self._workers})
         ours, theirs = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_work, args=(theirs, *submitted, self.threads, slot), daemon=True)
+        if self._context.get_start_method() == "forkserver":
+            _start_server()
+        about = (dict(os.environ), self.threads, slot)  # the forkserver's own environment is that of its start
+        process = self._context.Process(target=_work, args=(theirs, *submitted, *about), daemon=True)
         process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
         self._workers.append(_Worker(submitted, process, ours, slot))
@@ -78,7 +84,7 @@ class Local:
             run = worker.submitted[1]
             try:
                 outcome = worker.answer.recv()
-            except EOFError:
+            except (EOFError, OSError):  # it died before its answer, or within it
                 worker.process.join()
                 if self._attempts[run] < ATTEMPTS:
                     self.submit(*worker.submitted)
@@ -88,6 +94,7 @@ class Local:
                     "killed, often for want of memory: try fewer --jobs)"
                 )
             worker.process.join()
+            del self._attempts[run]
             yield run, outcome
 
     def close(self) -> None:
@@ -95,12 +102,32 @@ class Local:
             worker.process.kill()
             worker.process.join()
         self._workers.clear()
+        self._attempts.clear()
+
+
+def _start_server() -> None:
+    """Start the forkserver, unless it runs, deaf to Ctrl-C: its import of PyTorch would end with a traceback."""
+    resource_tracker.ensure_running()  # first: its start would lift the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(
-    answer: Connection, experiment: Experiment, run: Run, networks, needed: bool, threads: int, slot: int
+    answer: Connection,
+    experiment: Experiment,
+    run: Run,
+    networks,
+    needed: bool,
+    environment: dict[str, str],
+    threads: int,
+    slot: int,
 ) -> None:
     """In the process of a run."""
+    os.environ.clear()
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the grid stops its processes itself
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if torch.cuda.device_count() > 1:

@@ -69,7 +69,7 @@ class Run:
     def name(self) -> str:
         """Unique in its experiment, and fit for a file."""
         said = [self.data, self.arm, *(f"{name}={value}" for name, value in self.factors), f"seed={self.seed}"]
-        short = re.sub(r"[^\w.=-]+", "-", "--".join(said))[-100:].strip("-")
+        short = re.sub(r"[^\w.=-]+", "-", "--".join(said), flags=re.ASCII)[-100:].strip("-")
         return f"{short}--{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:6]}"
 
     def __getitem__(self, factor: str):
@@ -169,7 +169,12 @@ class Experiment:
 
     def load(self, name: str) -> DataSplits:
         """A data set, with no more training images than the budget says."""
-        return self.fewer(load_data(name, image_size=self.settings.image_size, split_seed=self.split_seed))
+        return self.fewer(load_data(name, image_size=self.settings.image_size, **self.options))
+
+    @property
+    def options(self) -> dict:
+        """For `kdcourse.data.load`: all images, but in the smoke profile."""
+        return dict(split_seed=self.split_seed, limit=self.settings.limit if self.settings.name == "smoke" else None)
 
     def fewer(self, data: DataSplits) -> DataSplits:
         limit = self.budget.limit
@@ -238,8 +243,9 @@ def execute(experiment: Experiment, run: Run, data: DataSplits, packed: Sequence
         results = experiment.judge(run, network, data, networks)
         results |= {key: history.records[history.reported_epoch - 1][key] for key in ("train_accuracy", "val_accuracy")}
     except Exception as error:  # noqa: BLE001, whatever it is: it is recorded
-        said = f"{error}\n\n" if isinstance(error, KDCourseError) else ""
-        return Outcome(error=said + traceback.format_exc(), seconds=dict(all=time.time() - started), machine=machine())
+        said = str(error) if isinstance(error, KDCourseError) else f"{type(error).__name__}: {error}"
+        said = f"{said}\n\n{traceback.format_exc()}"
+        return Outcome(error=said, seconds=dict(all=time.time() - started), machine=machine())
     return Outcome(
         results=results,
         recipe=[recipe, {"data": data.fingerprint, "training images": len(data.train)}],
@@ -406,7 +412,7 @@ class Progress:
     failed: int = 0
     now: int = 0  # runs done or failed in this call
     started: float = field(default_factory=time.monotonic)
-    best: tuple[float, str] = (-1.0, "")  # accuracy (%) of a distilled student, and which
+    best: tuple[float, str] = (-1.0, "")  # accuracy (%) of a run that has a teacher, and which
 
     @property
     def left(self) -> int:
@@ -468,22 +474,24 @@ def reproduce(
     before anything is trained, for a data set that is not there.
     """
     results = Results(folder)
-    for name in dict.fromkeys(run.data for run in experiment.runs()):
+    runs = list(dict.fromkeys(experiment.runs()))
+    needed = {need for run in runs for need in run.needs}
+    if lacking := needed - set(runs):
+        raise UsageError(f"{experiment.name}: no run makes the network {lacking.pop().name}, which others need")
+    for name in dict.fromkeys(run.data for run in runs):
         experiment.load(name)  # decoded once, before workers ask for it; and missing data are said now
     results.claim(experiment)
     records = results.records()
     for path in results.set_aside:
         echo(f"{path}: damaged, set aside; its run is done again")
-    runs = experiment.runs()
-    needed = {need for run in runs for need in run.needs}
     networks = {}
     progress = Progress(len(runs))
     waiting = []
     for run in runs:
         record = records.get(run.name, {"status": "missing"})
-        if record["status"] == "done" and run in needed:
-            networks[run] = results.network(run, record)
-        if record["status"] == "done" and networks.get(run, b"") is not None:
+        network = results.network(run, record) if run in needed else b""
+        if record["status"] == "done" and network is not None:
+            networks[run] = network
             progress.add(run, record["results"]["accuracy"])
         else:
             waiting.append(run)

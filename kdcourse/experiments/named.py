@@ -1,13 +1,17 @@
 """The experiments by the names that the command line knows."""
 
 from kdcourse.errors import unknown
+from kdcourse.experiments.benchmark import Benchmark
 from kdcourse.experiments.d1 import D1
+from kdcourse.experiments.d2 import D2
+from kdcourse.experiments.d3 import D3
 from kdcourse.experiments.d4 import D4
 from kdcourse.experiments.grid import Experiment
+from kdcourse.experiments.negative import Negative
 from kdcourse.experiments.pays import Pays
 from kdcourse.profiles import profile
 
-EXPERIMENTS = {experiment.name: experiment for experiment in (D1, D4, Pays)}
+EXPERIMENTS = {experiment.name: experiment for experiment in (D1, D2, D3, D4, Benchmark, Pays, Negative)}
 
 
 def named(name: str) -> type[Experiment]:

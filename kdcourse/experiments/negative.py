@@ -32,11 +32,11 @@ TAUGHT_BY = {
     "labels": TEACHER,
     "label smoothing": TEACHER,
     "distilled": TEACHER,
-    f"distilled, {SMOOTHED}": SMOOTHED,
-    f"distilled, {STRONGER}": STRONGER,
-    f"distilled, {WORSE}": WORSE,
+    f"distilled ({SMOOTHED})": SMOOTHED,
+    f"distilled ({STRONGER})": STRONGER,
+    f"distilled ({WORSE})": WORSE,
     "hint": TEACHER,
-    f"hint, {OTHER}": OTHER,
+    f"hint ({OTHER})": OTHER,
 }
 
 
@@ -75,7 +75,7 @@ class Negative(Experiment):
         teacher = CachedTeacher(networks[0])
         if run.arm.startswith("distilled"):
             return replace(student, objective=partial(ResponseKD, teacher))
-        layer = "features.13" if run.arm.endswith(OTHER) else "layer3"
+        layer = "features.13" if OTHER in run.arm else "layer3"
         return replace(student, objective=partial(FitNets, teacher, "layer3", layer, hint_weight=1.0))
 
     def _teacher(self, run: Run, data: DataSplits) -> Recipe:

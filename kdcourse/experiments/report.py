@@ -35,12 +35,16 @@ PAGE = Template("""<!doctype html>
 <style>$style
   h1 { line-height: 1.25; } h1 + p { margin-top: .6rem; }
   dd, li, summary, h1 { overflow-wrap: anywhere; }
+  /* a shade where there is more to scroll to */
+  .scroll { background: linear-gradient(to left, var(--paper) 1rem, transparent) right / 2rem 100% no-repeat local,
+            linear-gradient(to left, var(--line), transparent) right / .6rem 100% no-repeat; }
   .scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
   table.results th, table.results td { padding: .35rem .55rem; white-space: nowrap; }
   table.results thead th { vertical-align: bottom; } table.results thead th[colspan] { text-align: center; }
   table.results tbody th { font-weight: normal; text-align: left; }
-  table.results th[scope=row] { position: sticky; left: 0; background: var(--paper); }
-  table.results th.data { font-weight: 600; padding-top: .9rem; }
+  table.results th[scope=row] { position: sticky; left: 0; background: var(--paper); white-space: normal;
+                                min-width: 7rem; }
+  table.results th.data { font-weight: 600; padding-top: .9rem; } th.data span { position: sticky; left: .55rem; }
   td.published { color: var(--quiet); font-style: italic; }
   figure { margin: .8rem 0; } figure img { background: #fff; border-radius: 4px; max-width: 100%; }
   details { margin: .4rem 0; } summary { cursor: pointer; }
@@ -220,7 +224,7 @@ def _table(experiment: Experiment, rows: pd.DataFrame) -> str:
     width = 6 + 2 * published + len(factors)
     bodies = []
     for data, group in rows.groupby("data", sort=False):
-        lines = [f'<tr><th class="data" scope="rowgroup" colspan="{width}">{html.escape(data)}</th></tr>']
+        lines = [f'<tr><th class="data" scope="rowgroup" colspan="{width}"><span>{html.escape(data)}</span></th></tr>']
         for row in group.to_dict("records"):
             arm = html.escape(row["arm"]) + " (reference)" * (row["arm"] == experiment.REFERENCE)
             cells = [NONE if pd.isna(row[name]) else html.escape(str(row[name])) for name in factors]
@@ -230,15 +234,15 @@ def _table(experiment: Experiment, rows: pd.DataFrame) -> str:
             cells.append(f"<td>{_interval(row['measured'], row['± 95 %'])}</td><td>{row['seeds'] or NONE}</td>")
             if published:
                 cells.append(f'<td class="published">{_number(row["published gain"], "+")}</td>')
-            fewer = f" ({row['pairs']} seeds)" * (0 < row["pairs"] < row["seeds"])
+            fewer = f" (n = {row['pairs']})" * (0 < row["pairs"] < row["seeds"])
             cells.append(f"<td>{_interval(row['gain'], row['gain ± 95 %'], '+')}{fewer}</td>")
             cells += [f"<td>{_p(row[name])}</td>" for name in ("p", "p (Holm)")]
             lines.append(f'<tr><th scope="row">{arm}</th>{"".join(cells)}</tr>')
         bodies.append("<tbody>" + "\n".join(lines) + "</tbody>")
     notes = (
-        "± is half the width of the 95 % interval (Student’s t) over seeds, with this teacher and these test images; one "
-        "seed has none. Gains are paired by seed. p is that of the paired t test; Holm’s allows for all "
-        f"{rows.gain.notna().sum()} gains of this table. {NONE}: not known."
+        "± is half the width of the 95 % interval (Student’s t) over seeds, with the same teacher and test images; "
+        "one seed has none. Gains are paired by seed; n: the seeds that both have, if fewer. p is that of the paired "
+        f"t test; Holm’s allows for all {rows.gain.notna().sum()} gains of this table. {NONE}: not known."
     )
     if published:
         source = f", {experiment.SOURCE}" if experiment.SOURCE else ""
@@ -251,7 +255,7 @@ def _table(experiment: Experiment, rows: pd.DataFrame) -> str:
 
 
 def _number(value: float, sign: str = "") -> str:
-    return NONE if isnan(value) else f"{value:{sign}.2f}".replace("-", "−")
+    return NONE if isnan(value) else f"{round(value, 2) + 0.0:{sign}.2f}".replace("-", "−")  # + 0.0: no −0.00
 
 
 def _interval(mean: float, half: float, sign: str = "") -> str:

@@ -1,7 +1,7 @@
 """One run over several processes, each with a GPU of its own. `torchrun` starts them; each calls `fit` alike.
 
 Every process holds the whole network and takes its share of each batch. DistributedDataParallel averages the gradients
-(Li et al. 2020), and batch norm is made to see the whole batch. So a step does what one process would do with it, up to
+(Li et al. 2020), and batch norm is made to see the whole batch. So a step does what one process would do, up to
 rounding. Where there is one process, nothing here does anything.
 """
 
@@ -54,13 +54,15 @@ def own_device(device: torch.device) -> torch.device:
         raise UsageError(f"device={device}: several processes need CUDA or the CPU. Give device='cpu', or start one")
     local, gpus = int(os.environ.get("LOCAL_RANK", device.index or 0)), torch.cuda.device_count()
     if local >= gpus:
-        raise UsageError(f"process {local} of this machine finds {gpus} GPUs: start torchrun --nproc-per-node {gpus}")
+        raise UsageError(
+            f"process {local} (from 0) of this machine has no GPU, there are {gpus}: torchrun --nproc-per-node {gpus}"
+        )
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
 
 
 def from_first(function: Callable, *arguments, **named):
-    """What `function` returns in the first process, in all of them; and if it raises a KDCourseError there, that.
+    """What `function` returns in the first process, in all of them; if it raises a KDCourseError there, all raise it.
 
     None goes on before the first is done.
     """
@@ -79,36 +81,38 @@ def from_first(function: Callable, *arguments, **named):
 
 
 class Share(Batches):
-    """This process' images of each batch of `Batches`: every `world()`-th one, so that shares differ by one at most.
+    """This process' images of each batch of `Batches`: every `world()`-th, so that shares differ by one at most.
 
-    counted: how many images of the batch cut last are this process'. 0 where there are fewer images than processes: the
-      image in the batch then stands in, so that the process keeps step with the others, and must count for nothing.
+    images, counted: how many images the batch that was cut last has in all, and how many of them are this process'.
+      counted is 0 where a batch has fewer images than there are processes: the image in it then stands in, so that the
+      process keeps step with the others, and must count for nothing.
     """
 
-    counted = 0
+    images = counted = 0
 
     def order(self, epoch: int) -> np.ndarray:
         return from_first(super().order, epoch)  # a sampler may draw as it likes: only the first process asks it
 
     def _batch(self, index: np.ndarray, draws: np.ndarray | None, epoch: int, view: int) -> Batch:
         mine = slice(rank(), None, world())
-        self.counted = len(index[mine])
-        mine = mine if self.counted else slice(1)
+        self.images, self.counted = len(index), len(index[mine])
+        if not self.counted:
+            mine = slice(1)
         return super()._batch(index[mine], None if draws is None else draws[mine], epoch, view)
 
+    @property
+    def weight(self) -> float:
+        """Of this process' loss: then the mean over processes, DistributedDataParallel's, is the mean over images."""
+        return self.counted * world() / self.images
 
-def global_means(means: dict[str, torch.Tensor], count: int) -> tuple[dict[str, torch.Tensor], int, float]:
-    """From a process' means over its `count` images: those over the images of all, the same in each process; how many
-    images these are; and the weight of this process' loss, such that the mean of the weighted losses over the processes,
-    which is what DistributedDataParallel takes, is the mean over the images.
-    """
+
+def global_means(means: dict[str, torch.Tensor], share: Share) -> dict[str, torch.Tensor]:
+    """Means over the whole batch, the same in all processes, from each one's means over its share."""
     if world() == 1:
-        return means, count, 1.0
-    values = [value.detach().double() for value in means.values()]
-    sums = count * torch.stack([*values, torch.ones_like(values[0])])
-    dist.all_reduce(sums)
-    images = round(sums[-1].item())
-    return dict(zip(means, sums[:-1] / images, strict=True)), images, count * world() / images
+        return means
+    total = share.weight / world() * torch.stack([value.detach().double() for value in means.values()])
+    dist.all_reduce(total)
+    return dict(zip(means, total, strict=True))
 
 
 class _Step(nn.Module):
@@ -124,9 +128,9 @@ class _Step(nn.Module):
 
 @contextmanager
 def parallel(student: nn.Module, objective: nn.Module, share: Share) -> Iterator[nn.Module]:
-    """A module, (batch) → terms, that is student and objective in DistributedDataParallel, both as the first process has
-    them. While it lasts their batch norms normalise over the batch of all processes. Modules, parameters and state
-    dicts stay what they are.
+    """Student and objective as one module, (batch) → terms, in DistributedDataParallel: they start as the first process
+    has them. Within the context their batch norms see the whole batch. Modules, parameters and state dicts stay as
+    they are.
     """
     step = _Step(student, objective)
     if world() == 1:
@@ -136,9 +140,9 @@ def parallel(student: nn.Module, objective: nn.Module, share: Share) -> Iterator
     for norm in norms:
         norm.forward = partial(global_batch_norm, norm, share)
     try:
-        # unused: where a student learns from features alone, its last layer has no gradient
+        # unused: a student that learns from features alone has no gradient in its last layer
         wrapped = DistributedDataParallel(step, find_unused_parameters=True)
-        wrapped.broadcast_buffers = False  # once was enough: running statistics stay alike by themselves
+        wrapped.broadcast_buffers = False  # made alike once, running statistics stay so
         yield wrapped
     finally:
         for norm in norms:
@@ -146,32 +150,32 @@ def parallel(student: nn.Module, objective: nn.Module, share: Share) -> Iterator
 
 
 def global_batch_norm(norm: nn.Module, share: Share, x: torch.Tensor) -> torch.Tensor:
-    """Batch norm over the images of all processes, x (B, C, …) being this one's (Ioffe & Szegedy 2015, algorithm 1).
+    """Batch norm whose mean and variance are those of the whole batch; x (B, C, …) is this process' share of it.
 
-    nn.SyncBatchNorm computes the same, on GPUs alone.
+    Ioffe & Szegedy 2015, algorithm 1. Gradients flow through mean and variance to the images of all processes. On GPUs
+    nn.SyncBatchNorm does the same; it knows no CPU.
     """
     if not norm.training:
         return type(norm).forward(norm, x)
     full = x.to(torch.promote_types(x.dtype, torch.float32))
     over, shape = [0, *range(2, x.dim())], (1, -1, *[1] * (x.dim() - 2))
-    counts = float(share.counted > 0)
-    values = counts * x.numel() / x.shape[1]  # of each channel
-    sums = _sum_over_processes(torch.cat([counts * full.sum(over), full.new_tensor([values])]))
-    total = sums[-1].detach()
-    mean = sums[:-1] / total
+    values = x.numel() // x.shape[1] // max(share.counted, 1) * share.images  # of each channel, in the whole batch
+    if values < 2:
+        raise ValueError(f"expected more than 1 value a channel in training, got an input of shape {tuple(x.shape)}")
+    mine = float(share.counted > 0) / values
+    mean = sum_over_processes(mine * full.sum(over))
     centred = full - mean.view(shape)
-    variance = _sum_over_processes(counts * centred.square().sum(over)) / total
+    variance = sum_over_processes(mine * centred.square().sum(over))
     if norm.track_running_stats:
         with torch.no_grad():
             norm.num_batches_tracked += 1
             momentum = 1 / norm.num_batches_tracked.item() if norm.momentum is None else norm.momentum
-            norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
-            norm.running_var.lerp_((variance * total / (total - 1)).to(norm.running_var.dtype), momentum)
+            norm.running_mean.lerp_(mean.to(norm.running_mean), momentum)
+            norm.running_var.lerp_((variance * values / (values - 1)).to(norm.running_var), momentum)
     scale = torch.rsqrt(variance + norm.eps)
-    if norm.affine:
-        scale = scale * norm.weight
-    normalised = centred * scale.view(shape)
-    return (normalised + norm.bias.view(shape) if norm.affine else normalised).to(x.dtype)
+    if not norm.affine:
+        return (centred * scale.view(shape)).to(x.dtype)
+    return (centred * (scale * norm.weight).view(shape) + norm.bias.view(shape)).to(x.dtype)
 
 
 class _Sum(torch.autograd.Function):
@@ -183,7 +187,7 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
-        return _Sum.forward(ctx, gradient)  # what one adds, all others feel
+        return _Sum.forward(ctx, gradient)  # the sum is part of every process' loss
 
 
-_sum_over_processes = _Sum.apply
+sum_over_processes = _Sum.apply

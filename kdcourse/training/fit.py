@@ -117,6 +117,13 @@ def fit(
       `checkpoint`.
     precision: "auto", "float32" or "bfloat16" (autocast). clip: bound on the gradient's norm.
     keep: "last", or "best" for the weights of the epoch that was best on validation.
+    on_epoch: called with each epoch's record, as it stands in the History, after the checkpoint was written.
+
+    Several processes: where `torchrun` started them, each calls `fit` with the same arguments and takes its share of
+    every batch; `batch_size` counts the images of all. The result is that of one process up to rounding, except where
+    network or objective draw at random (dropout, the negatives of ContrastiveKD), and where an objective compares the
+    images of a batch with each other or keeps a bank of them: it sees its share alone. The first process writes the
+    checkpoint, shows the progress and calls `on_epoch`; all return the same History. See docs/scaling.md.
 
     Raises UsageError for an argument, or a network, that does not fit the data; TrainingError at the first loss that
     is not finite; CheckpointError for a file of another run. Interrupted (Ctrl-C, Jupyter's stop), it leaves the last
@@ -186,7 +193,7 @@ def fit(
                     record["train_accuracy"], _ = _validate(student, train_sample, device)
                     record["val_accuracy"], record["val_loss"] = _validate(student, data.val, device)
                 record["seconds"] = time.perf_counter() - started
-                record = processes.from_first(dict, record)
+                record = processes.from_first(dict, record)  # its seconds, in every History
                 history.records.append(record)
                 if keep == "best" and history.best_epoch == epoch + 1:
                     run.best = {k: v.detach().cpu().clone() for k, v in student.state_dict().items()}
@@ -267,7 +274,7 @@ def _train_epoch(
             error.args = (f"epoch {epoch + 1}, batch {number}: {error}",)
             raise
         loss = sum(terms.values())
-        means, images, weight = processes.global_means({"loss": loss, **terms}, batches.counted)
+        means = processes.global_means({"loss": loss, **terms}, batches)
         if not torch.isfinite(means["loss"]):
             broken = [f"{name} = {means[name].item()}" for name in terms if not torch.isfinite(means[name])]
             raise TrainingError(
@@ -275,14 +282,14 @@ def _train_epoch(
                 "Lower the learning rate, clip the gradient (clip=1.0), or look for a log of zero in that term"
             )
         run.optimizer.zero_grad(set_to_none=True)
-        (weight * loss).backward()
+        (batches.weight * loss).backward()
         if clip:
             nn.utils.clip_grad_norm_(parameters, clip)
         run.optimizer.step()
         run.scheduler.step()
         for name, value in means.items():
-            sums[name] = sums.get(name, 0) + value.detach() * images
-        seen += images
+            sums[name] = sums.get(name, 0) + value.detach() * batches.images
+        seen += batches.images
     return {name: (total / seen).item() for name, total in sums.items()}
 
 

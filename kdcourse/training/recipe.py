@@ -51,11 +51,13 @@ def load_or_train(
     precision: str = "auto",
     device=None,
     progress: bool = True,
+    on_epoch: Callable[[dict], None] | None = None,
 ) -> tuple[nn.Module, History]:
     """The network of this recipe: read if it was trained before, trained (or trained on) and kept if not.
 
-    Kept in `work_dir()/models/NAME-KEY.pt`; a change of recipe, data or package version makes another key. precision
-    and device are no part of it: a network that is done is taken as it is, and its History says what it was trained in.
+    Kept in `work_dir()/models/NAME-KEY.pt`; a change of recipe, data or package version makes another key. precision,
+    device and on_epoch (see `fit`) are no part of it: a network that is done is taken as it is, without a call of
+    on_epoch, and its History says what it was trained in.
     """
     path = work_dir() / "models" / f"{name}-{recipe.key(data)}.pt"
     with torch.random.fork_rng(devices=[]):  # networks are made on the CPU
@@ -70,6 +72,7 @@ def load_or_train(
         precision=precision,
         device=device,
         progress=progress,
+        on_epoch=on_epoch,
         **options,
     )
     return model, history

@@ -118,3 +118,59 @@ def test_data_without_a_fingerprint_have_none_for_their_splits():
     parts = [np.arange(2), np.arange(2, 4), np.arange(4, 6)]
     data = DataSplits.from_arrays("toy", images, np.tile([0, 1], 3), parts, ["a", "b"], ["grey"])
     assert data.train.fingerprint == data.train.subset([0]).fingerprint == ""
+
+
+# --- fewer -----------------------------------------------------------------------------------------------------------
+
+
+def test_fewer_keeps_the_count_and_the_shares_of_train_and_leaves_test_whole(make_data):
+    data = make_data(count=300, classes=3)  # 180 + 60 + 60
+    part = data.fewer(90)
+    assert [len(split) for split in (part.train, part.val, part.test)] == [90, 60, 60]
+    np.testing.assert_array_equal(np.bincount(part.train.labels), [30, 30, 30])
+    np.testing.assert_array_equal(part.test.rows, data.test.rows)
+    np.testing.assert_array_equal(part.val.rows, data.val.rows)
+    assert set(part.train.rows) < set(data.train.rows)
+    np.testing.assert_array_equal(part.train.labels, part.train.rows % 3)  # labels went with their rows
+    assert (part.train.name, part.classes, part.name) == ("train", data.classes, data.name)
+
+
+def test_fewer_cuts_validation_to_as_many_as_train(make_data):
+    data = make_data(count=300, classes=3)
+    part = data.fewer(30)
+    assert (len(part.train), len(part.val), len(part.test)) == (30, 30, 60)
+    np.testing.assert_array_equal(np.bincount(part.val.labels), [10, 10, 10])
+    assert set(part.val.rows) < set(data.val.rows)
+
+
+def test_fewer_images_are_part_of_more_with_the_same_seed(make_data):
+    data = make_data(count=300, classes=3)
+    less, more = data.fewer(20), data.fewer(50)
+    assert set(less.train.rows) < set(more.train.rows) and set(less.val.rows) < set(more.val.rows)
+    assert not set(data.fewer(20, seed=1).train.rows) <= set(more.train.rows)
+
+
+def test_fewer_normalises_all_parts_by_what_is_left(make_data):
+    data = make_data(count=300, classes=3)
+    part = data.fewer(9)
+    left = part.train.take(range(9)).astype(float)
+    for split in (part.train, part.val, part.test):
+        np.testing.assert_allclose(split.mean, left.mean(axis=(0, 2, 3)), rtol=1e-6)
+        np.testing.assert_allclose(split.std, left.std(axis=(0, 2, 3)), rtol=1e-5)
+    assert not np.allclose(part.mean, data.mean)
+    np.testing.assert_array_equal(data.test.mean, data.mean)  # the whole is as it was
+
+
+def test_fewer_has_a_fingerprint_of_its_own_that_is_stable(make_data):
+    data = make_data(count=300, classes=3)
+    parts = [data, data.fewer(30), data.fewer(31), data.fewer(30, seed=1), make_data(count=300, seed=1).fewer(30)]
+    names = [part.fingerprint for part in parts]
+    assert len(set(names)) == 5 and "" not in names
+    assert make_data(count=300, classes=3).fewer(30).fingerprint == names[1]
+
+
+@pytest.mark.parametrize("count", [0, 2, 181])
+def test_fewer_refuses_a_count_that_cannot_be(make_data, count):
+    with pytest.raises(UsageError, match=f"{count} of 180 samples: expected 3 or more"):
+        make_data(count=300, classes=3).fewer(count)
+    assert len(make_data(count=300, classes=3).fewer(3).train) == 3

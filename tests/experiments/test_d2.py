@@ -1,11 +1,20 @@
+import copy
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from kdcourse.distillation import Teacher
+from kdcourse.distillation import CachedTeacher, Teacher
+from kdcourse.errors import UsageError
 from kdcourse.experiments import baselines, d2
+from kdcourse.experiments.d4 import Pair
+from kdcourse.experiments.grid import Results, reproduce
+from kdcourse.models import thin_resnet
 from kdcourse.profiles import profile
+from kdcourse.training import load_or_train
 
 SETTINGS = profile("smoke")
 
@@ -94,7 +103,133 @@ def test_the_published_table_is_that_of_the_repository():
         (-3.0, 1.5, "symptom does not show"),
         (0.33, 1.88, "is not decided: from -1.55 to +2.21 points"),  # includes zero, and gains that are worth having
         (1.2, 1.1, "is not decided"),  # a gain for certain, but perhaps a small one
+        (0.1, np.nan, "is not decided: +0.10 points with one seed"),
     ],
 )
 def test_the_symptom_is_decided_by_the_whole_interval(gain, half, said):
     assert said in d2.symptom(gain, half)
+
+
+# --- as a grid --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def experiment(data, monkeypatch):
+    monkeypatch.setattr(d2, "load_data", lambda name, **options: data)
+    return d2.D2(SETTINGS, datasets=("toy",), seeds=2)
+
+
+def done(experiment, folder, engine):
+    progress = reproduce(experiment, folder, engine, echo=lambda line: None)
+    assert progress.failed == 0
+    return Results(folder).frame()
+
+
+def test_the_grid_trains_each_network_once_and_finds_what_run_finds(
+    experiment, data, in_process, tmp_path, monkeypatch
+):
+    frame = done(experiment, tmp_path / "grid", in_process)
+    names = [run.arm for run in in_process.submitted]
+    assert names == ["teacher", "start", "start", *(arm for arm in d2.D2.METHODS for _ in range(2))]
+    assert len(d2.D2.METHODS) == 6  # of the ten networks that five steps compare
+    assert frame.groupby("arm")["training images"].first().to_dict() == {
+        "teacher": 72, **dict.fromkeys(("start", *d2.D2.METHODS), 36),
+    }  # fmt: skip
+
+    monkeypatch.setenv("KDCOURSE_WORK", str(tmp_path / "work"))  # all of it is trained once more
+    budget = experiment.budget
+    network, _ = load_or_train(baselines.teacher_recipe(data, SETTINGS, 0, budget.teacher_epochs), data, progress=False)
+    runs = d2.run(
+        data, SETTINGS, CachedTeacher(network), epochs=budget.student_epochs, seeds=(0, 1), views=budget.views
+    )
+    order = ["step", "seed"]
+    found = d2.by_step(frame, budget.student_epochs)
+    pd.testing.assert_frame_equal(
+        found.sort_values(order, ignore_index=True), runs.sort_values(order, ignore_index=True)
+    )
+    (analysis,) = experiment.analyses(frame)
+    pd.testing.assert_frame_equal(analysis.table, d2.summary(runs).round(2))
+    assert "symptom" in analysis.text and "+ T²" in analysis.figure.alt
+
+
+def test_a_network_that_steps_share_is_the_same_in_all_of_them(experiment, data, teacher):
+    scratch = baselines.student_recipe(data, SETTINGS, 0, 2)
+    start = scratch.model()
+    keys = {}
+    for step in d2.steps(teacher, 1):
+        recipes = step.recipes(scratch, replace(scratch, model=partial(copy.deepcopy, start)))
+        for arm, recipe in zip(d2.COMPARED[step.name], recipes, strict=True):
+            keys.setdefault(arm, set()).add(recipe.key(data))
+    assert all(len(own) == 1 for own in keys.values()) and len(set.union(*keys.values())) == len(keys) == 6
+
+
+def test_who_needs_a_start(experiment):
+    for run in experiment.runs():
+        needs = [need.arm for need in run.needs]
+        if run.arm in ("teacher", "start"):
+            assert needs == []
+        else:
+            assert needs == (["teacher"] if run.arm.endswith("from scratch") else ["teacher", "start"])
+            assert all(need.seed == run.seed for need in run.needs[1:])
+
+
+def test_steps_of_a_grid_that_is_not_done():
+    columns = ["arm", "seed", "accuracy", "accuracy flipped"]
+    rows = [("plain", 0, 50.0, 40.0), ("distilled", 0, 53.0, 44.0), ("distilled", 1, 60.0, 61.0)]
+    found = d2.by_step(pd.DataFrame(rows, columns=columns), epochs=3)
+    assert found.values.tolist() == [["+ T²", 0, 40.0, 44.0, 3, 6], ["+ no flips at test time", 0, 50.0, 53.0, 3, 6]]
+    teachers = pd.DataFrame([("toy", "teacher", 0, 50.0, 40.0)], columns=["data", *columns])
+    assert list(d2.D2(SETTINGS).analyses(teachers)) == []
+
+
+def small(channels, classes, pretrained=False):
+    """In the place of the ResNets."""
+    network = thin_resnet(8, 4, channels=channels, classes=classes)
+    if pretrained:
+        torch.nn.init.ones_(network.fc.bias)
+    return network
+
+
+def test_d2s_own_networks_come_pretrained_and_train_as_d2s(data, monkeypatch):
+    makers = (partial(d2.own_recipe, network) for network in (partial(small, pretrained=True), small))
+    monkeypatch.setattr(d2, "OWN", Pair(*makers))
+    own = d2.D2(profile("gpu"), networks="published", seeds=1)
+    runs = {run.arm: run for run in own.runs()}
+    assert list(runs) == ["teacher", *d2.D2.METHODS] and all(len(run.needs) <= 1 for run in runs.values())
+    assert all(own.part(run, data) is data for run in runs.values())
+    teacher = own.recipe(runs["teacher"], data, ()).model()
+    recipes = {arm: own.recipe(run, data, [teacher]) for arm, run in runs.items()}
+    epochs = {arm: recipe.epochs for arm, recipe in recipes.items()}
+    assert (epochs["teacher"], epochs["plain"], epochs["distilled without T²"]) == (5, 5, 10)
+    for arm, recipe in recipes.items():
+        assert (recipe.model().fc.bias == 1).all() == (not arm.endswith("from scratch")), arm
+        assert (recipe.batch_size, recipe.augment.symmetries, recipe.augment.pad) == (100, "flip", 0)
+        optimiser = recipe.optimizer([torch.nn.Parameter(torch.zeros(1))])
+        assert type(optimiser) is torch.optim.SGD
+        assert (optimiser.defaults["lr"], optimiser.defaults["momentum"]) == (1e-3, 0.9)
+
+
+@pytest.mark.parametrize(("networks", "sizes"), [("thin", [16, 32, None]), ("published", [64, 64, 224])])
+def test_the_size_of_images_and_what_is_said_of_it(networks, sizes, data, monkeypatch):
+    asked = []
+    monkeypatch.setattr(d2, "load_data", lambda name, **options: asked.append(options) or data)
+    said = []
+    for name in ("smoke", "cpu", "gpu"):
+        own = d2.D2(profile(name), networks=networks)
+        own.load("cifar10")
+        said.append(" ".join(own.differences()))
+    assert [options["image_size"] for options in asked] == sizes and asked[0]["split_seed"] == 1
+    assert ["not 224×224" in text for text in said] == [size != 224 for size in sizes]
+    assert ["thin pair" in text for text in said] == [networks == "thin"] * 3
+
+
+def test_published_figures_stand_at_the_arms_as_published():
+    published = d2.D2.PUBLISHED.published
+    assert published.to_dict() == {
+        ("cifar10", "teacher"): 95.4, ("cifar10", "plain"): 94.1, ("cifar10", "distilled without T²"): 94.2,
+    }  # fmt: skip
+
+
+def test_an_unknown_method_is_said():
+    with pytest.raises(UsageError, match="unknown method of d2 'distiled'. Did you mean distilled"):
+        d2.D2(SETTINGS, methods=("distiled",))

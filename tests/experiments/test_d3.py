@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-from kdcourse.curriculum import Linear, easiest, easy_to_hard, split_difficulty
+from kdcourse.curriculum import Linear, Root, easiest, easy_to_hard, mixed, split_difficulty
 from kdcourse.data import Batches
-from kdcourse.distillation import CrossEntropy, ResponseKD, Teacher
+from kdcourse.distillation import CachedTeacher, CrossEntropy, ResponseKD, Teacher
 from kdcourse.errors import DataError, DownloadError, UsageError
+from kdcourse.evaluation import predict
 from kdcourse.experiments import baselines, d3
+from kdcourse.experiments.grid import Results, reproduce
 from kdcourse.models import thin_resnet
 from kdcourse.profiles import profile
 from kdcourse.training import load_or_train
@@ -38,7 +40,7 @@ def arms(teacher):
 
 
 def trained(arm, data, teacher, **options):
-    return d3.train(arm, data, SETTINGS, teacher, **({"epochs": 4, "seed": 0, "renew_every": 2} | options))
+    return d3.train(arm, data, SETTINGS, teacher, **({"epochs": 4, "seed": 0, "renew_every": 2} | options))[0]
 
 
 # --- which samples ----------------------------------------------------------------------------------------------------
@@ -186,10 +188,125 @@ def test_summary_pairs_the_seeds_of_arms_that_saw_as_much():
     assert table["± 95 % paired"]["a"] == pytest.approx(12.706, abs=1e-3)
 
 
+def test_summary_takes_the_seeds_that_both_have():
+    rows = [("plain KD", 0, 6, 50.0), ("plain KD", 1, 6, 60.0), ("a", 2, 6, 70.0), ("a", 1, 6, 63.0), ("b", 2, 6, 9.0)]
+    table = d3.summary(pd.DataFrame(rows, columns=d3.COLUMNS)).set_index("arm")
+    assert table["gain over plain KD, points"]["a"] == 3 and np.isnan(table["gain over plain KD, points"]["b"])
+    assert table["test accuracy, %"].tolist() == [55, 66.5, 9]
+
+
 def test_summary_needs_its_reference():
     runs = pd.DataFrame([("a", 0, 6, 50.0)], columns=d3.COLUMNS)
     with pytest.raises(UsageError, match="plain KD.*expected one of a"):
         d3.summary(runs)
+
+
+def test_train_says_what_happened(data, teacher, arms):
+    for _ in range(2):  # trained, and found
+        network, history = d3.train(arms["easy to hard"], data, SETTINGS, teacher, epochs=5, seed=61, renew_every=2)
+        assert [record["epoch"] for record in history.records] == [1, 2, 3, 4, 5]
+        logits, labels = predict(network, data.val)
+        right = (logits.argmax(1) == labels).double().mean().item()
+        assert history.records[-1]["val_accuracy"] == pytest.approx(100 * right, abs=0.01)
+
+
+# --- as a grid --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def experiment(data, monkeypatch):
+    monkeypatch.setattr(d3, "load_data", lambda name, **options: data)
+    return d3.D3(SETTINGS, datasets=("toy",), seeds=2)
+
+
+def test_the_grid_finds_what_run_finds(experiment, data, in_process, tmp_path, monkeypatch):
+    assert reproduce(experiment, tmp_path / "grid", in_process, echo=lambda line: None).failed == 0
+    arms = [run.arm for run in in_process.submitted]
+    assert arms == ["teacher", *(arm for arm in d3.D3.METHODS for _ in range(2))]
+    frame = Results(tmp_path / "grid").frame()
+
+    monkeypatch.setenv("KDCOURSE_WORK", str(tmp_path / "work"))  # all of it is trained once more
+    budget = experiment.budget
+    network, _ = load_or_train(baselines.teacher_recipe(data, SETTINGS, 0, budget.teacher_epochs), data, progress=False)
+    teacher = CachedTeacher(network)
+    options = dict(epochs=budget.student_epochs, seeds=(0, 1), views=budget.views)
+    own = d3.run(d3.five_arms(teacher), data, SETTINGS, teacher, equal=False, **options)
+    equal = d3.run(d3.equal_arms(teacher), data, SETTINGS, teacher, **options)
+    for names, runs in ((d3.OWN, own), (d3.EQUAL, equal)):
+        rows = pd.concat([frame[frame.arm == name] for name in names])
+        assert rows.seed.tolist() == runs.seed.tolist() and rows.accuracy.tolist() == runs.accuracy.tolist()
+        assert rows["samples seen"].tolist() == runs["samples seen"].tolist()
+
+    at_equal, table = experiment.analyses(frame)
+    assert at_equal.table.arm.tolist() == list(d3.EQUAL) and table.table.arm.tolist() == list(d3.OWN)
+    by_arm = frame.set_index(["arm", "seed"]).accuracy
+    gain = at_equal.table.set_index("arm")["gain over random subset, points"]
+    expected = (by_arm["easy to hard"] - by_arm["random subset"]).mean()
+    assert gain["easy to hard"] == pytest.approx(expected, abs=0.01)
+    assert table.table.iloc[:, 4].notna().tolist() == [True, True, False, False]  # the reference; and too few samples
+    number = (by_arm["D3: teacher only"] - by_arm["plain KD"]).mean()
+    assert f"D3: teacher only − plain KD: {number:+.1f}" in table.figure.alt
+
+
+def test_the_names_belong_to_the_arms(teacher):
+    named = d3.named_arms(teacher)
+    assert tuple(named) == d3.D3.METHODS and not any("," in name for name in named)  # --methods A,B
+    plain = [*d3.five_arms(teacher), *d3.equal_arms(teacher)]
+    for (name, arm), own in zip(named.items(), plain, strict=True):
+        assert arm.name == name and replace(arm, name=own.name, objective=own.objective) == own
+        assert name in (own.name, f"D3: {own.name}") or "," in own.name
+    assert named["easiest by root"].schedule == Root(2) and named["D3: curriculum"].strategy is mixed
+    assert named["easiest then all"].schedule(0.4) == 0 and named["easiest then all"].schedule(0.5) == 1
+
+
+def test_analyses_of_a_grid_that_is_not_done():
+    columns = ["data", "arm", "seed", "samples seen", "accuracy"]
+    rows = [("toy", "teacher", 0, np.nan, 90.0), ("toy", "plain KD", 0, 6, 50.0), ("toy", "easy to hard", 0, 6, 51.0)]
+    frame = pd.DataFrame(rows, columns=columns)
+    assert list(d3.D3(SETTINGS).analyses(frame)) == []
+    frame.loc[3] = ("toy", "D3: teacher only", 0, 10, 52.0)
+    (analysis,) = d3.D3(SETTINGS).analyses(frame)
+    assert analysis.table.arm.tolist() == ["D3: teacher only"] and "plain KD: +2.0" in analysis.figure.alt
+
+
+def test_whose_networks_and_data(data, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(d3, "load_data", lambda name, **options: asked.setdefault(name, options) and data)
+    own = d3.D3(profile("gpu"), networks="published")
+    assert {run.data for run in own.runs()} == {"mini_imagenet"} and {run.data for run in d3.D3(SETTINGS).runs()} == {
+        "scenes", "eurosat_rgb",
+    }  # fmt: skip
+    assert {run.data for run in d3.D3(profile("gpu"), datasets=("digits",)).runs()} == {"digits"}
+    own.load("mini_imagenet")
+    d3.D3(profile("cpu"), networks="published").load("tiny_imagenet")
+    d3.D3(profile("cpu")).load("scenes")
+    assert {name: options["image_size"] for name, options in asked.items()} == {
+        "mini_imagenet": 224, "tiny_imagenet": 64, "scenes": 32,
+    }  # fmt: skip
+    teacher, *students = own.runs()
+    made = own.recipe(teacher, data, ())
+    assert (made.model.func, made.epochs, made.keep) == (d3.resnet152, 60, "best")
+    network = baselines.teacher_recipe(data, SETTINGS).model()
+    recipe = own.recipe(students[0], data, [network])
+    assert (recipe.model.func, recipe.objective, recipe.batch_size) == (d3.mobilenet_v2, CrossEntropy, 128)
+
+
+@pytest.mark.parametrize(("networks", "name"), [("thin", "cpu"), ("published", "gpu")])
+def test_what_differs_is_said(networks, name):
+    said = " ".join(d3.D3(profile(name), networks=networks).differences())
+    assert ("thin pair" in said) == ("5,000 training images" in said) == (networks == "thin")
+    assert ("not 224×224" in said) == (name == "cpu") and "every 4 epochs" in said
+
+
+def test_published_figures_stand_at_d3s_arms():
+    published = d3.D3.PUBLISHED.published["mini_imagenet"]
+    assert published.tolist() == d3.PUBLISHED["test accuracy, %"].tolist()
+    assert published["D3: curriculum"] == 85.06 and published["teacher"] == 95.04
+
+
+def test_an_unknown_method_is_said():
+    with pytest.raises(UsageError, match="unknown method of d3 'plan KD'. Did you mean plain KD"):
+        d3.D3(SETTINGS, methods=("plan KD",))
 
 
 # --- steered ----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from torch import nn
 from kdcourse.data import Augmentation, Batches
 from kdcourse.distillation import CrossEntropy, ResponseKD, Teacher
 from kdcourse.errors import CheckpointError, TrainingError, UsageError
-from kdcourse.training import adamw, constant, fit, one_cycle
+from kdcourse.training import Recipe, adamw, constant, fit, load_or_train, one_cycle
 from kdcourse.training import checkpoint as files
 from kdcourse.training import fit as fit_function
 from kdcourse.training.checkpoint import digest
@@ -467,6 +467,28 @@ def test_a_run_in_pieces_ends_with_the_same_bits(make_data, tmp_path, keep):
         assert len(part.records) == (until or 4)
     assert digest(student) == digest(whole)
     assert [record["loss"] for record in part.records] == [record["loss"] for record in history.records]
+
+
+def test_on_epoch_hears_each_record_once_it_is_kept(make_data, tmp_path):
+    data, file, heard = make_data(), tmp_path / "run.pt", []
+
+    def on_epoch(record):
+        assert files.load(file)["history"][-1] == record
+        heard.append(record)
+        record.clear()  # its own copy
+
+    history = fit(fresh(), data, CrossEntropy(), checkpoint=file, until=2, on_epoch=heard.append, **OPTIONS)
+    assert heard == history.records and len(heard) == 2
+    history = fit(fresh(), data, CrossEntropy(), checkpoint=file, on_epoch=on_epoch, **OPTIONS)
+    assert len(heard) == len(history.records) == 4 and all(history.records)
+
+
+def test_on_epoch_is_no_part_of_a_recipes_key(make_data, work):
+    heard, recipe = [], Recipe(small_net, CrossEntropy, epochs=2)
+    for expected in (2, 2):  # the second call finds the network
+        load_or_train(recipe, make_data(), name="heard", device="cpu", progress=False, on_epoch=heard.append)
+        assert len(heard) == expected
+    assert len(list((work / "models").glob("heard-*.pt"))) == 1
 
 
 @pytest.mark.parametrize("until", [0, 5, 1.5])

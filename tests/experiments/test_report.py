@@ -1,0 +1,380 @@
+"""The report of made-up results, whose numbers are known."""
+
+import json
+import os
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from scipy import stats
+
+from kdcourse.errors import DataError, UsageError
+from kdcourse.experiments import records
+from kdcourse.experiments.analysis import Analysis
+from kdcourse.experiments.d4 import D4
+from kdcourse.experiments.grid import Experiment, Outcome, Results, Run
+from kdcourse.experiments.named import EXPERIMENTS
+from kdcourse.experiments.records import Packed, pack, recorded_runs
+from kdcourse.experiments.report import table, write
+from kdcourse.profiles import profile
+
+ACCURACY = {  # by data set and arm, a number a seed
+    "usps": {"teacher": [97.5], "scratch": [90, 92, 91], "response": [91, 92.5, 93.5], "intermediate": [89, 91, 90]},
+    "digits": {"teacher": [95], "scratch": [88, 90, 86], "response": [90, 91, 90.5], "intermediate": [87, 91, 85.5]},
+}
+D4_SMOKE = D4(profile("smoke"), datasets=tuple(ACCURACY), seeds=3)
+MACHINE = dict(processor="a <fast> one", threads=1, torch="2.15.0", device="cpu")
+ERROR = "Traceback (most recent call last):\n  File ...\nRuntimeError: <script>alert('$here & there')</script>"
+
+
+def outcome(run: Run, accuracy: float) -> Outcome:
+    results = dict(accuracy=accuracy, nll=1 / 3, n=400, recall=[accuracy, None], right="0f", parameters=10)
+    recipe = [["Recipe", {"epochs": 1, "seed": run.seed}], {"data": "1234", "training images": 100}]
+    return Outcome(results, recipe=recipe, seconds=dict(all=time.perf_counter()), machine=MACHINE, network=b"packed")
+
+
+def fill(folder, runs=None, failed=()):
+    """Results of D4 in a folder; `failed` runs, by name without the digits at its end, fail."""
+    results = Results(folder)
+    results.claim(D4_SMOKE)
+    for run in runs or D4_SMOKE.runs():
+        made = outcome(run, ACCURACY[run.data][run.arm][run.seed])
+        if run.name.rsplit("--", 1)[0] in failed:
+            made = Outcome(error=ERROR, machine=dict(threads=1))
+        results.write(D4_SMOKE, run, made)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return fill(tmp_path / "results")
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_its_own(monkeypatch):
+    """D4's own analyses are not the subject here."""
+    monkeypatch.setattr(D4, "analyses", Experiment.analyses)
+    monkeypatch.setattr(D4, "differences", Experiment.differences)
+
+
+class Page(HTMLParser):
+    """What is on a page: its text, its headings' levels, its images, and whether its elements are closed."""
+
+    VOID = {"meta", "img", "br", "!doctype"}
+
+    def __init__(self, path):
+        super().__init__()
+        self.open, self.tags, self.levels, self.images, self.parts = [], [], [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self.open == []
+        self.text = " ".join(" ".join(self.parts).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag[0] == "h" and tag[1:].isdigit():
+            self.levels.append(int(tag[1:]))
+        if tag == "img":
+            self.images.append(dict(attributes))
+        if tag == "html":
+            assert dict(attributes)["lang"] == "en"
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.parts.append(data)
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_as_scipy_has_it(folder):
+    rows = table(D4_SMOKE, Results(folder).frame())
+    assert [*rows.data] == 4 * ["usps"] + 4 * ["digits"]
+    assert [*rows.arm] == 2 * ["teacher", "scratch", "response", "intermediate"]
+    ps = []
+    for row in rows.itertuples():
+        values = np.array(ACCURACY[row.data][row.arm])
+        assert row.measured == pytest.approx(values.mean()) and row.seeds == len(values)
+        if row.arm in ("teacher", "scratch"):
+            assert np.isnan(row.gain) and row.pairs == 0
+            continue
+        difference = values - ACCURACY[row.data]["scratch"]
+        interval = stats.ttest_1samp(difference, 0).confidence_interval()
+        assert row.gain == pytest.approx(difference.mean()) and row.pairs == 3
+        half = rows.loc[row.Index, "gain ± 95 %"]
+        assert half == pytest.approx((interval.high - interval.low) / 2)
+        if np.ptp(difference):
+            assert row.p == pytest.approx(stats.ttest_rel(values, ACCURACY[row.data]["scratch"]).pvalue)
+            ps.append(row.p)
+        else:  # intermediate on usps: −1 with every seed
+            assert (row.data, row.gain, half) == ("usps", -1, 0) and np.isnan(
+                [row.p, rows["p (Holm)"][row.Index]]
+            ).all()
+    scratch = stats.t.interval(0.95, 2, 91, stats.sem(ACCURACY["usps"]["scratch"]))
+    assert rows["± 95 %"][1] == pytest.approx((scratch[1] - scratch[0]) / 2)
+    # three have a p; the fourth was looked at too, so the least is multiplied by 4
+    assert rows["p (Holm)"].min() == pytest.approx(4 * min(ps)) and rows["p (Holm)"].count() == 3
+
+
+def test_published_figures_stand_beside_and_only_where_there_are_any(folder):
+    rows = table(D4_SMOKE, Results(folder).frame()).set_index(["data", "arm"])
+    assert rows.published["usps"].tolist() == [90.22, 86.07, 88.72, 88.72]
+    assert rows["published gain"]["usps", "response"] == pytest.approx(2.65)
+    assert rows["published gain"]["usps"].count() == 2  # of the students but the reference
+    assert rows.published["digits"].isna().all()
+
+
+def test_one_seed_has_no_interval():
+    frame = pd.DataFrame([("usps", arm, 0, values[0]) for arm, values in ACCURACY["usps"].items()])
+    frame.columns = ["data", "arm", "seed", "accuracy"]
+    row = table(replace(D4_SMOKE, datasets=("usps",)), frame).iloc[2]
+    assert (row.measured, row.gain, row.seeds, row.pairs) == (91, 1, 1, 1)
+    assert row[["± 95 %", "gain ± 95 %", "p", "p (Holm)"]].isna().all()
+
+
+def test_gains_pair_the_seeds_that_both_have(folder):
+    frame = Results(folder).frame()
+    frame = frame[~((frame.arm == "scratch") & (frame.seed == 0)) & ~((frame.arm == "response") & (frame.seed == 2))]
+    row = table(D4_SMOKE, frame).iloc[2]  # response on usps
+    assert (row.measured, row.gain, row.seeds, row.pairs) == (91.75, 0.5, 2, 1)
+
+
+def test_an_arm_without_runs_keeps_its_row(folder):
+    frame = Results(folder).frame()
+    rows = table(D4_SMOKE, frame[frame.arm != "scratch"])
+    assert len(rows) == 8 and rows.gain.isna().all()
+    assert rows.iloc[1].seeds == 0 and np.isnan(rows.iloc[1].measured) and rows.iloc[1].published == 86.07
+
+
+class Toy(Experiment):
+    """A factor that the reference has, and one that it lacks."""
+
+    name, about = "toy", "?"
+    DATASETS, METHODS, REFERENCE, BUDGETS = ("a",), ("plain", "taught"), "plain", D4.BUDGETS
+
+    def runs(self):
+        runs = []
+        for share in (1.0, 0.5):
+            runs += [Run("a", "plain", seed, (("share", share),)) for seed in range(2)]
+            for warm in (True, False):
+                runs += [Run("a", "taught", seed, (("share", share), ("warm", warm))) for seed in range(2)]
+        return runs
+
+
+def toy_frame():
+    base = {1.0: 80, 0.5: 60}
+    gain = {(1.0, True): 1, (1.0, False): 2, (0.5, True): 3, (0.5, False): 4}
+    rows = []
+    for run in Toy().runs():
+        factors = dict(run.factors)
+        accuracy = base[factors["share"]] + run.seed + gain.get(tuple(factors.values()), 0) + 0.1 * run.seed
+        rows.append(dict(data="a", arm=run.arm, seed=run.seed, accuracy=accuracy) | factors)
+    return pd.DataFrame(rows)
+
+
+def test_factors_have_a_row_each_and_their_own_reference():
+    rows = table(Toy(), toy_frame())
+    assert list(rows.columns[:4]) == ["data", "arm", "share", "warm"] and "published" not in rows
+    assert [*rows.arm] == 2 * ["plain", "taught", "taught"] and [*rows.share] == 3 * [1.0] + 3 * [0.5]
+    assert rows.gain.dropna().tolist() == pytest.approx([1, 2, 3, 4])
+    assert (rows.pairs[rows.gain.notna()] == 2).all()
+
+
+def test_published_figures_may_be_of_a_factor(monkeypatch):
+    index = pd.MultiIndex.from_tuples([("a", "plain", 1.0), ("a", "taught", 1.0)], names=["data", "arm", "share"])
+    monkeypatch.setattr(Toy, "PUBLISHED", pd.DataFrame({"published": (70.0, 75.0)}, index=index))
+    rows = table(Toy(), toy_frame())
+    assert rows.published.count() == 3 and rows["published gain"].dropna().tolist() == [5, 5]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=list(EXPERIMENTS))
+def test_every_experiment_says_whose_figures_it_sets_beside_its_own(experiment):
+    published = experiment.PUBLISHED
+    assert (published is not None) == bool(experiment.SOURCE)
+    if published is not None:
+        datasets = tuple(published.index.unique("data"))
+        rows = table(experiment(profile("smoke"), datasets=datasets), pd.DataFrame())
+        assert set(published.published) == set(rows.published.dropna())  # its names are those of runs
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_page(folder):
+    path = write(folder)
+    assert path == folder / "report.html"
+    page = Page(path)
+    assert page.levels[0] == 1 and max(np.diff(page.levels)) <= 1 and page.levels.count(1) == 1
+    assert "script" not in page.tags and "link" not in page.tags
+    (image,) = page.images
+    assert image["src"].startswith("data:image/png;base64,") and image["role"] == "img"
+    assert "usps, response: +1.33 ± 2.59, published +2.65; usps, intermediate: -1.00 ± 0.00" in image["alt"]
+    assert "does distillation gain more" in page.text
+    assert "20 of 20 runs done · profile smoke" in page.text and "missing" not in page.text
+    assert "response 88.72 92.33 ± 3.13 3 +2.65 +1.33 ± 2.59 0.157" in page.text
+    assert "teacher 90.22 97.50 ± – 1 – – – –" in page.text
+    assert "as published, D4: Computers 2024, 13(8), 184; not measured here" in page.text
+    assert "Training images digits 100; usps 100 Test images digits 400; usps 400" in page.text
+    assert "kdcourse reproduce d4 --profile smoke --datasets usps,digits --seeds 3 --networks thin" in page.text
+    assert "processor a <fast> one, threads 1, torch 2.15.0, device cpu" in page.text
+
+
+def test_the_files_for_programs(folder):
+    write(folder)
+    rows = pd.read_csv(folder / "report.csv")
+    pd.testing.assert_frame_equal(rows, table(D4_SMOKE, Results(folder).frame()), rtol=1e-5)
+    runs = pd.read_csv(folder / "runs.csv")
+    assert len(runs) == 20 and list(runs.columns[:4]) == ["data", "arm", "seed", "accuracy"]
+    assert "right" not in runs and "recall" not in runs
+    assert not list(folder.glob("*.partial"))
+
+
+def test_the_same_results_give_the_same_bytes(folder, tmp_path):
+    other = fill(tmp_path / "other", runs=list(reversed(D4_SMOKE.runs())))
+    contents = []
+    for source in (folder, folder, other):
+        write(source)
+        contents.append([(source / name).read_bytes() for name in ("report.html", "report.csv", "runs.csv")])
+    assert contents[0] == contents[1] == contents[2]
+
+
+def test_failed_and_missing_runs_are_named_and_what_an_error_says_cannot_act(tmp_path):
+    runs = [run for run in D4_SMOKE.runs() if (run.data, run.arm, run.seed) != ("digits", "response", 1)]
+    folder = fill(tmp_path / "results", runs, failed=["usps--response--seed=2"])
+    path = write(folder)
+    page = Page(path)
+    assert "18 of 20 runs done, 1 failed, 1 missing" in page.text
+    assert "script" not in page.tags and "<script>" not in path.read_text()
+    name = next(run.name for run in runs if run.name.startswith("usps--response--seed=2"))
+    assert f"{name}: RuntimeError: <script>alert('$here & there')</script> Traceback" in page.text
+    assert "begun: digits--response--seed=1--" in page.text
+    assert "91.75 ± 9.53 2 +2.65 +0.75 ± 3.18" in page.text  # response on usps, from the two seeds left
+
+
+def test_the_reference_with_fewer_seeds_than_an_arm_is_said(tmp_path):
+    runs = [run for run in D4_SMOKE.runs() if (run.data, run.arm, run.seed) != ("usps", "scratch", 0)]
+    assert "+1.50 ± 12.71 (n = 2)" in Page(write(fill(tmp_path / "results", runs))).text
+
+
+def test_a_folder_where_all_failed_has_a_page(tmp_path):
+    names = [run.name.rsplit("--", 1)[0] for run in D4_SMOKE.runs()]
+    page = Page(write(fill(tmp_path / "results", failed=names)))
+    assert "0 of 20 runs done, 20 failed" in page.text and not page.images
+
+
+def test_damaged_files_are_named_until_their_runs_are_done_again(folder):
+    write(folder)
+    clean = (folder / "report.html").read_bytes()
+    path = next((folder / "runs").glob("digits--response--seed=1*"))
+    kept = path.read_bytes()
+    path.write_bytes(kept[:100])
+    pages = [write(folder).read_bytes() for _ in range(2)]
+    assert pages[0] == pages[1] and path.with_suffix(".damaged").name in Page(folder / "report.html").text
+    assert "19 of 20 runs done, 0 failed, 1 missing" in Page(folder / "report.html").text
+    path.write_bytes(kept)
+    assert write(folder).read_bytes() == clean
+
+
+def test_analyses_stand_on_the_page(folder, monkeypatch):
+    figure = Figure(figsize=(2, 2))
+    figure.subplots().plot([0, 1])
+    small = pd.DataFrame({"rho": [0.123456], "said": ["<b>bold</b>"]}, index=pd.Index(["size"], name="measure"))
+
+    def analyses(self, frame):
+        assert len(frame) == 20
+        yield Analysis("Which <data>?", "One.\n\nTwo & three.", small, figure, "a rising line")
+        raise UsageError("equal values cannot be ranked")
+
+    monkeypatch.setattr(D4, "analyses", analyses)
+    page = Page(write(folder))
+    assert "Which <data>? One. Two & three." in page.text and "size 0.1235 <b>bold</b>" in page.text
+    assert [image["alt"] for image in page.images][1] == "a rising line"
+    assert "They could not be finished: equal values cannot be ranked" in page.text
+
+
+def test_a_figure_needs_words():
+    with pytest.raises(UsageError, match="'A curve' has no alt"):
+        Analysis("A curve", "", figure=Figure())
+    figure = Figure()
+    figure.alt = "said by itself"
+    assert Analysis("A curve", "", figure=figure).alt == "said by itself"
+
+
+def test_the_protocol_is_set_against_the_published_one(folder, monkeypatch):
+    monkeypatch.setattr(D4, "differences", lambda self: ["Its <own> optimiser."])
+    text = Page(write(folder)).text
+    assert "differs from the published one: Its <own> optimiser. The published figures are of one run each" in text
+
+
+# --- what is no results -----------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_not_an_experiments(tmp_path, folder):
+    with pytest.raises(DataError, match="not the folder of an experiment"):
+        write(tmp_path)
+    with pytest.raises(DataError, match="not the folder of an experiment"):
+        write(tmp_path / "missing")
+    about = json.loads((folder / "experiment.json").read_text())
+    for wrong in (about | {"experiment": "alchemy"}, {"format": 1, "experiment": "d4"}, about | {"limit": "many"}):
+        (folder / "experiment.json").write_text(json.dumps(wrong))
+        with pytest.raises(DataError, match="not an experiment of this version"):
+            write(folder)
+
+
+def test_a_folder_without_results(tmp_path):
+    Results(tmp_path / "results").claim(D4_SMOKE)
+    for act in (write, lambda folder: pack(folder, tmp_path / "packed.json")):
+        with pytest.raises(DataError, match="no run has ended yet"):
+            act(tmp_path / "results")
+
+
+# --- packed results ---------------------------------------------------------------------------------------------------
+
+
+def test_packed_results_are_the_same(folder, tmp_path):
+    path = pack(folder, tmp_path / "packed.json")
+    assert path.read_text().count("\n") == 4 + 20
+    assert Packed(path).about() == Results(folder).about()
+    assert Packed(path).records() == Results(folder).records()
+    pd.testing.assert_frame_equal(Packed(path).frame(), Results(folder).frame())
+    assert write(path, tmp_path / "report").read_bytes() == write(folder).read_bytes()
+    assert json.loads(path.read_text())["same"]["machine"] == MACHINE
+
+
+def test_of_a_traceback_the_last_line_is_packed(tmp_path):
+    folder = fill(tmp_path / "results", failed=["usps--response--seed=2"])
+    path = pack(folder, tmp_path / "packed.json")
+    assert "Traceback" not in path.read_text()
+    assert "RuntimeError: <script>" in Page(write(path, tmp_path / "report")).text
+
+
+def test_recorded_runs(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "FOLDER", tmp_path)
+    pack(folder, tmp_path / "d4.json")
+    pd.testing.assert_frame_equal(recorded_runs("d4"), Results(folder).frame())
+    with pytest.raises(UsageError, match="recorded experiment 'd5'.*d4"):
+        recorded_runs("d5")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"about": {"format": 1}}', '{"about": {"format": 9}, "runs": []}'])
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "some.json"
+    path.write_text(content)
+    with pytest.raises(DataError, match="not packed results|format 9"):
+        write(path, tmp_path / "report")
+
+
+def test_a_file_needs_an_output(folder, tmp_path):
+    path = pack(folder, tmp_path / "packed.json")
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(UsageError, match="--output"):
+        write(path)
+    assert sorted(os.listdir(tmp_path)) == before
