@@ -219,6 +219,30 @@ def reproduce(
     sys.exit(1 if progress.failed else 0)
 
 
+@main.command()
+@click.argument("results")
+@click.option("--output", metavar="DIR", help="Folder for the report.  [default: beside the results]")
+@click.option("--pack", metavar="FILE", help="Also put all results into one small JSON file.")
+def report(results, output, pack) -> None:
+    """Make the report of an experiment again: report.html, report.csv and runs.csv.
+
+    RESULTS: the folder that `kdcourse reproduce` wrote to, or a file made by --pack.
+
+    \b
+    Examples:
+      kdcourse report output/d4
+      kdcourse report output/d4 --pack d4.json
+      kdcourse report d4.json --output output/d4-again
+    """
+    from kdcourse.experiments.records import pack as pack_results
+    from kdcourse.experiments.report import write
+
+    echo, _ = _lines()
+    echo(f"Report: {write(results, output)}")
+    if pack:
+        echo(f"Packed: {pack_results(results, pack)}")
+
+
 # --- doctor ----------------------------------------------------------------------------------------------------------
 
 
