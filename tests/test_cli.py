@@ -10,8 +10,14 @@ from click.testing import CliRunner
 
 from kdcourse.cli import main
 from kdcourse.data.catalog import CATALOG
+from kdcourse.errors import UsageError
+from kdcourse.experiments import grid
+from kdcourse.experiments.d1 import D1
+from kdcourse.experiments.named import EXPERIMENTS
+from kdcourse.profiles import profile
 
-COMMANDS = ["", "run", "doctor", "data", "data list", "data info", "data get", "data make", "data make scenes"]
+COMMANDS = ["", "run", "reproduce", "report", "doctor", "data", "data list", "data info", "data get", "data make"]
+COMMANDS += ["data make scenes"]
 
 
 @pytest.fixture
@@ -59,6 +65,17 @@ def test_version(call):
         ("run nowhere.ipynb", "nowhere.ipynb: no such file"),
         ("run --param limit", "expected NAME=VALUE"),
         ("run --jobs 0", "must be positive"),
+        ("reproduce d5", "unknown experiment 'd5'. Did you mean d"),
+        ("reproduce d4 --profile fast", "unknown profile 'fast'"),
+        ("reproduce d4 --methods response,respons", "unknown method of d4 'respons'. Did you mean response"),
+        ("reproduce d4 --datasets digits,digts", "unknown data set 'digts'. Did you mean digits"),
+        ("reproduce d4 --engine rya", "unknown engine 'rya'. Did you mean ray"),
+        ("reproduce d4 --networks thick", "unknown networks 'thick'"),
+        ("reproduce d4 --seeds 0", "seeds=0: expected 1 or more"),
+        ("reproduce d4 --limit 0", "limit=0: expected 1"),
+        ("reproduce d4 --jobs 0", "jobs=0: expected 1 or more"),
+        ("reproduce d4 --threads 0", "threads=0: expected 1 or more"),
+        ("report nowhere", "nowhere"),
     ],
 )
 def test_an_error_is_one_line_and_status_2(call, line, words):
@@ -89,6 +106,104 @@ def test_a_data_set_that_is_not_here_says_how_to_get_it(call, tmp_path, monkeypa
     assert result.exit_code == 2 and "kdcourse data get eurosat_ms" in result.output
     result = call("run --dataset eurosat_mss")
     assert result.exit_code == 2 and "Did you mean eurosat_ms" in result.output
+
+
+# --- reproduce -------------------------------------------------------------------------------------------------------
+
+TINY = "reproduce d4 --profile smoke --datasets digits --seeds 1 --methods response --jobs 2 --output"
+
+
+def test_help_of_reproduce_names_experiments_and_options(call):
+    output = call("reproduce --help").output
+    for (
+        option
+    ) in "profile datasets methods seeds limit networks output engine address jobs threads tensorboard".split():
+        assert f"--{option}" in output
+    for name in EXPERIMENTS:
+        assert f"\n    {name} " in output
+
+
+def test_wrong_arguments_of_reproduce_leave_no_folder(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("reproduce d4 --datasets digts").exit_code == call("reproduce d4 --profile smoke").exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_set_that_reproduce_lacks_says_how_to_get_it(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
+    result = call(f"reproduce d4 --datasets usps --output {tmp_path / 'out'}")
+    assert result.exit_code == 2 and "kdcourse data get usps" in result.output
+    assert len(result.output.splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+def test_what_reproduce_hands_on(call, tmp_path, monkeypatch):
+    """Words of the command line → experiment, engine and folder."""
+    seen = []
+
+    def watched(*args, **options):
+        seen.append(args)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(grid, "reproduce", watched)
+    monkeypatch.chdir(tmp_path)
+    call("reproduce d1 --profile smoke --datasets digits,usps, --methods labels --limit 30 --jobs 3 --threads 2")
+    call("reproduce d1 --profile gpu --output here")
+    call("reproduce d1 --profile gpu --networks thin")
+    (first, folder, engine), (second, here, _), (third, *_) = seen
+    assert first == D1(profile("smoke"), datasets=("digits", "usps"), methods=("labels",), seeds=3, limit=30)
+    assert (engine.jobs, engine.threads, str(folder), str(here)) == (3, 2, "output/d1", "here")
+    assert (second.networks, third.networks, second.seeds, second.limit) == ("published", "thin", 3, None)
+
+
+def test_reproduce_trains_reports_and_ends_with_0_and_does_nothing_twice(call, tmp_path):
+    pytest.importorskip("tensorboard")
+    result = call(f"{TINY} {tmp_path} --tensorboard")
+    assert result.exit_code == 0, result.output
+    first, *_, last = result.output.splitlines()
+    assert first.startswith("digits--teacher--seed=0") and "[1 of 3 runs done, 2 left, 0 failed" in first
+    assert last == f"Report: {tmp_path / 'report.html'}" and (tmp_path / "report.csv").exists()
+    runs = {path.stem for path in (tmp_path / "runs").iterdir()}
+    assert {name.split("--")[1] for name in runs} == {"teacher", "scratch", "response"} and len(runs) == 3
+    events = list(tmp_path.glob("tensorboard/*/events.out.tfevents*"))
+    assert {path.parent.name for path in events} == runs
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*")}
+    again = call(f"{TINY} {tmp_path}")
+    assert again.exit_code == 0 and again.output.splitlines() == ["3 of 3 runs were done before", last]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("runs/*")} == before
+
+
+def test_a_run_that_fails_gives_status_1_and_still_a_report(call, tmp_path, monkeypatch):
+    class Nowhere:
+        """An engine whose runs all fail."""
+
+        free = True
+
+        def __init__(self, jobs, threads):
+            self.submitted = []
+
+        busy = property(lambda self: bool(self.submitted))
+
+        def submit(self, experiment, run, networks, needed):
+            self.submitted.append(run)
+
+        def ended(self, timeout):
+            while self.submitted:
+                yield self.submitted.pop(), grid.Outcome(error="no machine")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr("kdcourse.experiments.engines.Local", Nowhere)
+    result = call(f"{TINY} {tmp_path}")
+    assert result.exit_code == 1 and "failed: no machine" in result.output
+    assert result.output.splitlines()[-1] == f"Report: {tmp_path / 'report.html'}"
+
+
+def test_tensorboard_without_its_package(call, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    result = call(f"{TINY} {tmp_path / 'out'} --tensorboard")
+    assert result.exit_code == 2 and not (tmp_path / "out").exists()
+    assert result.output == "Error: --tensorboard needs the package tensorboard: pip install tensorboard\n"
 
 
 # --- data ------------------------------------------------------------------------------------------------------------

@@ -116,6 +116,7 @@ class Benchmark(Experiment):
         index=pd.MultiIndex.from_product([["cifar100"], list(PAIRS)], names=["data", "pair"]),
     )
     PUBLISHED = PUBLISHED.rename_axis(columns="arm").stack().rename("published").to_frame()
+    SOURCE = "the READMEs of RepDistiller and, for DKD, mdistiller"
 
     @property
     def arms(self) -> tuple[str, ...]:

@@ -94,8 +94,8 @@ class Ray:
             run = submitted[1]
             try:
                 outcome = ray.get(task)
-            except RayTaskError as error:  # before `execute` could begin: something is not installed there
-                outcome = Outcome(error=f"{error.cause!r}\n\n{error}")
+            except RayTaskError as error:  # `execute` itself raises nothing
+                outcome = Outcome(error=f"could not begin: {brief(error.cause)}\n\n{error}")
             except RayError as error:
                 if self._attempts[run] < ATTEMPTS:
                     self.submit(*submitted)

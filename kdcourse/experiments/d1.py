@@ -60,7 +60,7 @@ class D1(Experiment):
             [["eurosat_ms"], [TEACHER, UNAUGMENTED, "labels", "distilled + augmentation"]], names=["data", "arm"]
         ),
     )
-    SOURCE = "D1, an experiment of a blog"
+    SOURCE = "D1, an experiment of a blog, one run each"
 
     def runs(self) -> list[Run]:
         runs = super().runs()

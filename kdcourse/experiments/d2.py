@@ -207,7 +207,7 @@ class D2(Experiment):
         {"published": PUBLISHED.loc["overall", ["teacher", "student without", "student with KD"]].to_list()},
         index=pd.MultiIndex.from_product([["cifar10"], [TEACHER, *COMPARED["as published"]]], names=["data", "arm"]),
     )
-    SOURCE = "D2, a public repository"
+    SOURCE = "D2, a public repository, one run each"
 
     def runs(self) -> list[Run]:
         runs = []

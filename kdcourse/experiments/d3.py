@@ -440,7 +440,7 @@ class D3(Experiment):
         {"published": PUBLISHED["test accuracy, %"].to_list()},
         index=pd.MultiIndex.from_product([["mini_imagenet"], [TEACHER, *OWN]], names=["data", "arm"]),
     )
-    SOURCE = "D3, a public repository"
+    SOURCE = "D3, a public repository, one run each"
 
     def runs(self) -> list[Run]:
         if self.settings.name == "gpu" and not self.datasets:

@@ -145,7 +145,7 @@ class D4(Experiment):
         "gpu": Budget(limit=None, teacher_epochs=60, student_epochs=60, views=None),
     }
     PUBLISHED = PUBLISHED.rename_axis(index="data", columns="arm").stack().rename("published").to_frame()
-    SOURCE = "D4: Computers 2024, 13(8), 184"
+    SOURCE = "D4: Computers 2024, 13(8), 184, one run each"
 
     def load(self, name: str) -> DataSplits:
         return self.fewer(load(name, self.settings, **self.options))

@@ -10,8 +10,9 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
 import torch
@@ -69,13 +70,12 @@ class Local:
         self._attempts[run] = self._attempts.get(run, 0) + 1
         slot = min(set(range(self.jobs)) - {worker.slot for worker in self._workers})
         ours, theirs = self._context.Pipe(duplex=False)
-        if self._context.get_start_method() == "forkserver":
-            _start_server()
         about = (dict(os.environ), self.threads, slot)  # the forkserver's own environment is that of its start
         process = self._context.Process(target=_work, args=(theirs, *submitted, *about), daemon=True)
-        process.start()
-        theirs.close()  # so that the end of the process is the end of the pipe
-        self._workers.append(_Worker(submitted, process, ours, slot))
+        with _ctrl_c_held():
+            process.start()
+            theirs.close()  # so that the end of the process is the end of the pipe
+            self._workers.append(_Worker(submitted, process, ours, slot))
 
     def ended(self, timeout: float) -> Iterator[tuple[Run, Outcome]]:
         ready = wait([worker.answer for worker in self._workers], timeout)
@@ -105,12 +105,16 @@ class Local:
         self._attempts.clear()
 
 
-def _start_server() -> None:
-    """Start the forkserver, unless it runs, deaf to Ctrl-C: its import of PyTorch would end with a traceback."""
+@contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """Hold Ctrl-C back while a process is started: forkserver or worker, half started it would end with a traceback."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
     resource_tracker.ensure_running()  # first: its start would lift the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        forkserver.ensure_running()
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -128,7 +128,7 @@ class Experiment:
     REFERENCE: ClassVar[str]  # the method that gains are measured against; it is always run
     BUDGETS: ClassVar[dict[str, Budget]]  # by profile
     PUBLISHED: ClassVar[pd.DataFrame | None] = None  # test accuracy, %; index data and arm, column "published"
-    SOURCE: ClassVar[str] = ""  # of the published figures: who, where
+    SOURCE: ClassVar[str] = ""  # of the published figures: who, where, of how many runs
 
     def __post_init__(self):
         for method in self.methods:

@@ -71,6 +71,12 @@ class Pays(Experiment):
         "gpu": Budget(limit=None, teacher_epochs=0, student_epochs=0),
     }
 
+    @property
+    def options(self) -> dict:
+        """In the smoke profile ten times as many images as usual there: every class has one in the least share."""
+        options = super().options
+        return options | {"limit": options["limit"] and 10 * options["limit"]}
+
     def runs(self) -> list[Run]:
         runs = []
         for data, share in product(self.datasets or self.DATASETS, sorted(SHARES, reverse=True)):

@@ -6,6 +6,7 @@ results give the same bytes, whatever was killed on the way.
 
 import html
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from math import isnan, nan
@@ -13,6 +14,7 @@ from pathlib import Path
 from string import Template
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from kdcourse import plots
 from kdcourse.course.index import STYLE, table_markup
@@ -155,10 +157,9 @@ def write(source: str | os.PathLike, output: str | os.PathLike | None = None) ->
     rows = table(experiment, frame)
 
     output = Path(output or source)
-    numbers = frame.select_dtypes("number").columns if len(frame) else ()
-    keys = [name for name in rows if name in frame and name not in numbers]  # data, arm and factors that are words
-    _write_bytes(output / "runs.csv", frame[[*keys, *numbers]].to_csv(index=False, float_format="%.6g").encode())
-    _write_bytes(output / "report.csv", rows.to_csv(index=False, float_format="%.6g").encode())
+    runs = frame[[name for name in frame if name in rows or is_numeric_dtype(frame[name])]]  # without lists
+    for name, content in (("runs.csv", runs), ("report.csv", rows)):
+        _write_bytes(output / name, content.to_csv(index=False, float_format="%.8g").encode())
     page = _page(experiment, about, records, frame, rows, _damaged(source))
     _write_bytes(output / "report.html", page.encode())
     return output / "report.html"
@@ -190,18 +191,18 @@ def _page(experiment, about, records, frame, rows, damaged) -> str:
     count = f"{len(records) - len(failed)} of {len(records) + len(missing)} runs done"
     count += f", {len(failed)} failed, {len(missing)} missing" if failed or missing else ""
     machines = {_listed(record["machine"]) for record in records.values() if record["status"] == "done"}
-    has_published = experiment.PUBLISHED is not None
+    published = "published" in rows and bool(rows.published.notna().any())
     return PAGE.substitute(
         style=STYLE,
         name=html.escape(experiment.name.upper()),
         about=html.escape(experiment.about),
         count=count,
         profile=html.escape(f"{experiment.settings.name} ({experiment.settings.about})"),
-        published=" and published" if has_published else "",
-        table=_table(experiment, rows),
+        published=" and published" if published else "",
+        table=_table(experiment, rows, published),
         gains=_gains(experiment, rows),
         protocol=_facts(_protocol(experiment, about, records, frame, rows)),
-        differences=_differences(experiment) if has_published else "",
+        differences=_differences(experiment),
         analyses="\n".join(_analyses(experiment, frame)),
         lost=_lost(failed, missing, damaged),
         command=html.escape(_command(experiment)),
@@ -209,10 +210,11 @@ def _page(experiment, about, records, frame, rows, damaged) -> str:
     )
 
 
-def _table(experiment: Experiment, rows: pd.DataFrame) -> str:
-    published = "published" in rows
-    factors = rows.columns[2 : rows.columns.get_loc("published" if published else "measured")]
-    both = '<th scope="col">published</th>' * published + '<th scope="col">measured</th>'
+def _table(experiment: Experiment, rows: pd.DataFrame, published: bool) -> str:
+    factors = _factors(rows)
+    both = '<th scope="col">measured</th>'
+    if published:
+        both = '<th scope="col">published</th>' + both
     wide = '<th scope="col" rowspan="2">{}</th>'.format
     reference = html.escape(experiment.REFERENCE)
     head = (
@@ -226,7 +228,7 @@ def _table(experiment: Experiment, rows: pd.DataFrame) -> str:
     for data, group in rows.groupby("data", sort=False):
         lines = [f'<tr><th class="data" scope="rowgroup" colspan="{width}"><span>{html.escape(data)}</span></th></tr>']
         for row in group.to_dict("records"):
-            arm = html.escape(row["arm"]) + " (reference)" * (row["arm"] == experiment.REFERENCE)
+            arm = html.escape(row["arm"]) + (" (reference)" if row["arm"] == experiment.REFERENCE else "")
             cells = [NONE if pd.isna(row[name]) else html.escape(str(row[name])) for name in factors]
             cells = [f"<td>{cell}</td>" for cell in cells]
             if published:
@@ -234,7 +236,7 @@ def _table(experiment: Experiment, rows: pd.DataFrame) -> str:
             cells.append(f"<td>{_interval(row['measured'], row['± 95 %'])}</td><td>{row['seeds'] or NONE}</td>")
             if published:
                 cells.append(f'<td class="published">{_number(row["published gain"], "+")}</td>')
-            fewer = f" (n = {row['pairs']})" * (0 < row["pairs"] < row["seeds"])
+            fewer = f" (n = {row['pairs']})" if 0 < row["pairs"] < row["seeds"] else ""
             cells.append(f"<td>{_interval(row['gain'], row['gain ± 95 %'], '+')}{fewer}</td>")
             cells += [f"<td>{_p(row[name])}</td>" for name in ("p", "p (Holm)")]
             lines.append(f'<tr><th scope="row">{arm}</th>{"".join(cells)}</tr>')
@@ -245,13 +247,17 @@ def _table(experiment: Experiment, rows: pd.DataFrame) -> str:
         f"t test; Holm’s allows for all {rows.gain.notna().sum()} gains of this table. {NONE}: not known."
     )
     if published:
-        source = f", {experiment.SOURCE}" if experiment.SOURCE else ""
-        notes = f"In italics: as published{source}; not measured here. All else was measured. {notes}"
+        notes = f"In italics: as published ({experiment.SOURCE}), not measured here. All else was measured. {notes}"
     name = "Measured and published" if published else "Measured"
     return (
         f'<div class="scroll" role="region" aria-label="{name} accuracy" tabindex="0"><table class="results">\n'
         f'<thead>{head}</thead>\n{"".join(bodies)}\n</table></div>\n<p class="about">{html.escape(notes)}</p>'
     )
+
+
+def _factors(rows: pd.DataFrame) -> list[str]:
+    """They stand between the arm and the figures."""
+    return [name for name in rows.columns[2 : rows.columns.get_loc("measured")] if name != "published"]
 
 
 def _number(value: float, sign: str = "") -> str:
@@ -270,7 +276,7 @@ def _gains(experiment: Experiment, rows: pd.DataFrame) -> str:
     rows = rows[rows.gain.notna()]
     if rows.empty:
         return ""
-    factors = [name for name in rows.columns[2 : rows.columns.get_loc("measured")] if name != "published"]
+    factors = _factors(rows)
     named = [
         ", ".join([row["arm"], *(f"{name} {row[name]}" for name in factors if not pd.isna(row[name]))])
         for row in rows.to_dict("records")
@@ -299,7 +305,7 @@ def _protocol(experiment, about, records, frame, rows) -> Iterator[tuple[str, st
             training.setdefault(record["run"]["data"], set()).add(record["recipe"][1]["training images"])
     yield "Training images", "; ".join(f"{data} {_of(training[data])}" for data in sorted(training))
     if "n" in frame:
-        tests = frame.groupby("data").n.agg(_of)
+        tests = frame.groupby("data")["n"].agg(_of)
         yield "Test images", "; ".join(f"{data} {count}" for data, count in tests.items())
     if about["student_epochs"]:  # 0: the experiment counts otherwise
         yield "Epochs", f"teacher {about['teacher_epochs']}, students {about['student_epochs']}"
@@ -318,9 +324,8 @@ def _facts(facts) -> str:
 
 
 def _differences(experiment: Experiment) -> str:
-    said = [*experiment.differences(), "The published figures are of one run each, so without an interval."]
-    items = "\n".join(f"<li>{html.escape(sentence)}</li>" for sentence in said)
-    return f"<p>How it differs from the published one:</p>\n<ul>\n{items}\n</ul>"
+    said = experiment.differences()
+    return f"<p>How it differs from the published one:</p>\n{_list(said)}" if said else ""
 
 
 def _analyses(experiment: Experiment, frame: pd.DataFrame) -> Iterator[str]:
@@ -363,20 +368,20 @@ def _lost(failed: dict[str, dict], missing: list[str], damaged: list[str]) -> st
     return "\n".join(parts)
 
 
-def _list(names: list[str]) -> str:
-    return "<ul>\n" + "\n".join(f"<li>{html.escape(name)}</li>" for name in names) + "\n</ul>"
+def _list(items: list[str]) -> str:
+    return "<ul>\n" + "\n".join(f"<li>{html.escape(item)}</li>" for item in items) + "\n</ul>"
 
 
 def _command(experiment: Experiment) -> str:
     """What makes these results."""
-    said = ["kdcourse reproduce", experiment.name, "--profile", experiment.settings.name]
+    said = ["kdcourse", "reproduce", experiment.name, "--profile", experiment.settings.name]
     said += ["--datasets", ",".join(experiment.datasets)]
     if experiment.methods != experiment.METHODS:
         said += ["--methods", ",".join(experiment.methods)]
     said += ["--seeds", str(experiment.seeds), "--networks", experiment.networks]
     if experiment.limit != experiment.BUDGETS[experiment.settings.name].limit:
         said += ["--limit", str(experiment.limit)]
-    return " ".join(said)
+    return shlex.join(said)
 
 
 def _listed(facts: dict) -> str:

@@ -16,6 +16,7 @@ next batch norm and ReLU.
 """
 
 from collections import OrderedDict
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -103,7 +104,7 @@ def _resnet(depth: int, widths: tuple[int, int, int, int], channels: int, classe
         bn1=nn.BatchNorm2d(widths[0]),
         relu=nn.ReLU(inplace=True),
     )
-    for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (before, after) in enumerate(pairwise(widths)):
         stride = 1 if i == 0 else 2
         first = BasicBlock(before, after, stride, _shortcut(before, after, stride))
         layers[f"layer{i + 1}"] = nn.Sequential(first, *(BasicBlock(after, after) for _ in range(blocks - 1)))
@@ -139,7 +140,7 @@ def _wide_resnet(depth: int, widen: int, channels: int, classes: int) -> WideRes
     blocks = (depth - 4) // 6  # two convolutions each; the stem and the three shortcuts count too
     widths = (16, 16 * widen, 32 * widen, 64 * widen)
     layers = OrderedDict(conv1=nn.Conv2d(channels, widths[0], 3, padding=1, bias=False))
-    for i, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (before, after) in enumerate(pairwise(widths)):
         first = PreActivationBlock(before, after, stride=1 if i == 0 else 2)
         layers[f"layer{i + 1}"] = nn.Sequential(first, *(PreActivationBlock(after, after) for _ in range(blocks - 1)))
     layers |= OrderedDict(bn1=nn.BatchNorm2d(widths[-1]), relu=nn.ReLU(inplace=True))
