@@ -1019,3 +1019,72 @@ def by_action(episodes: Mapping[str, pd.DataFrame], value: str, action: str) -> 
     fig.legend(*handles, title=action, title_fontsize=8, loc="outside right center", frameon=False, fontsize=8)
     fig.alt = f"{value} of each epoch, marked by {action}. Mean {'; '.join(said)}."
     return fig
+
+
+# --- notebook 07: how to compare --------------------------------------------------------------------------------------
+
+
+def drawn_gains(gains: Sequence[float], drawn: Sequence[int]) -> Figure:
+    """The gain of every seed as a dot, in points, and below it those that were drawn; each with mean and 95 % interval.
+
+    drawn: places in `gains`, two or more. The scale follows from all gains, so that draws can be compared: the interval
+    of a few may run out of the picture.
+    """
+    gains, drawn = np.asarray(gains, dtype=float), np.asarray(drawn)
+    if gains.ndim != 1 or len(drawn) < 2 or not set(drawn) <= set(range(len(gains))):
+        raise UsageError(f"drawn={drawn.tolist()}: expected two places or more among {gains.size} gains")
+    fig = Figure(figsize=(7.2, 2.1), layout="constrained")
+    ax = fig.subplots()
+    ax.axvline(0, color="black", linewidth=1)
+    ax.axvline(gains.mean(), color=GREY, linewidth=1, linestyle="--")
+    rows = {f"all {len(gains)} seeds": (gains, GREY), f"{len(drawn)} drawn": (gains[drawn], COLOURS[0])}
+    said = []
+    for i, (name, (values, colour)) in enumerate(rows.items()):
+        mean, half = mean_interval(values)
+        ax.plot(values, np.full(len(values), i - 0.14), "o", color=colour, markersize=5, alpha=0.6, markeredgewidth=0)
+        ax.errorbar(mean, i + 0.14, xerr=half, color=colour, marker=MARKERS[i], markersize=7, capsize=3)
+        said.append(f"{name}: {values.min():+.2f} to {values.max():+.2f}, mean {mean:+.2f} ± {half:.2f}")
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set_ylim(1.5, -0.5)
+    reach = max(2.5 * np.abs(gains - gains.mean()).max(), 0.1)
+    ax.set_xlim(min(0, gains.mean() - reach), max(0, gains.mean() + reach))
+    ax.set_xlabel("gain (points): a dot a seed; below, mean and 95 % interval; dashed: mean of all", fontsize=9)
+    _tidy(ax)
+    fig.alt = f"Gains in points, a dot a seed, with 95 % interval. {'; '.join(said)}."
+    return fig
+
+
+def pareto(points: pd.DataFrame, costs: Mapping[str, str]) -> Figure:
+    """Accuracy against each cost (logarithmic), a panel a cost, a point a network; hollow: it is not on the front.
+
+    points: columns name, accuracy (%), half (half its interval's width, nan for one seed), front (truth values), and
+    the costs. costs: {"column": "label of its axis"}.
+    """
+    _need(points, ("name", "accuracy", "half", "front", *costs))
+    fig = Figure(figsize=(4.1 * len(costs) + 2.2, 3.4), layout="constrained")
+    axes = fig.subplots(1, len(costs), squeeze=False, sharey=True)[0]
+    for ax, (cost, label) in zip(axes, costs.items(), strict=True):
+        for i, point in enumerate(points.to_dict("records")):
+            colour, spread = COLOURS[i % len(COLOURS)], None if np.isnan(point["half"]) else point["half"]
+            ax.errorbar(
+                point[cost], point["accuracy"], yerr=spread, label=point["name"], color=colour, linestyle="",
+                marker=MARKERS[i % len(MARKERS)], markersize=7, capsize=3,
+                markerfacecolor=colour if point["front"] else "white",
+            )  # fmt: skip
+        ax.set_xscale("log")
+        ax.set_xlim(points[cost].min() / 1.6, points[cost].max() * 1.6)
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_formatter(lambda value, _: "")
+        ax.set_xlabel(f"{label} (logarithmic)", fontsize=9)
+        _tidy(ax)
+    axes[0].set_ylabel("accuracy (%)", fontsize=9)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    said = []
+    for point in points.to_dict("records"):
+        spread = "" if np.isnan(point["half"]) else f" ± {point['half']:.1f}"
+        at = ", ".join(f"{label} {point[cost]:.3g}" for cost, label in costs.items())
+        said.append(
+            f"{point['name']}: {point['accuracy']:.1f} %{spread}, {at}, {'' if point['front'] else 'not '}on the front"
+        )
+    fig.alt = f"Accuracy against cost, with 95 % interval. {'; '.join(said)}."
+    return fig

@@ -64,6 +64,17 @@ def paired(
     return Paired(mean, half, (float(low), float(high)), _t_test(differences), len(differences))
 
 
+def in_words(gain: float, half: float) -> str:
+    """What an interval gain ± half says: a gain, a loss, or neither. half: nan if there is none, as for one seed."""
+    if np.isnan(half):
+        return "nothing shown: no interval"
+    if gain > half:
+        return "a gain: the interval lies above zero"
+    if gain < -half:
+        return "a loss: the interval lies below zero"
+    return "no gain and no loss shown: the interval includes zero"
+
+
 def _t_test(values: np.ndarray) -> float:
     """Two-sided p value of the t test that the mean is 0. Without spread, as for a single value: nan."""
     return float(stats.ttest_1samp(values, 0).pvalue) if np.ptp(values) > ROUNDING else nan

@@ -165,6 +165,11 @@ def write(source: str | os.PathLike, output: str | os.PathLike | None = None) ->
     return output / "report.html"
 
 
+def made_by(results: Results) -> str:
+    """The command that makes such results, a folder's or packed ones."""
+    return _command(_narrowed(as_it_was(results.about()), results.records()))
+
+
 def _narrowed(experiment: Experiment, records: dict[str, dict]) -> Experiment:
     """With the data sets, methods and number of seeds that the records have."""
     runs = [record["run"] for record in records.values()]

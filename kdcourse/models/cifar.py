@@ -11,8 +11,9 @@ made for 32×32; output: logits (B, classes).
   feat[-2]    network.stages[-1]  similarity-preserving
   feat[-1]    "avgpool"           relational KD, PKT, CRD
 
-As there, features of ResNet and VGG are taken after the ReLU; those of WRN are the sums that leave a stage, before the
-next batch norm and ReLU.
+For 32×32 images the stages of ResNet and WRN leave maps 32, 16 and 8 high, those of VGG 16, 8, 4 and 4. As there,
+features of ResNet and VGG are taken after the ReLU; those of WRN are the sums that leave a stage, before the next batch
+norm and ReLU.
 """
 
 from collections import OrderedDict
@@ -172,7 +173,7 @@ def _head(width: int, classes: int) -> OrderedDict:
 
 
 def _initialised(model: nn.Sequential) -> nn.Sequential:
-    """Convolutions as He et al. 2015 have them for ReLU, by fan-out, without bias; the rest as torch has it."""
+    """Convolutions drawn for ReLU, by fan-out (He et al. 2015), their biases 0; the rest stays as torch has it."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -23,6 +23,10 @@ def teacher(share):
     return Run("cifar10", "teacher", 0, (("share", share),))
 
 
+def labels(share, budget, student, seed=0):
+    return Run("cifar10", "labels", seed, (("share", share), ("budget", budget), ("student", student)))
+
+
 @pytest.fixture
 def data(make_data):
     return make_data(count=300, size=16)  # 180 + 60 + 60
@@ -48,17 +52,16 @@ def test_a_budget_is_in_samples_seen_up_to_a_number_of_epochs():
 
 def test_every_comparison_has_its_pair_and_its_teacher():
     runs = ONE.runs()
-    labels, distilled = ([run for run in runs if run.arm == arm] for arm in ("labels", "distilled"))
-    assert {(run["share"], run["budget"], run["student"], run.seed) for run in labels} == {
-        (share, *condition, seed) for share in SHARES for condition in CONDITIONS for seed in (0, 1)
+    plain, distilled = ([run for run in runs if run.arm == arm] for arm in ("labels", "distilled"))
+    assert set(plain) == {
+        labels(share, *condition, seed) for share in SHARES for condition in CONDITIONS for seed in (0, 1)
     }
-    assert not any(run.needs for run in labels)
     wanted = {(share, *condition, "all") for share in SHARES for condition in CONDITIONS}
     wanted |= {(share, "short", "narrow", "same") for share in SHARES if share < 1}
     assert {(run["share"], run["budget"], run["student"], run["teacher"]) for run in distilled} == wanted
     assert len(distilled) == 2 * len(wanted)
     for run in distilled:
-        assert Run(run.data, "labels", run.seed, run.factors[:-1]) in labels
+        assert Run(run.data, "labels", run.seed, run.factors[:-1]) in plain
         assert run.needs == (teacher(1.0 if run["teacher"] == "all" else run["share"]),)
     assert [run for run in runs if run.arm == "teacher"] == [teacher(share) for share in sorted(SHARES)[::-1]]
 
@@ -76,14 +79,9 @@ def test_a_pair_differs_in_what_it_learns_from_alone(data, network):
 
 
 def test_what_a_factor_changes(data):
-    by_factor = {
-        condition: ONE.recipe(Run("cifar10", "labels", 0, (("share", 1.0), *zip(("budget", "student"), condition))), data, [])
-        for condition in CONDITIONS
-    }  # fmt: skip
-    short, long, wide = by_factor.values()
+    short, long, wide = recipes = [ONE.recipe(labels(1.0, *condition), data, []) for condition in CONDITIONS]
     assert (short.epochs, long.epochs, wide.epochs) == (100, 400, 100)  # 180 images
-    widths = [recipe.model.keywords["width"] for recipe in by_factor.values()]
-    assert widths == [8, 8, 32]
+    assert [recipe.model.keywords["width"] for recipe in recipes] == [8, 8, 32]
     assert describe(replace(long, epochs=100)) == describe(short) == describe(replace(wide, model=short.model))
     assert ONE.recipe(teacher(1.0), data, []).epochs == 40
     assert {replace(ONE, settings=SMOKE).recipe(run, data, [None]).epochs for run in ONE.runs()} == {1}
@@ -96,8 +94,8 @@ def test_shares_are_nested_and_keep_the_test_images(data):
     }  # fmt: skip
     assert set(parts[0.1].train.rows) < set(parts[0.3].train.rows) < set(parts[1.0].train.rows)
     assert parts[1.0] is data
-    student = Run("cifar10", "labels", 1, (("share", 0.1), ("budget", "short"), ("student", "narrow")))
-    assert ONE.part(student, data).fingerprint == parts[0.1].fingerprint  # whatever the seed and the arm
+    of_a_student = ONE.part(labels(0.1, "long", "wide", seed=1), data)
+    assert of_a_student.fingerprint == parts[0.1].fingerprint  # whatever the arm and the seed
 
 
 def test_in_the_smoke_profile_the_least_share_has_every_class():
@@ -156,8 +154,7 @@ def test_gains_are_of_pairs(frame):
     gains = pays.gains(frame)
     assert len(gains) == 7 and set(gains.share) == {0.1, 1.0}
     row = gains[(gains.share == 0.1) & (gains.condition == "teacher of the same images")].iloc[0]
-    at = frame[(frame.share == 0.1) & (frame.budget != "long") & (frame.student != "wide")].set_index(
-        ["arm", "teacher"]
-    )
-    assert row.gain == pytest.approx(at.accuracy["distilled", "same"] - at[at.index.get_level_values(0) == "labels"].accuracy.iloc[0])  # fmt: skip  # noqa: E501
-    assert row.teacher == at[at.index.get_level_values(0) == "teacher"].accuracy.iloc[0]
+    at = frame[(frame.share == 0.1) & (frame.budget != "long") & (frame.student != "wide")]
+    distilled = at.accuracy[at.teacher == "same"].item()
+    plain, its = (at.accuracy[at.arm == arm].item() for arm in ("labels", "teacher"))
+    assert row.gain == pytest.approx(distilled - plain) and (row.baseline, row.teacher) == (plain, its)
