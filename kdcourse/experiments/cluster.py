@@ -43,6 +43,8 @@ class Ray:
         for name, value in (("jobs", jobs), ("threads", threads)):
             if value is not None and value < 1:
                 raise UsageError(f"{name}={value}: expected 1 or more")
+        if gpus is not None and not (0 <= gpus <= 1 or gpus == int(gpus) > 0):
+            raise UsageError(f"gpus={gpus}: expected a share from 0 to 1, or a whole number")
         self._ours = not ray.is_initialized()
         if self._ours and address is None:
             jobs = jobs or default_jobs()
@@ -54,9 +56,10 @@ class Ray:
         devices = sum(machine.get("GPU", 0) for machine in machines)
         if gpus is None:
             gpus = 1 / math.ceil((jobs or 1) / devices) if devices else 0
+        self.gpus = gpus
         if not any(machine.get("CPU", 0) >= threads and machine.get("GPU", 0) >= gpus for machine in machines):
             self._leave()
-            raise ClusterError(f"no machine of the cluster has {threads} cores and {gpus:g} GPUs for a run")
+            raise ClusterError(f"a run needs {threads} cores and {gpus:g} GPUs: no machine of the cluster has them")
         # Ray's own retries have no end where memory is short
         self._remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_work)
         self._running: dict[ray.ObjectRef, tuple] = {}  # task → what `submit` was called with
@@ -100,7 +103,9 @@ class Ray:
                 if self._attempts[run] < ATTEMPTS:
                     self.submit(*submitted)
                     continue
-                outcome = Outcome(error=f"its worker was lost {ATTEMPTS} times, last: {brief(error)}")
+                outcome = Outcome(
+                    error=f"its worker was lost {ATTEMPTS} times, often for want of memory: try fewer --jobs\n\n{error}"
+                )
             del self._attempts[run]
             yield run, outcome
 
@@ -117,27 +122,33 @@ class Ray:
             ray.shutdown()
 
 
-def _begin(address: str, **options) -> None:
-    """Join or start Ray, quietly."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **options)
-    except Exception as error:
-        ray.shutdown()
-        raise ClusterError(f"Ray at {address}: {error}") from error
-
-
 def _join(address: str) -> None:
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS", address)
     if address != "auto":
         _probe(address)
     name = "RAY_gcs_server_port_wait_time_s"
-    os.environ[name] = "1"  # Ray would try for a quarter of an hour
+    os.environ[name] = "1"  # one try takes 41 s at most; Ray would make 20
     try:
         _begin(address)
     finally:
-        os.environ.pop(name)
+        del os.environ[name]
+
+
+def _begin(address: str, **options) -> None:
+    """Start or join Ray, quietly."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    try:
+        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **options)
+    except Exception as error:  # of many kinds, some of them plain Exceptions
+        ray.shutdown()
+        advice = ""
+        if isinstance(error, ConnectionError):
+            advice = (
+                ". Is Ray running, this machine one of the cluster (from outside: ray://HOST:10001), and are "
+                "RAY_AUTH_MODE and the token the cluster's? See docs/scaling.md"
+            )
+        raise ClusterError(f"Ray ({address}): {error}{advice}") from error
 
 
 def _probe(address: str) -> None:

@@ -13,12 +13,10 @@ from torch import nn
 
 from kdcourse.errors import DataError, UsageError
 from kdcourse.experiments import grid
-from kdcourse.experiments.d1 import D1
 from kdcourse.experiments.d4 import D4
 from kdcourse.experiments.grid import Outcome, Progress, Results, Run, judged, pack_bits, reproduce, unpack_bits
-from kdcourse.experiments.negative import Negative
-from kdcourse.experiments.pays import Pays
-from kdcourse.profiles import profile
+from kdcourse.experiments.named import EXPERIMENTS
+from kdcourse.profiles import PROFILES, profile
 
 SMOKE = profile("smoke")
 TOY = Toy(SMOKE, seeds=2)
@@ -106,7 +104,7 @@ def test_arguments_that_cannot_be(wrong, words):
         D4(SMOKE, **wrong)
 
 
-@pytest.mark.parametrize("kind", [D1, D4, Pays, Negative])
+@pytest.mark.parametrize("kind", EXPERIMENTS.values(), ids=EXPERIMENTS)
 def test_runs_are_whole_whatever_is_asked_for(kind):
     every = kind(SMOKE).runs()
     assert {run.data for run in every} == set(kind.DATASETS) and {run.arm for run in every} >= set(kind.METHODS)
@@ -119,7 +117,8 @@ def test_runs_are_whole_whatever_is_asked_for(kind):
             students = {(run.arm, run.seed) for run in runs if run.data == data and run.arm in kind.METHODS}
             wanted = {kind.REFERENCE, *methods} if methods else set(kind.METHODS)
             assert students == {(arm, seed) for arm in wanted for seed in (0, 1)}
-    assert set(kind.BUDGETS) == {"smoke", "cpu", "gpu"}
+    assert set(kind.BUDGETS) == set(PROFILES)
+    assert not any("," in method for method in kind.METHODS)  # the command line takes them as a list with commas
 
 
 def test_methods_come_in_the_tables_order():
