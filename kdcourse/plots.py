@@ -1058,23 +1058,26 @@ def pareto(points: pd.DataFrame, costs: Mapping[str, str]) -> Figure:
     """Accuracy against each cost (logarithmic), a panel a cost, a point a network; hollow: it is not on the front.
 
     points: columns name, accuracy (%), half (half its interval's width, nan for one seed), front (truth values), and
-    the costs. costs: {"column": "label of its axis"}.
+    the costs. costs: {"column": "label of its axis"}. Networks of equal cost are drawn side by side.
     """
     _need(points, ("name", "accuracy", "half", "front", *costs))
     fig = Figure(figsize=(4.1 * len(costs) + 2.2, 3.4), layout="constrained")
     axes = fig.subplots(1, len(costs), squeeze=False, sharey=True)[0]
     for ax, (cost, label) in zip(axes, costs.items(), strict=True):
+        alike = points.groupby(cost).name
+        beside = 1.1 ** (alike.cumcount() - (alike.transform("size") - 1) / 2)
         for i, point in enumerate(points.to_dict("records")):
             colour, spread = COLOURS[i % len(COLOURS)], None if np.isnan(point["half"]) else point["half"]
             ax.errorbar(
-                point[cost], point["accuracy"], yerr=spread, label=point["name"], color=colour, linestyle="",
-                marker=MARKERS[i % len(MARKERS)], markersize=7, capsize=3,
+                point[cost] * beside.iloc[i], point["accuracy"], yerr=spread, label=point["name"], color=colour,
+                linestyle="", marker=MARKERS[i % len(MARKERS)], markersize=7, capsize=3,
                 markerfacecolor=colour if point["front"] else "white",
             )  # fmt: skip
         ax.set_xscale("log")
         ax.set_xlim(points[cost].min() / 1.6, points[cost].max() * 1.6)
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        ax.xaxis.set_minor_formatter(lambda value, _: "")
+        ticks = sorted(set(points[cost]))
+        ax.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+        ax.set_xticks([], minor=True)
         ax.set_xlabel(f"{label} (logarithmic)", fontsize=9)
         _tidy(ax)
     axes[0].set_ylabel("accuracy (%)", fontsize=9)

@@ -55,6 +55,13 @@ def test_distillation_shows_all_sides_the_same_images(tmp_path):
     assert result["bytes_a_view"] > 40 * 10 * 2 and result["rounding_error"] < 0.01
 
 
+def test_grid_does_the_same_runs_on_all_sides(tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'kdcourse[cluster]'")
+    result = run("grid.py", tmp_path / "grid.json")  # which compares the accuracies itself
+    assert list(result["a_run"]) == ["in this process", "Local(2)", "Ray(2)"] and len(result["accuracies"]) == 4
+    assert all(result[key][side]["median"] > 0 for key in ("first", "a_run") for side in ("Local(2)", "Ray(2)"))
+
+
 @pytest.mark.real_data
 def test_loading_of_real_tiles(tmp_path, real_data):
     result = run("loading.py", tmp_path / "loading.json", "--dataset=eurosat_ms")

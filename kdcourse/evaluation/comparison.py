@@ -65,9 +65,12 @@ def paired(
 
 
 def in_words(gain: float, half: float) -> str:
-    """What an interval gain ± half says: a gain, a loss, or neither. half: nan if there is none, as for one seed."""
-    if np.isnan(half):
-        return "nothing shown: no interval"
+    """What an interval gain ± half says: a gain, a loss, or neither.
+
+    half: nan for one seed; 0 for equal differences, which know no more of their spread than one.
+    """
+    if not half > ROUNDING:
+        return "nothing shown: no spread to make an interval of"
     if gain > half:
         return "a gain: the interval lies above zero"
     if gain < -half:

@@ -28,9 +28,9 @@ class Ray:
     """Runs as tasks of Ray, each with `threads` CPU threads and, if there are GPUs, a GPU or a share of one.
 
     address: of a cluster: "auto" for the one that this machine belongs to, "HOST:PORT" to name it, "ray://HOST:PORT"
-    from a machine outside. None starts a Ray of this machine alone, with room for `jobs` runs. jobs: runs at a time;
-    None takes what the cluster has room for. gpus: of each run, such as 0.5. A Ray that this process has joined before
-    is used as it is, and left as it is.
+    from a machine outside. Without one, the Ray that this process uses already, which is left as it is, or else a new
+    one of this machine alone. jobs: runs at a time; on a cluster None is as many as there is room for. gpus: of each
+    run, such as 0.5.
 
     Data and teachers are sent to a machine once, and not read there. Checkpoints lie in the work folder of the machine
     that trains. A run whose worker is lost is tried again, twice. Raises ClusterError for a cluster that does not
@@ -46,11 +46,15 @@ class Ray:
         if gpus is not None and not (0 <= gpus <= 1 or gpus == int(gpus) > 0):
             raise UsageError(f"gpus={gpus}: expected a share from 0 to 1, or a whole number")
         self._ours = not ray.is_initialized()
-        if self._ours and address is None:
+        if address is not None:
+            if not self._ours:
+                raise UsageError(
+                    f"address={address}: this process uses a Ray already. Name none, or ray.shutdown() first"
+                )
+            _join(address)
+        elif self._ours:
             jobs = jobs or default_jobs()
             _begin("local", num_cpus=jobs * threads)
-        elif self._ours:
-            _join(address)
         self.jobs, self.threads = jobs, threads
         machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
         devices = sum(machine.get("GPU", 0) for machine in machines)

@@ -94,7 +94,6 @@ class Local:
                     "killed, often for want of memory: try fewer --jobs)"
                 )
             worker.process.join()
-            del self._attempts[run]
             yield run, outcome
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from scipy import stats
 from kdcourse.errors import UsageError
 from kdcourse.evaluation import (
     holm,
+    in_words,
     main_effects,
     mcnemar,
     mean_interval,
@@ -41,6 +42,21 @@ def test_paired_as_scipy():
 def test_three_seeds_bootstrap_from_the_least_to_the_largest():
     # all three draws are the least with probability 1/27, which is more than 2.5 %
     assert paired([1.0, 2.0, 5.0], [0.0, 0.0, 0.0]).bootstrap == (1, 5)
+
+
+@pytest.mark.parametrize(
+    "gain, half, said",
+    [
+        (1.5, 1.4, "a gain"),
+        (-1.5, 1.4, "a loss"),
+        (1.5, 1.6, "no gain and no loss"),
+        (-1.5, 1.5, "no gain and no loss"),
+        (1.5, float("nan"), "nothing shown"),  # one seed
+        (1.5, 1e-15, "nothing shown"),  # equal differences
+    ],
+)
+def test_an_interval_in_words(gain, half, said):
+    assert in_words(gain, half).startswith(said)
 
 
 def test_where_nothing_can_be_said():

@@ -295,22 +295,21 @@ def test_students_wait_for_a_teacher_that_is_done_again(done, again, spoil):
     assert submitted == [TEACHER, student] and (progress.done, progress.failed) == (10, 0)
 
 
-def test_a_frame_has_a_row_a_run_that_is_done(done, again):
-    runs = [
-        Run("third", "plain", 0, (("share", 0.1), ("stem", "fine"))),
-        Run("third", "plain", 1, (("share", 0.1), ("stem", "fine"))),
-    ]
+def test_a_frame_has_a_row_a_run_that_is_done(done):
+    late, early, failed = (Run("third", "plain", seed, (("share", 0.1), ("stem", "fine"))) for seed in (10, 9, 11))
     results = Results(done)
-    results.write(TOY, runs[0], Outcome(results=dict(accuracy=1.5, nll=0.25)))
-    results.write(TOY, runs[1], Outcome(error="it failed"))
+    for run in (late, early):
+        results.write(TOY, run, Outcome(results=dict(accuracy=1.5, nll=0.25)))
+    results.write(TOY, failed, Outcome(error="it failed"))
     frame = results.frame()
     assert list(frame.columns[:4]) == ["data", "arm", "seed", "accuracy"]
     assert {"share", "stem", "nll", "recall", "train_accuracy", "val_accuracy"} <= set(frame.columns)
-    rows = list(frame[["data", "arm", "seed", "accuracy"]].itertuples(index=False, name=None))
-    a_data_set = [("plain", 0, 57), ("plain", 1, 58), ("taught", 0, 57), ("taught", 1, 58), ("teacher", 0, 90)]
-    assert rows == [(data, *row) for data in ("first", "second") for row in a_data_set] + [("third", "plain", 0, 1.5)]
+    rows = frame[["data", "arm", "seed", "accuracy"]].itertuples(index=False, name=None)
+    wanted = [(data, arm, seed, 50 + seed + TAUGHT[data]) for data in TAUGHT for arm in TOY.METHODS for seed in (0, 1)]
+    wanted = sorted([*wanted, *((data, "teacher", 0, 90) for data in TAUGHT)])
+    assert list(rows) == [*wanted, ("third", "plain", 9, 1.5), ("third", "plain", 10, 1.5)]
     assert (frame.share.iloc[-1], frame.stem.iloc[-1], frame.nll.iloc[-1]) == (0.1, "fine", 0.25)
-    assert frame.recall.iloc[0] == [1.0, None] and list(frame.index) == list(range(11))
+    assert frame.recall.iloc[0] == [1.0, None] and list(frame.index) == list(range(12))
 
 
 def test_a_frame_without_results_is_empty(tmp_path):
@@ -409,7 +408,7 @@ def test_all_runs_are_done_and_the_second_time_none(tmp_path, in_process, again)
 def test_students_get_their_own_teachers_network(done):
     frame = Results(done).frame()
     taught = frame[frame.arm == "taught"]
-    assert taught.accuracy.tolist() == [50 + TAUGHT, 51 + TAUGHT] * 2
+    assert taught.accuracy.tolist() == [seed + TAUGHT[data] for data in ("first", "second") for seed in (50, 51)]
 
 
 def test_a_teacher_comes_before_its_students_however_they_are_listed(tmp_path, again):

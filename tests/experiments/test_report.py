@@ -19,7 +19,7 @@ from kdcourse.experiments.d4 import D4
 from kdcourse.experiments.grid import Experiment, Outcome, Results, Run
 from kdcourse.experiments.named import EXPERIMENTS
 from kdcourse.experiments.records import Packed, pack, recorded_runs
-from kdcourse.experiments.report import table, write
+from kdcourse.experiments.report import made_by, table, write
 from kdcourse.profiles import profile
 
 ACCURACY = {  # by data set and arm, a number a seed
@@ -352,6 +352,12 @@ def test_packed_results_are_the_same(folder, tmp_path):
     pd.testing.assert_frame_equal(Packed(path).frame(), Results(folder).frame())
     assert write(path, tmp_path / "report").read_bytes() == write(folder).read_bytes()
     assert json.loads(path.read_text())["same"]["machine"] == MACHINE
+
+
+def test_packed_results_say_what_makes_them(folder, tmp_path):
+    path = pack(folder, tmp_path / "packed.json")
+    said = "kdcourse reproduce d4 --profile smoke --datasets usps,digits --seeds 3 --networks thin"
+    assert made_by(Packed(path)) == made_by(Results(folder)) == said
 
 
 def test_of_a_traceback_the_last_line_is_packed(tmp_path):
