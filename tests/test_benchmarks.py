@@ -55,8 +55,9 @@ def test_distillation_shows_all_sides_the_same_images(tmp_path):
     assert result["bytes_a_view"] > 40 * 10 * 2 and result["rounding_error"] < 0.01
 
 
-def test_grid_does_the_same_runs_on_all_sides(tmp_path):
+def test_grid_does_the_same_runs_on_all_sides(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'kdcourse[cluster]'")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 2)  # or Ray writes one to the home folder
     result = run("grid.py", tmp_path / "grid.json")  # which compares the accuracies itself
     assert list(result["a_run"]) == ["in this process", "Local(2)", "Ray(2)"] and len(result["accuracies"]) == 4
     assert all(result[key][side]["median"] > 0 for key in ("first", "a_run") for side in ("Local(2)", "Ray(2)"))

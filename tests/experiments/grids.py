@@ -137,9 +137,9 @@ class DiesAnswering(Toy):
 
 
 class Waits(Toy):
-    """Every process says its number and goes on for a minute."""
+    """Every process says its number and goes on for ten minutes."""
 
     def train(self, run, data, networks):
         marked(run, "began").write_text(str(os.getpid()))
-        time.sleep(60)
+        time.sleep(600)
         return super().train(run, data, networks)

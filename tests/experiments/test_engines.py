@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -174,12 +175,12 @@ def test_as_many_jobs_as_gpus_or_else_as_cores(monkeypatch):
 
 @pytest.fixture
 def start(tmp_path, own_work):
-    """Start `kdcourse reproduce` on digits into a folder; what it leaves running at the end of a test is killed."""
+    """Start Python in a session of its own; what it leaves running at the end of a test is killed."""
     started = []
 
-    def call(folder):
+    def call(*arguments):
         with open(tmp_path / "said", "w") as said:
-            line = [sys.executable, "-m", "kdcourse.cli", *COMMAND, str(folder)]
+            line = [sys.executable, *map(str, arguments)]
             # whoever runs the tests in the background has SIGINT ignored, which children inherit
             default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
             grid = subprocess.Popen(line, start_new_session=True, stdout=said, stderr=said, preexec_fn=default)
@@ -207,11 +208,26 @@ def in_session(grid):
     return found
 
 
-def test_a_grid_that_is_killed_leaves_no_process_and_the_same_command_does_the_rest(start, digits, tmp_path):
+def test_a_process_ends_when_its_grid_is_killed(start, own_work):
+    run = Waits(SMOKE).runs()[0]
+    code = (
+        "import sys, time; sys.path.insert(0, sys.argv[1]); from grids import Waits\n"
+        "from kdcourse.experiments.engines import Local; from kdcourse.profiles import profile\n"
+        "engine, experiment = Local(1), Waits(profile('smoke'))\n"
+        "engine.submit(experiment, experiment.runs()[0], [], True); time.sleep(600)"
+    )
+    grid = start("-c", code, Path(__file__).parent)
+    until(lambda: marked(run, "began").exists() and marked(run, "began").read_text(), "a run")
+    assert psutil.pid_exists(int(marked(run, "began").read_text()))
+    os.kill(grid.pid, signal.SIGKILL)
+    assert grid.wait() == -signal.SIGKILL
+    until(lambda: not in_session(grid), "the end of its processes")
+
+
+def test_a_grid_that_is_killed_is_finished_by_the_same_command(start, digits, tmp_path):
     out = tmp_path / "out"
-    grid = start(out)
+    grid = start("-m", "kdcourse.cli", *COMMAND, out)
     until(lambda: len(list(out.glob("runs/*.json"))) >= 2, "two results")
-    assert in_session(grid)  # a worker, or at least the process it is forked from
     os.kill(grid.pid, signal.SIGKILL)  # it alone
     assert grid.wait() == -signal.SIGKILL
     until(lambda: not in_session(grid), "the end of its processes")
@@ -232,7 +248,7 @@ def test_a_grid_that_is_killed_leaves_no_process_and_the_same_command_does_the_r
 def test_ctrl_c_ends_a_grid_with_status_130_and_leaves_no_process(start, tmp_path, when):
     """At the start the process that the others are forked from imports PyTorch: no traceback of that is to be seen."""
     out = tmp_path / "out"
-    grid = start(out)
+    grid = start("-m", "kdcourse.cli", *COMMAND, out)
     if when == "the start":
         until(lambda: any("forkserver import" in line for line in in_session(grid)), "the process to be forked")
     else:
