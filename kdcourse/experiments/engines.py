@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 
 import torch
 
-from kdcourse.errors import UsageError
+from kdcourse.errors import KDCourseError, UsageError
 from kdcourse.experiments.grid import Experiment, Outcome, Run, execute
 from kdcourse.machine import cores
 
@@ -136,7 +136,13 @@ def _work(
     if torch.cuda.device_count() > 1:
         torch.cuda.set_device(slot % torch.cuda.device_count())
     torch.set_num_threads(threads)
-    answer.send(execute(experiment, run, experiment.load(run.data), networks, needed))
+    try:
+        data = experiment.load(run.data)
+    except KDCourseError as error:  # the parent could load it: files that went meanwhile
+        outcome = Outcome(error=str(error))
+    else:
+        outcome = execute(experiment, run, data, networks, needed)
+    answer.send(outcome)
 
 
 def _end_with_parent() -> None:

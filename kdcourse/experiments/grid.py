@@ -180,6 +180,10 @@ class Experiment:
         limit = self.budget.limit
         return data.fewer(limit) if limit and limit < len(data.train) else data
 
+    def part(self, run: Run, data: DataSplits) -> DataSplits:
+        """What a run has of the data: all."""
+        return data
+
     def recipe(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> Recipe:
         """How a run is trained. networks: of the runs that it needs."""
         raise NotImplementedError
@@ -241,6 +245,7 @@ def execute(experiment: Experiment, run: Run, data: DataSplits, packed: Sequence
         networks = [_unpack(content, experiment, need, data) for content, need in zip(packed, run.needs, strict=True)]
         network, history, recipe = experiment.train(run, data, networks)
         results = experiment.judge(run, network, data, networks)
+        own = experiment.part(run, data)
         results |= {key: history.records[history.reported_epoch - 1][key] for key in ("train_accuracy", "val_accuracy")}
     except Exception as error:  # noqa: BLE001, whatever it is: it is recorded
         said = str(error) if isinstance(error, KDCourseError) else f"{type(error).__name__}: {error}"
@@ -248,7 +253,7 @@ def execute(experiment: Experiment, run: Run, data: DataSplits, packed: Sequence
         return Outcome(error=said, seconds=dict(all=time.time() - started), machine=machine())
     return Outcome(
         results=results,
-        recipe=[recipe, {"data": data.fingerprint, "training images": len(data.train)}],
+        recipe=[recipe, {"data": own.fingerprint, "training images": len(own.train)}],
         history=tuple(history.records),
         seconds=dict(training=history.seconds, all=time.time() - started),
         machine=machine() | {"precision": history.precision, "device": history.device},
@@ -304,7 +309,7 @@ class Results:
         """Make the folder this experiment's, or see that it is."""
         path, wanted = self.folder / "experiment.json", experiment.size()
         if not path.exists():
-            if self.folder.is_dir() and any(self.folder.iterdir()):
+            if self.folder.is_dir() and any(found.suffix != ".partial" for found in self.folder.iterdir()):
                 raise UsageError(f"{self.folder}: holds other files. Name a new folder for --output")
             _write(path, {"format": FORMAT, **wanted})
             return

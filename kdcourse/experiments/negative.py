@@ -4,7 +4,7 @@
   Kornblith & Hinton 2019, "When does label smoothing help?", section 4).
 - "stronger teacher": larger and trained for longer; a student may learn less from it (Cho & Hariharan 2019, "On the
   efficacy of knowledge distillation"; Mirzadeh et al. 2020).
-- "worse teacher": the teacher's own network, stopped after a tenth of its epochs.
+- "worse teacher": the teacher's own network, trained for a tenth of its epochs.
 - "hint": features of the same kind of network, and of another (MobileNetV2), where layers do not correspond (Chen et
   al. 2021, "Cross-layer distillation with semantic calibration").
 - "label smoothing" is the control that needs no teacher.
