@@ -95,8 +95,8 @@ class D1(Experiment):
                 f"What each change brings: {data}",
                 "Each cell of augmentation × distillation × stem was trained with every seed. The effect of a factor "
                 "is the mean accuracy with it less that without it, over all the other cells; a × b is half of how "
-                "much more b brings with a than without. D1 changed augmentation and distillation together: what it "
-                "saw is the sum of the two and their interaction.",
+                "much more b brings with a than without. D1 changed augmentation and distillation together: its "
+                "difference cannot say which of the two made it.",
                 effects,
                 plots.gains(points),
             )
