@@ -1,4 +1,5 @@
-"""The command line: `kdcourse run`, `kdcourse reproduce`, `kdcourse report`, `kdcourse data`, `kdcourse doctor`.
+"""The command line: `kdcourse run`, `kdcourse reproduce`, `kdcourse report`, `kdcourse export`, `kdcourse predict`,
+`kdcourse data`, `kdcourse doctor`.
 
 What a command needs is imported inside it, so that `--help` is there at once (PyTorch takes seconds to import).
 """
@@ -51,6 +52,8 @@ def main(debug: bool) -> None:
       kdcourse run                             all notebooks
       kdcourse run 03 --dataset eurosat_ms     one notebook, on real satellite tiles
       kdcourse data list                       which data sets there are, which are here
+      kdcourse export data/models/student.pt   a trained network as an ONNX file
+      kdcourse predict student.onnx tiles/     the class of each image
 
     KDCOURSE_DATA names the folder with the data sets, KDCOURSE_WORK the one for what the course makes,
     KDCOURSE_PROFILE the profile.
@@ -241,6 +244,76 @@ def report(results, output, pack) -> None:
     echo(f"Report: {write(results, output)}")
     if pack:
         echo(f"Packed: {pack_results(results, pack)}")
+
+
+# --- export and predict -----------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("checkpoint")
+@click.option("--format", "kind", default="onnx", show_default=True, help="onnx, or pt2 (PyTorch's own).")
+@click.option("--int8", is_flag=True, help="Quantise it, calibrated on validation images (onnx).")
+@click.option("--output", metavar="FILE", help="The file to write.  [default: named after the checkpoint, here]")
+@click.option("--dataset", help="Data to compare answers on.  [default: what it was trained on]")
+@click.option("--no-check", is_flag=True, help="Go without data: answers are compared on made-up images alone.")
+def export(checkpoint, kind, int8, output, dataset, no_check) -> None:
+    """Write a trained network to one file that takes raw images, and compare its answers.
+
+    CHECKPOINT: a file that `load_or_train` kept, in the folder models/ of the work folder.
+
+    Normalisation is in the file; class names, bands and image size are in its metadata. It is written only if its
+    logits are within 1e-4 (of the largest) of PyTorch's in float32. int8 differs more: by how much is shown.
+
+    \b
+    Examples:
+      kdcourse export data/models/student-0123456789abcdef.pt
+      kdcourse export student.pt --int8 --output student.int8.onnx
+      kdcourse export student.pt --format pt2 --no-check
+
+    Needs the extra `deploy`.
+    """
+    from kdcourse.shipping.export import export_checkpoint
+
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        done = export_checkpoint(checkpoint, output, format=kind, int8=int8, dataset=dataset, check=not no_check)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    click.echo(str(done))
+
+
+@main.command()
+@click.argument("model")
+@click.argument("paths", nargs=-1, required=True, metavar="FILES...")
+@click.option("--csv", "output", metavar="OUT", help="Also write a CSV file with the probabilities of all classes.")
+@click.option("--batch-size", default=64, show_default=True, metavar="N", help="Images at a time.")
+def predict(model, paths, output, batch_size) -> None:
+    """The class of each image, and its probability: file, class, probability, with tabs between.
+
+    MODEL: an ONNX file of `kdcourse export`. FILES: GeoTIFFs or images, as the model takes them, or folders. They are
+    resized to the model's size as the training images were. PyTorch is not needed.
+
+    \b
+    Examples:
+      kdcourse predict student.onnx tile.tif
+      kdcourse predict student.onnx tiles/ --csv classes.csv
+
+    Status: 0 all done, 1 a file could not be used (it is named, the others are done), 2 a wrong argument.
+    """
+    from kdcourse.errors import DataError
+    from kdcourse.shipping import predict as shipped
+
+    network, status = shipped.Model(model), 0
+    with shipped.table(output, network.classes) as write:
+        for path, answer in shipped.predict(network, paths, batch_size):
+            if isinstance(answer, DataError):
+                click.echo(f"{answer}", err=True)
+                status = 1
+                continue
+            best = answer.argmax()
+            click.echo(f"{path}\t{network.classes[best]}\t{answer[best]:.4f}")
+            write(path, answer)
+    sys.exit(status)
 
 
 # --- doctor ----------------------------------------------------------------------------------------------------------

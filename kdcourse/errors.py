@@ -21,6 +21,10 @@ class CheckpointError(KDCourseError):
     """A checkpoint that is damaged, or belongs to another network or run."""
 
 
+class ExportError(KDCourseError):
+    """A network that cannot be exported, or a file that does not answer as its network does."""
+
+
 class TrainingError(KDCourseError):
     """A training run that cannot go on (loss not finite, nothing to train)."""
 

@@ -17,7 +17,7 @@ from kdcourse.experiments.named import EXPERIMENTS
 from kdcourse.profiles import profile
 
 COMMANDS = ["", "run", "reproduce", "report", "doctor", "data", "data list", "data info", "data get", "data make"]
-COMMANDS += ["data make scenes"]
+COMMANDS += ["data make scenes", "export", "predict"]
 
 
 @pytest.fixture
@@ -76,6 +76,11 @@ def test_version(call):
         ("reproduce d4 --jobs 0", "jobs=0: expected 1 or more"),
         ("reproduce d4 --threads 0", "threads=0: expected 1 or more"),
         ("report nowhere", "nowhere"),
+        ("export nowhere.pt", "nowhere.pt: no such checkpoint"),
+        ("export nowhere.pt --format onx", "unknown format 'onx'. Did you mean onnx"),
+        ("export nowhere.pt --format pt2 --int8", "only ONNX files are quantised"),
+        ("export nowhere.pt --int8 --no-check", "leave out --no-check"),
+        ("predict nowhere.onnx tile.tif", "nowhere.onnx: No such file"),
     ],
 )
 def test_an_error_is_one_line_and_status_2(call, line, words):

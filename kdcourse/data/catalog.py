@@ -105,6 +105,12 @@ def load(
     if split not in (None, *SPLITS):
         raise unknown("split", split, SPLITS)
     info = named(name)
+    asked = dict(
+        name=str(name) if str(name) in CATALOG else os.path.abspath(os.path.expanduser(name)),
+        root=root and os.path.abspath(os.path.expanduser(root)),
+        image_size=image_size and int(image_size), limit=limit and int(limit), split_seed=int(split_seed),
+        split=split, skip_bad=skip_bad,
+    )  # fmt: skip
     source = info.open(info, Request(root, image_size, limit, progress))
     if len(source.classes) < 2:
         raise DataError(f"{source.folder}: one class only. A classifier needs two or more.")
@@ -145,6 +151,7 @@ def load(
         augmentation=info.augmentation,
         fingerprint=digest(key, [row for row, _ in bad], split, split_seed, limit),
         notes=notes,
+        asked=asked,
     )
 
 

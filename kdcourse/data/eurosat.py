@@ -78,8 +78,11 @@ def is_tile(path: str | os.PathLike, size: tuple[int, int] | None = None) -> boo
     return True
 
 
-def read_geotiff(path: str | os.PathLike, shape: tuple[int, int, int], dtype) -> np.ndarray:
-    """A GeoTIFF of a known shape (C, H, W) and type. Raises DataError that says what is wrong with the file."""
+def read_geotiff(path: str | os.PathLike, shape: tuple[int, int | None, int | None], dtype) -> np.ndarray:
+    """A GeoTIFF of a known shape (C, H, W) and type; H and W None takes any size.
+
+    Raises DataError that says what is wrong with the file.
+    """
     import rasterio
     from rasterio.errors import RasterioError
 
@@ -95,7 +98,7 @@ def read_geotiff(path: str | os.PathLike, shape: tuple[int, int, int], dtype) ->
         with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), rasterio.open(path, driver="GTiff") as file:
             if file.count != shape[0]:
                 raise DataError(f"{path}: {file.count} bands, expected {shape[0]}")
-            if (file.height, file.width) != shape[1:]:
+            if shape[1:] != (None, None) and (file.height, file.width) != shape[1:]:
                 raise DataError(f"{path}: {file.height}×{file.width} pixels, expected {shape[1]}×{shape[2]}")
             if set(file.dtypes) != {expected.name}:
                 raise DataError(f"{path}: type {'/'.join(sorted(set(file.dtypes)))}, expected {expected.name}")

@@ -158,7 +158,7 @@ def read_image(
             if image.mode.startswith(("I", "F")):
                 raise DataError(f"{path}: {image.mode} pixels, expected 8 bits a channel")
             if channels == 1 and image.mode not in GREY_MODES:
-                raise DataError(f"{path}: a colour image ({image.mode}), expected grey as the others of the folder")
+                raise DataError(f"{path}: a colour image ({image.mode}), expected grey")
             if "exif" in image.info:  # a photograph that is stored lying on its side
                 image = ImageOps.exif_transpose(image)
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))

@@ -62,6 +62,7 @@ class DataSplits:
     augmentation: str = "none"  # the default of this data set: a name in batches.AUGMENTATIONS
     fingerprint: str = ""  # of the source files, the image size and the split
     notes: tuple[str, ...] = field(default=())  # what was left out and why, said to the user
+    asked: dict = field(default_factory=dict)  # the arguments of `load` that give these data again; none for arrays
 
     @classmethod
     def from_arrays(
@@ -103,7 +104,23 @@ class DataSplits:
             val = val.subset(stratified_sample(val.labels, count, seed))
         mean, std = channel_statistics(train.images, train.rows)
         train, val, test = (replace(split, mean=mean, std=std) for split in (train, val, self.test))
-        return replace(self, train=train, val=val, test=test, fingerprint=train.fingerprint)
+        asked = self.asked and self.asked | {"fewer": [*self.asked.get("fewer", ()), [int(count), int(seed)]]}
+        return replace(self, train=train, val=val, test=test, fingerprint=train.fingerprint, asked=asked)
+
+    def about(self) -> dict:
+        """What a network trained on these data takes and answers, in plain values: kept with its weights."""
+        return {
+            "data": self.name,
+            "asked": self.asked,
+            "fingerprint": self.fingerprint,
+            "classes": list(self.classes),
+            "channels": list(self.channels),
+            "image_size": list(self.image_size),
+            "dtype": str(self.train.images.dtype),
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "augmentation": self.augmentation,
+        }
 
     def __repr__(self) -> str:
         sizes = " + ".join(str(len(s)) for s in (self.train, self.val, self.test))

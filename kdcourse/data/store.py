@@ -19,12 +19,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 from kdcourse.errors import DataError
 from kdcourse.machine import cores
@@ -149,12 +147,46 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     if (height, width) == (size, size):
         return image
     scale = size / min(height, width)
-    target = [max(size, round(height * scale)), max(size, round(width * scale))]
-    values = torch.from_numpy(image.astype(np.float32))[None]
-    values = F.interpolate(values, size=target, mode="bilinear", antialias=True, align_corners=False)[0]
-    top, left = (target[0] - size) // 2, (target[1] - size) // 2
+    rows, columns = max(size, round(height * scale)), max(size, round(width * scale))
+    values = image.astype(np.float32)
+    for axis, length in ((2, columns), (1, rows)):
+        if values.shape[axis] != length:
+            values = _resized(values, length, axis)
+    top, left = (rows - size) // 2, (columns - size) // 2
     values = values[:, top : top + size, left : left + size]
-    return values.round().clamp(0, np.iinfo(image.dtype).max).numpy().astype(image.dtype)
+    return np.rint(values).clip(0, np.iinfo(image.dtype).max).astype(image.dtype)
+
+
+def _resized(values: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """float32 of another size along one axis: each output is a mean of the inputs around it, weighted by nearness.
+
+    What torch's `interpolate(mode="bilinear", antialias=True)` does, in numpy: where a network is used
+    (`kdcourse.shipping.predict`) images are read without torch. Sums are rounded as its fused multiply–adds do it.
+    """
+    places, weights = _taps(values.shape[axis], size)
+    values = values.astype(np.float64)
+    total = np.float32(0)
+    for place, weight in zip(places, weights, strict=True):
+        near = values.take(place, axis)
+        near *= np.expand_dims(weight, tuple(range(1, values.ndim - axis)))
+        near += total
+        total = near.astype(np.float32)
+    return total
+
+
+@lru_cache(maxsize=64)
+def _taps(width: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """From where each of `size` outputs is read in `width` inputs, and with which weights: two arrays (taps, size)."""
+    one, half = np.float32(1), np.float32(0.5)
+    step = np.float32(width) / np.float32(size)
+    reach = max(step, one)
+    middle = step * (np.arange(size, dtype=np.float32) + half)
+    first = np.maximum((middle - reach + half).astype(int), 0)
+    end = np.minimum((middle + reach + half).astype(int), width)
+    at = first + np.arange((end - first).max())[:, None]
+    weights = 1 - np.abs((at.astype(np.float32) - middle + half) * (one / reach))
+    weights = np.where(at < end, weights, 0).clip(0)
+    return np.minimum(at, width - 1), weights / np.add.accumulate(weights)[-1]  # added up from the first to the last
 
 
 def _open(folder: Path, shape: tuple[int, ...], dtype) -> tuple[np.ndarray, list[tuple[int, str]]] | None:
@@ -174,6 +206,8 @@ def _build(folder: Path, source: Source, shape: tuple[int, ...], image_size: int
 
     Written by `write` and not through a memory map: on a full disk the first raises, the second kills the process.
     """
+
+    from tqdm.auto import tqdm
 
     def chunk(start: int) -> tuple[np.ndarray, list[tuple[int, str]]]:
         items = source.items[start : start + CHUNK]

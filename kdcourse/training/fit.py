@@ -102,6 +102,7 @@ def fit(
     keep: str = "last",
     progress: bool = True,
     on_epoch: Callable[[dict], None] | None = None,
+    about: dict | None = None,
 ) -> History:
     """Train `student` on `data.train`, validate on `data.val` after each epoch; `data.test` is never touched.
 
@@ -118,6 +119,7 @@ def fit(
     precision: "auto", "float32" or "bfloat16" (autocast). clip: bound on the gradient's norm.
     keep: "last", or "best" for the weights of the epoch that was best on validation.
     on_epoch: called with each epoch's record, as it stands in the History, after the checkpoint was written.
+    about: plain values that the checkpoint is to hold besides: what `load_or_train` says of network and data.
 
     Several processes: where `torchrun` started them, each calls `fit` with the same arguments and takes its share of
     every batch; `batch_size` counts the images of all. The result is that of one process up to rounding, except where
@@ -163,7 +165,7 @@ def fit(
     optimiser = optimizer(parameters)
     scheduler = schedule(optimiser, sum(steps_an_epoch))
     history = History(keep=keep, precision=str(dtype).removeprefix("torch."), device=str(device))
-    run = _Run(student, objective, optimiser, scheduler, history)
+    run = _Run(student, objective, optimiser, scheduler, history, about)
     settings = dict(
         epochs=epochs, batch_size=batch_size, seed=seed, keep=keep, clip=clip, precision=history.precision,
         augment=describe(augment), views=views, optimizer=describe(optimizer), schedule=describe(schedule),
@@ -219,12 +221,14 @@ class _Run:
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LRScheduler
     history: History
+    about: dict | None = None
     best: dict | None = None
 
     def save(self, path, settings: dict, finished: bool) -> None:
         content = {
             "kdcourse": kdcourse.__version__,
             "settings": settings,
+            "about": self.about,
             "finished": finished,
             "history": self.history.records,
             "student": self.best if finished and self.best is not None else self.student.state_dict(),

@@ -73,6 +73,7 @@ def load_or_train(
         device=device,
         progress=progress,
         on_epoch=on_epoch,
+        about={"model": describe(recipe.model), **data.about()},
         **options,
     )
     return model, history

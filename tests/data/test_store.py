@@ -13,7 +13,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from kdcourse.data import images, load, store
 from kdcourse.errors import DataError
@@ -218,6 +220,16 @@ def test_resizing_is_antialiased_and_rounded():
     assert small.shape == (1, 32, 32) and small.dtype == np.uint16
     np.testing.assert_allclose(small[0, 2:-2, 2:-2], 30000, atol=1)
     assert store.resize(np.full((1, 5, 5), 255, np.uint8), 9).min() == 255
+
+
+@pytest.mark.parametrize("size", [24, 32, 84])
+def test_resizing_is_that_of_torch(size):
+    """Torch rounds sums of products as the processor has it: where they end in a half, one up or down."""
+    tile = np.random.default_rng(size).integers(0, 10_000, (13, 64, 64)).astype(np.uint16)
+    values = torch.from_numpy(tile.astype(np.float32))[None]
+    expected = F.interpolate(values, size=[size, size], mode="bilinear", antialias=True, align_corners=False)
+    difference = np.abs(store.resize(tile, size) - expected[0].round().numpy())
+    assert difference.max() <= 1 and difference.mean() < 1e-3
 
 
 def test_resizing_keeps_the_middle_and_the_shape_of_things():

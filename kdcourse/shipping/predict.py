@@ -1,0 +1,226 @@
+"""Answers of an exported network to image files, by onnxruntime alone: nothing here imports torch."""
+
+import csv
+import json
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from kdcourse.data.eurosat import read_geotiff
+from kdcourse.data.images import SUFFIXES, TIFF, read_image, scan
+from kdcourse.data.store import resize
+from kdcourse.errors import DataError, UsageError, brief
+from kdcourse.machine import cores
+
+ENTRY = "kdcourse"  # of a file's metadata: what export says of the network, as JSON
+FORMAT = 1  # of that entry
+
+
+class Model:
+    """An ONNX file made by `kdcourse export`, ready to answer.
+
+    source: the file, or its content. `about` is what the file says of itself; `classes` and `channels` are names,
+    `image_size` is (height, width), `dtype` the type of the pixels that it was trained on.
+
+    Raises DataError for a file that is missing, no ONNX file, or not one of ours; UsageError without onnxruntime.
+    """
+
+    def __init__(self, source: str | os.PathLike | bytes):
+        self._session = _session(source)
+        name = "the file" if isinstance(source, bytes) else source
+        try:
+            self.about = json.loads(self._session.get_modelmeta().custom_metadata_map[ENTRY])
+            newer = self.about["format"] > FORMAT
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{name}: an ONNX file, but it does not say its classes and bands: not made by `kdcourse export`"
+            ) from error
+        if newer:
+            raise DataError(
+                f"{name}: made by a newer kdcourse ({self.about['versions']['kdcourse']}): install that one"
+            )
+        self.classes, self.channels = tuple(self.about["classes"]), tuple(self.about["channels"])
+        self.image_size, self.dtype = tuple(self.about["image_size"]), np.dtype(self.about["dtype"])
+
+    @property
+    def pictures(self) -> bool:
+        """Whether it takes pictures as Pillow reads them, grey or colour, and not GeoTIFFs of bands."""
+        return self.dtype == np.uint8 and len(self.channels) in (1, 3)
+
+    @property
+    def takes(self) -> str:
+        """Which files it takes, in words."""
+        if self.pictures:
+            return f"{'grey' if len(self.channels) == 1 else 'colour'} images"
+        return f"GeoTIFFs of {len(self.channels)} bands ({', '.join(self.channels)}), {self.dtype}"
+
+    def read(self, path: str | os.PathLike) -> np.ndarray:
+        """An image file as (C, H, W) in the model's type and size, read and resized as the training data were.
+
+        Raises DataError that names the file, what is wrong with it and what was expected.
+        """
+        try:
+            return self._sized(path, self._decoded(path))
+        except DataError as error:
+            raise DataError(f"{error}. The model takes {self.takes}") from error
+
+    def _decoded(self, path: str | os.PathLike) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Dataset has no geotransform")  # the pixels are all we want
+            if not self.pictures:
+                return read_geotiff(path, (len(self.channels), None, None), self.dtype)
+            if os.path.splitext(path)[1].lower() in TIFF and (bands := band_count(path)) > 4:  # with transparency 4
+                raise DataError(f"{path}: {bands} bands, expected {len(self.channels)}")
+            return read_image(path, len(self.channels), size=None)
+
+    def _sized(self, path: str | os.PathLike, image: np.ndarray) -> np.ndarray:
+        height, width = self.image_size
+        if image.shape[1:] == (height, width):
+            return image
+        if height != width or self.dtype.kind == "f":
+            raise DataError(f"{path}: {image.shape[1]}×{image.shape[2]} pixels, expected {height}×{width}")
+        return resize(image, height)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """images (B, C, H, W), raw values as `read` gives them → (B, classes) float32."""
+        (logits,) = self._session.run(["logits"], {"images": np.asarray(images, np.float32)})
+        return logits
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """images (B, C, H, W), raw values → softmax of the logits, (B, classes) float64."""
+        logits = self.logits(images).astype(np.float64)
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        return powers / powers.sum(1, keepdims=True)
+
+
+def band_count(path: str | os.PathLike) -> int:
+    """Bands of a raster file; 0 if rasterio cannot read it: who decodes it says why."""
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    try:
+        with rasterio.open(path) as file:
+            return file.count
+    except (RasterioError, OSError):
+        return 0
+
+
+def predict(
+    model: Model, paths: Iterable[str | os.PathLike], batch_size: int = 64
+) -> Iterator[tuple[str, np.ndarray | DataError]]:
+    """What `model` answers to files, and to all images in folders: (file, probabilities (classes,)) of each, in order.
+
+    A file that cannot be used comes with its DataError. At most batch_size images are in memory.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch_size={batch_size}: expected 1 or more")
+    waiting: list[tuple[str, np.ndarray | DataError]] = []
+    for path, listed in _files(model, paths):
+        waiting.append((path, listed or _read(model, path)))
+        if len(waiting) == batch_size:
+            yield from _answered(model, waiting)
+            waiting = []
+    yield from _answered(model, waiting)
+
+
+def _files(model: Model, paths: Iterable[str | os.PathLike]) -> Iterator[tuple[str, DataError | None]]:
+    """Each file; of a folder all images of the model's kind, or the error if there are none."""
+    suffixes = SUFFIXES if model.pictures else TIFF
+    for path in map(str, paths):
+        if not os.path.isdir(path):
+            yield path, None
+            continue
+        try:
+            found, _ = scan(Path(path), suffixes)
+        except DataError as error:
+            yield path, error
+            continue
+        if not found:
+            yield (
+                path,
+                DataError(f"{path}: no images in it ({' '.join(sorted(suffixes))}). The model takes {model.takes}"),
+            )
+        for name, _ in found:
+            yield os.path.join(path, name), None
+
+
+def _read(model: Model, path: str) -> np.ndarray | DataError:
+    try:
+        return model.read(path)
+    except DataError as error:
+        return error
+
+
+def _answered(model: Model, read: Sequence[tuple[str, np.ndarray | DataError]]) -> Iterator:
+    images = [image for _, image in read if not isinstance(image, DataError)]
+    answers = iter(model.probabilities(np.stack(images)) if images else ())
+    for path, image in read:
+        yield path, image if isinstance(image, DataError) else next(answers)
+
+
+@contextmanager
+def table(path: str | os.PathLike | None, classes: Sequence[str]) -> Iterator:
+    """A function that writes (file, probabilities) as a row of the CSV file `path`, which is there when all is done.
+
+    Columns: file, class, probability, and the probability of each class. Without a path it writes nothing.
+    """
+    if path is None:
+        yield lambda file, probabilities: None
+        return
+    with beside(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "class", "probability", *classes])
+
+        def write(name: str, probabilities: np.ndarray) -> None:
+            best = int(probabilities.argmax())
+            rows.writerow([name, classes[best], *(f"{p:.6f}" for p in (probabilities[best], *probabilities))])
+
+        yield write
+
+
+@contextmanager
+def beside(path: str | os.PathLike) -> Iterator[str]:
+    """The name of a file to write, which takes the place of `path` once all went well, and is removed if it did not."""
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise UsageError(f"{path}: no folder {os.path.dirname(path)}")
+    temporary = f"{os.fspath(path)}.{os.getpid()}.partial"
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def _session(source: str | os.PathLike | bytes):
+    try:
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as refusals
+    except ImportError as error:
+        raise UsageError("an ONNX file needs the package onnxruntime: pip install 'kdcourse[deploy]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cores()
+    options.log_severity_level = 3  # errors; they are raised as well
+    if not isinstance(source, bytes):
+        try:
+            with open(source, "rb") as file:
+                packed = file.read(4) == b"PK\3\4"
+        except OSError as error:
+            raise DataError(f"{source}: {error.strerror}. Expected a file made by `kdcourse export`") from error
+        if packed:
+            raise DataError(
+                f"{source}: not an ONNX file but one of PyTorch. Make one: `kdcourse export … --format onnx`"
+            )
+        source = os.fspath(source)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except (
+        refusals.Fail, refusals.InvalidArgument, refusals.InvalidGraph, refusals.InvalidProtobuf,
+        refusals.NotImplemented, refusals.RuntimeException,
+    ) as error:  # fmt: skip
+        name = "the file" if isinstance(source, bytes) else source
+        raise DataError(f"{name}: not an ONNX file, or damaged ({brief(error)})") from error
