@@ -8,6 +8,8 @@ import json
 import shutil
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -73,6 +75,19 @@ def _lines():
     return echo, live if terminal else None
 
 
+@contextmanager
+def _stoppable(echo: Callable[[str], None], kept: str) -> Iterator[None]:
+    """Ctrl-C says what is kept and ends with status 130; a polite kill stops what was started as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    except KeyboardInterrupt:
+        echo(f"Stopped. {kept}")
+        sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 # --- run -------------------------------------------------------------------------------------------------------------
 
 
@@ -115,8 +130,7 @@ def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_go
     if skip_bad:
         given["skip_bad"] = True
     echo, live = _lines()
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a polite kill stops the kernels as Ctrl-C does
-    try:
+    with _stoppable(echo, "Notebooks that were done are kept; unfinished ones are not."):
         outcomes = course.run(
             notebooks,
             profile=profile,
@@ -129,11 +143,6 @@ def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_go
             echo=echo,
             live=live,
         )
-    except KeyboardInterrupt:
-        echo("Stopped. Notebooks that were done are kept; unfinished ones are not.")
-        sys.exit(130)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     echo(f"Results: {Path(output) / 'index.html'}")
     sys.exit(0 if all(outcome.status == "done" for outcome in outcomes) else 1)
 
@@ -209,15 +218,9 @@ def reproduce(
         executes = Local(jobs, threads=threads)
     folder = Path(output or f"output/{experiment}")
     echo, live = _lines()
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
+    with _stoppable(echo, "What was done is kept; the same command does the rest."):
         logs = grid.tensorboard(folder) if tensorboard else None
         progress = grid.reproduce(recipe, folder, executes, echo=echo, live=live, ended=logs)
-    except KeyboardInterrupt:
-        echo("Stopped. What was done is kept; the same command does the rest.")
-        sys.exit(130)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     echo(f"Report: {write(folder)}")
     sys.exit(1 if progress.failed else 0)
 

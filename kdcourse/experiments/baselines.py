@@ -9,11 +9,12 @@ How the pair was found: the student is the cheapest of the thin ResNets that wer
 that. (An earlier choice, on split_seed=0, had looked at test accuracies too: hence the other split.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 import pandas as pd
+from torch import nn
 
 from kdcourse.data.splits import DataSplits
 from kdcourse.distillation import CrossEntropy
@@ -44,6 +45,11 @@ def _recipe(network: partial, lr: float, data: DataSplits, settings: Profile, se
         batch_size=settings.batch_size,
         seed=seed,
     )
+
+
+def with_network(recipe: Recipe, network: Callable[..., nn.Module], data: DataSplits, **other) -> Recipe:
+    """The recipe with another network, made for these data. other: fields of the recipe to replace as well."""
+    return replace(recipe, model=partial(network, channels=len(data.channels), classes=len(data.classes)), **other)
 
 
 def choose_rate(data: DataSplits, settings: Profile, runs: Sequence[tuple[float, int]], seed: int = 0) -> pd.DataFrame:

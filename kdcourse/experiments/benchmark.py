@@ -9,7 +9,6 @@ and 05 take part. No weight is tuned to the data, of any method.
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import product
 
 import pandas as pd
 import torch
@@ -125,15 +124,9 @@ class Benchmark(Experiment):
             return PUBLISHED_METHODS
         return super().arms
 
-    def runs(self) -> list[Run]:
-        runs = []
-        pairs = PAIRS if self.networks == "published" else (THIN,)
-        for data, pair in product(self.datasets or self.DATASETS, pairs):
-            factors = (("pair", pair),)
-            teacher = Run(data, TEACHER, 0, factors)
-            runs.append(teacher)
-            runs += [Run(data, arm, seed, factors, (teacher,)) for arm in self.arms for seed in range(self.seeds)]
-        return runs
+    @property
+    def variants(self) -> list[tuple]:
+        return [(("pair", pair),) for pair in (PAIRS if self.networks == "published" else (THIN,))]
 
     def recipe(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> Recipe:
         budget, teaches = self.budget, run.arm == TEACHER
@@ -142,9 +135,8 @@ class Benchmark(Experiment):
         recipe, nontarget = make(data, self.settings, run.seed, epochs), 8.0
         if run["pair"] != THIN:
             *pair, nontarget = PAIRS[run["pair"]]
-            model = partial(pair[0 if teaches else 1], channels=len(data.channels), classes=len(data.classes))
-            recipe = replace(recipe, model=model, optimizer=sgd, schedule=three_drops)
-            recipe = replace(recipe, batch_size=min(64, recipe.batch_size), clip=CLIP)
+            recipe = baselines.with_network(recipe, pair[0 if teaches else 1], data, optimizer=sgd)
+            recipe = replace(recipe, schedule=three_drops, batch_size=min(64, recipe.batch_size), clip=CLIP)
         if teaches:
             return recipe
         teacher = CachedTeacher(networks[0])

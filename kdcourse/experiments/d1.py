@@ -85,8 +85,7 @@ class D1(Experiment):
         """D1's network in the place of the course's, at a learning rate for networks of its size."""
         if self.networks == "thin":
             return recipe
-        model = partial(network, channels=len(data.channels), classes=len(data.classes))
-        return replace(recipe, model=model, optimizer=partial(adamw, lr=1e-3))
+        return baselines.with_network(recipe, network, data, optimizer=partial(adamw, lr=1e-3))
 
     def analyses(self, frame: pd.DataFrame) -> Iterator[Analysis]:
         for data, effects in effects_by_data(frame).items():
@@ -119,8 +118,7 @@ def effects_by_data(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     cells = frame[frame.arm.isin(CELLS)]
     for data, runs in cells.groupby("data", sort=False):
         if (runs.groupby("seed").arm.nunique() == len(CELLS)).all():
-            order = sorted(runs.arm, key=list(CELLS).index)
-            table = runs.set_index("arm").loc[list(dict.fromkeys(order))].reset_index()
-            levels = pd.DataFrame([CELLS[arm] for arm in table.arm], columns=FACTORS)
-            found[data] = main_effects(pd.concat([table[["seed", "accuracy"]], levels], axis=1), FACTORS)
+            runs = runs.sort_values("arm", key=lambda arms: arms.map(list(CELLS).index))
+            levels = pd.DataFrame([CELLS[arm] for arm in runs.arm], runs.index, FACTORS)
+            found[data] = main_effects(runs[["seed", "accuracy"]].join(levels), FACTORS)
     return found

@@ -22,7 +22,6 @@ from torch import nn
 
 from kdcourse import plots
 from kdcourse.data import Augmentation
-from kdcourse.data import load as load_data
 from kdcourse.data.splits import DataSplits, Split, stratified
 from kdcourse.distillation import CachedTeacher, CrossEntropy, Teacher
 from kdcourse.distillation.response import ResponseKD
@@ -198,6 +197,7 @@ class D2(Experiment):
     DATASETS = ("cifar10",)
     METHODS = tuple(dict.fromkeys(arm for pair in COMPARED.values() for arm in pair))
     REFERENCE = "plain"
+    LARGE_IMAGES = True
     BUDGETS = {  # student_epochs: of "plain"
         "smoke": Budget(limit=100, teacher_epochs=1, student_epochs=1, views=2),
         "cpu": Budget(limit=10_000, teacher_epochs=20, student_epochs=10),
@@ -219,16 +219,6 @@ class D2(Experiment):
                 start = () if arm in FROM_SCRATCH else starts[seed : seed + 1]
                 runs.append(Run(data, arm, seed, (), (teacher, *start)))
         return runs
-
-    @property
-    def pixels(self) -> int | None:
-        """A side of the images; None: as they are."""
-        if self.networks == "thin":
-            return self.settings.image_size
-        return 224 if self.settings.name == "gpu" else 64
-
-    def load(self, name: str) -> DataSplits:
-        return self.fewer(load_data(name, image_size=self.pixels, **self.options))
 
     def part(self, run: Run, data: DataSplits) -> DataSplits:
         """The data with the training images of a run."""

@@ -431,6 +431,7 @@ class D3(Experiment):
     DATASETS = ("scenes", "eurosat_rgb")  # in the profile gpu: mini_imagenet
     METHODS = (*OWN, *EQUAL)
     REFERENCE = REFERENCE
+    LARGE_IMAGES = True
     BUDGETS = {
         "smoke": Budget(limit=100, teacher_epochs=1, student_epochs=2, views=2),
         "cpu": Budget(limit=5000, teacher_epochs=20, student_epochs=30),
@@ -446,16 +447,6 @@ class D3(Experiment):
         if self.settings.name == "gpu" and not self.datasets:
             return replace(self, datasets=("mini_imagenet",)).runs()
         return super().runs()
-
-    @property
-    def pixels(self) -> int | None:
-        """A side of the images; None: as they are."""
-        if self.networks == "thin":
-            return self.settings.image_size
-        return 224 if self.settings.name == "gpu" else 64
-
-    def load(self, name: str) -> DataSplits:
-        return self.fewer(load_data(name, image_size=self.pixels, **self.options))
 
     @property
     def pair(self) -> Pair:

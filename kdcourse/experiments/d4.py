@@ -23,7 +23,7 @@ from kdcourse.data.catalog import CATALOG
 from kdcourse.data.complexity import complexity
 from kdcourse.distillation import CachedTeacher, CrossEntropy, FitNets, ResponseKD, Teacher
 from kdcourse.evaluation import evaluate, mean_interval, paired_interval
-from kdcourse.evaluation.comparison import holm, paired, rank_correlation
+from kdcourse.evaluation.comparison import holm, rank_correlation
 from kdcourse.experiments import baselines
 from kdcourse.experiments.analysis import Analysis
 from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
@@ -69,9 +69,8 @@ def resnets(stem: str = "imagenet") -> Pair:
 
 
 def _resnet(network: partial, data: DataSplits, settings: Profile, seed: int, epochs: int | None) -> Recipe:
-    model = partial(network, channels=len(data.channels), classes=len(data.classes))
     recipe = baselines.student_recipe(data, settings, seed, epochs)
-    return replace(recipe, model=model, optimizer=partial(adamw, lr=1e-3))
+    return baselines.with_network(recipe, network, data, optimizer=partial(adamw, lr=1e-3))
 
 
 def arms(teacher: Teacher) -> dict[str, Callable]:
@@ -199,9 +198,9 @@ def gain_and_complexity(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
         seeds = scratch.index.intersection(other.index)
         teacher = runs[runs.arm == TEACHER]
         if len(seeds) and len(teacher):
-            gain = paired(other[seeds], scratch[seeds])
+            gain, half = paired_interval(other[seeds], scratch[seeds])
             measures = {said: teacher[name].iloc[0] for name, said in MEASURES.items()}
-            rows.append({"data": data, "gain": gain.mean, "half": gain.half, **measures})
+            rows.append({"data": data, "gain": gain, "half": half, **measures})
     return pd.DataFrame(rows)
 
 

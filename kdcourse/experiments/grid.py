@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import ClassVar
 
@@ -128,6 +129,7 @@ class Experiment:
     REFERENCE: ClassVar[str]  # the method that gains are measured against; it is always run
     BUDGETS: ClassVar[dict[str, Budget]]  # by profile
     PUBLISHED: ClassVar[pd.DataFrame | None] = None  # test accuracy, %; index data and arm, column "published"
+    LARGE_IMAGES: ClassVar[bool] = False  # are the published networks made for images of ImageNet's size?
     SOURCE: ClassVar[str] = ""  # of the published figures: who, where, of how many runs
 
     def __post_init__(self):
@@ -159,17 +161,27 @@ class Experiment:
     def runs(self) -> list[Run]:
         """A teacher a data set, and a student for each method and seed: methods that share a seed share their crops."""
         runs = []
-        for data in self.datasets or self.DATASETS:
-            teacher = Run(data, TEACHER, 0)
-            runs += [
-                teacher,
-                *(Run(data, arm, seed, (), (teacher,)) for arm in self.arms for seed in range(self.seeds)),
-            ]
+        for data, factors in product(self.datasets or self.DATASETS, self.variants):
+            teacher = Run(data, TEACHER, 0, factors)
+            runs.append(teacher)
+            runs += [Run(data, arm, seed, factors, (teacher,)) for arm in self.arms for seed in range(self.seeds)]
         return runs
+
+    @property
+    def variants(self) -> Sequence[tuple]:
+        """The factors of the runs, where all of them are done more than once."""
+        return [()]
 
     def load(self, name: str) -> DataSplits:
         """A data set, with no more training images than the budget says."""
-        return self.fewer(load_data(name, image_size=self.settings.image_size, **self.options))
+        return self.fewer(load_data(name, image_size=self.pixels, **self.options))
+
+    @property
+    def pixels(self) -> int | None:
+        """A side of the images; None: as they are."""
+        if self.networks == "thin" or not self.LARGE_IMAGES:
+            return self.settings.image_size
+        return 224 if self.settings.name == "gpu" else 64
 
     @property
     def options(self) -> dict:
@@ -380,7 +392,7 @@ class Results:
         if outcome.error:
             record["error"] = outcome.error
         if outcome.network is not None:  # first, so that a result that is there has its network
-            _write_bytes(self._network(run), outcome.network)
+            write_whole(self._network(run), outcome.network)
             record["network"] = hashlib.sha256(outcome.network).hexdigest()
         _write(self.folder / "runs" / f"{run.name}.json", record)
 
@@ -395,10 +407,11 @@ class Results:
 
 
 def _write(path: Path, content: dict) -> None:
-    _write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def _write_bytes(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """All or nothing: beside its place, then moved."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".partial")
     temporary.write_bytes(content)

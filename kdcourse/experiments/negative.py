@@ -88,6 +88,6 @@ class Negative(Experiment):
         if run.arm == WORSE:
             return replace(recipe, epochs=max(1, epochs // 10))
         if run.arm == OTHER:
-            model = partial(mobilenet_v2, channels=len(data.channels), classes=len(data.classes), stem="small")
-            return replace(recipe, model=model, optimizer=partial(adamw, lr=2e-3), epochs=2 * epochs)
+            network, optimizer = partial(mobilenet_v2, stem="small"), partial(adamw, lr=2e-3)
+            return baselines.with_network(recipe, network, data, optimizer=optimizer, epochs=2 * epochs)
         return recipe

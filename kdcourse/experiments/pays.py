@@ -24,7 +24,7 @@ from torch import nn
 from kdcourse import plots
 from kdcourse.data import DataSplits
 from kdcourse.distillation import CachedTeacher, ResponseKD
-from kdcourse.evaluation.comparison import paired
+from kdcourse.evaluation import paired_interval
 from kdcourse.experiments import baselines
 from kdcourse.experiments.analysis import Analysis
 from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run, judged
@@ -169,9 +169,9 @@ def gains(frame: pd.DataFrame) -> pd.DataFrame:
             seeds = plain.index.intersection(distilled.index)
             if len(seeds):
                 its = teachers[data, 1.0 if teacher == "all" else share]
-                gain = paired(distilled[seeds], plain[seeds])
+                gain, half = paired_interval(distilled[seeds], plain[seeds])
                 baseline = plain[seeds].mean()
-                rows.append([data, share, condition, baseline, its, its - baseline, gain.mean, gain.half, len(seeds)])
+                rows.append([data, share, condition, baseline, its, its - baseline, gain, half, len(seeds)])
     columns = ["data", "share", "condition", "baseline", "teacher", LEAD, "gain", "half", "seeds"]
     return pd.DataFrame(rows, columns=columns)
 

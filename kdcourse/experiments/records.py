@@ -12,7 +12,7 @@ import pandas as pd
 
 from kdcourse.data.splits import DataSplits
 from kdcourse.errors import DataError, unknown
-from kdcourse.experiments.grid import FORMAT, Results, _write_bytes
+from kdcourse.experiments.grid import FORMAT, Results, write_whole
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -32,9 +32,7 @@ def add_record(path: str | os.PathLike, data: DataSplits, results: pd.DataFrame,
     if path.exists():
         older = pd.read_csv(path)
         rows = pd.concat([older[older["data set"] != data.name], rows])
-    temporary = path.with_suffix(".partial")
-    rows[["data set", *(c for c in rows if c != "data set")]].to_csv(temporary, index=False)
-    os.replace(temporary, path)
+    write_whole(path, rows[["data set", *(c for c in rows if c != "data set")]].to_csv(index=False).encode())
 
 
 class Packed(Results):
@@ -78,7 +76,7 @@ def pack(folder: str | os.PathLike, path: str | os.PathLike) -> Path:
     same = {key: value for key, value in records[0].items() if all(value == record.get(key) for record in records)}
     lines = [_compact({key: value for key, value in record.items() if key not in same}) for record in records]
     text = f'{{"about":{_compact(about)},\n"same":{_compact(same)},\n"runs":[\n' + ",\n".join(lines) + "\n]}\n"
-    _write_bytes(path, text.encode())
+    write_whole(path, text.encode())
     return path
 
 

@@ -22,7 +22,7 @@ from kdcourse.errors import DataError, KDCourseError, UsageError
 from kdcourse.evaluation.comparison import holm, paired
 from kdcourse.evaluation.metrics import mean_interval
 from kdcourse.experiments.analysis import Analysis
-from kdcourse.experiments.grid import Experiment, Results, _write_bytes
+from kdcourse.experiments.grid import Experiment, Results, write_whole
 from kdcourse.experiments.named import as_it_was
 from kdcourse.experiments.records import Packed, last_line
 
@@ -159,9 +159,9 @@ def write(source: str | os.PathLike, output: str | os.PathLike | None = None) ->
     output = Path(output or source)
     runs = frame[[name for name in frame if name in rows or is_numeric_dtype(frame[name])]]  # without lists
     for name, content in (("runs.csv", runs), ("report.csv", rows)):
-        _write_bytes(output / name, content.to_csv(index=False, float_format="%.8g").encode())
+        write_whole(output / name, content.to_csv(index=False, float_format="%.8g").encode())
     page = _page(experiment, about, records, frame, rows, _damaged(source))
-    _write_bytes(output / "report.html", page.encode())
+    write_whole(output / "report.html", page.encode())
     return output / "report.html"
 
 

@@ -9,7 +9,7 @@ import torch
 
 from kdcourse.distillation import CachedTeacher, Teacher
 from kdcourse.errors import UsageError
-from kdcourse.experiments import baselines, d2
+from kdcourse.experiments import baselines, d2, grid
 from kdcourse.experiments.d4 import Pair
 from kdcourse.experiments.grid import Results, reproduce
 from kdcourse.models import thin_resnet
@@ -115,7 +115,7 @@ def test_the_symptom_is_decided_by_the_whole_interval(gain, half, said):
 
 @pytest.fixture
 def experiment(data, monkeypatch):
-    monkeypatch.setattr(d2, "load_data", lambda name, **options: data)
+    monkeypatch.setattr(grid, "load_data", lambda name, **options: data)
     return d2.D2(SETTINGS, datasets=("toy",), seeds=2)
 
 
@@ -212,7 +212,7 @@ def test_d2s_own_networks_come_pretrained_and_train_as_d2s(data, monkeypatch):
 @pytest.mark.parametrize(("networks", "sizes"), [("thin", [16, 32, None]), ("published", [64, 64, 224])])
 def test_the_size_of_images_and_what_is_said_of_it(networks, sizes, data, monkeypatch):
     asked = []
-    monkeypatch.setattr(d2, "load_data", lambda name, **options: asked.append(options) or data)
+    monkeypatch.setattr(grid, "load_data", lambda name, **options: asked.append(options) or data)
     said = []
     for name in ("smoke", "cpu", "gpu"):
         own = d2.D2(profile(name), networks=networks)

@@ -13,7 +13,7 @@ from kdcourse.data import Batches
 from kdcourse.distillation import CachedTeacher, CrossEntropy, ResponseKD, Teacher
 from kdcourse.errors import DataError, DownloadError, UsageError
 from kdcourse.evaluation import predict
-from kdcourse.experiments import baselines, d3
+from kdcourse.experiments import baselines, d3, grid
 from kdcourse.experiments.grid import Results, reproduce
 from kdcourse.models import thin_resnet
 from kdcourse.profiles import profile
@@ -215,7 +215,7 @@ def test_train_says_what_happened(data, teacher, arms):
 
 @pytest.fixture
 def experiment(data, monkeypatch):
-    monkeypatch.setattr(d3, "load_data", lambda name, **options: data)
+    monkeypatch.setattr(grid, "load_data", lambda name, **options: data)
     return d3.D3(SETTINGS, datasets=("toy",), seeds=2)
 
 
@@ -271,7 +271,7 @@ def test_analyses_of_a_grid_that_is_not_done():
 
 def test_whose_networks_and_data(data, monkeypatch):
     asked = {}
-    monkeypatch.setattr(d3, "load_data", lambda name, **options: asked.setdefault(name, options) and data)
+    monkeypatch.setattr(grid, "load_data", lambda name, **options: asked.setdefault(name, options) and data)
     own = d3.D3(profile("gpu"), networks="published")
     assert {run.data for run in own.runs()} == {"mini_imagenet"} and {run.data for run in d3.D3(SETTINGS).runs()} == {
         "scenes", "eurosat_rgb",
