@@ -96,7 +96,7 @@ class D1(Experiment):
                 "is the mean accuracy with it less that without it, over all the other cells; a × b is half of how "
                 "much more b brings with a than without. D1 changed augmentation and distillation together: its "
                 "difference cannot say which of the two made it.",
-                effects,
+                effects.round({"points": 2, "± 95 %": 2, "p": 3, "p (Holm)": 3}),
                 plots.gains(points),
             )
 
