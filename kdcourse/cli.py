@@ -1,5 +1,5 @@
 """The command line: `kdcourse run`, `kdcourse reproduce`, `kdcourse report`, `kdcourse export`, `kdcourse predict`,
-`kdcourse data`, `kdcourse doctor`.
+`kdcourse map`, `kdcourse data`, `kdcourse doctor`.
 
 What a command needs is imported inside it, so that `--help` is there at once (PyTorch takes seconds to import).
 """
@@ -56,6 +56,7 @@ def main(debug: bool) -> None:
       kdcourse data list                       which data sets there are, which are here
       kdcourse export data/models/student.pt   a trained network as an ONNX file
       kdcourse predict student.onnx tiles/     the class of each image
+      kdcourse map student.onnx scene.tif      a map of the classes in a large scene
 
     KDCOURSE_DATA names the folder with the data sets, KDCOURSE_WORK the one for what the course makes,
     KDCOURSE_PROFILE the profile.
@@ -120,7 +121,7 @@ def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_go
       kdcourse run 03 --dataset cifar10 --param limit=3000
       kdcourse run my/notebook.ipynb --output output/mine --keep-going
 
-    A notebook loads what earlier ones trained and trains what is missing; with --jobs that may be done twice.
+    A notebook loads what earlier ones trained and trains what is missing; with --jobs it waits for these.
 
     Status: 0 all done, 1 a notebook failed, 2 a wrong argument, 130 stopped by Ctrl-C.
     """
@@ -249,7 +250,7 @@ def report(results, output, pack) -> None:
         echo(f"Packed: {pack_results(results, pack)}")
 
 
-# --- export and predict -----------------------------------------------------------------------------------------------
+# --- export, predict and map ------------------------------------------------------------------------------------------
 
 
 @main.command()
@@ -317,6 +318,32 @@ def predict(model, paths, output, batch_size) -> None:
             click.echo(f"{path}\t{network.classes[best]}\t{answer[best]:.4f}")
             write(path, answer)
     sys.exit(status)
+
+
+@main.command("map")
+@click.argument("model")
+@click.argument("scene")
+@click.option("--output", metavar="FILE", help="The map.  [default: SCENE_map.tif, here]")
+@click.option("--tile", default=64, show_default=True, metavar="N", help="Pixels a side of what gets one class.")
+@click.option("--step", type=int, metavar="N", help="Finer: a class for every N pixels, of the tile around them.")
+def map_(model, scene, output, tile, step) -> None:
+    """Classify a large scene tile by tile, and write the classes as a map.
+
+    MODEL: an ONNX file of `kdcourse export`. SCENE: a GeoTIFF with the model's bands, of any size. It is read strip by
+    strip. The map is a GeoTIFF of the same size and place, with a colour table and the names of the classes in its
+    tags; where the scene has no data it has none. PyTorch is not needed.
+
+    \b
+    Examples:
+      kdcourse data make wide --output scene.tif
+      kdcourse map student.onnx scene.tif --output map.tif
+      kdcourse map student.onnx scene.tif --step 16
+    """
+    from kdcourse.shipping import maps
+    from kdcourse.shipping.predict import Model
+
+    output = output or f"{Path(scene).stem}_map.tif"
+    click.echo(str(maps.classify(Model(model), scene, output, tile=tile, step=step)))
 
 
 # --- doctor ----------------------------------------------------------------------------------------------------------
@@ -472,6 +499,23 @@ def scenes(count, seed, difficulty, output, jobs) -> None:
         jobs=jobs,
     )
     click.echo(f"Scenes: {folder}")
+
+
+@make.command()
+@click.option("--size", default=2048, show_default=True, metavar="N", help="Pixels a side.")
+@click.option("--seed", default=0, show_default=True, help="Another seed, another land.")
+@click.option("--output", default="scene.tif", show_default=True, metavar="FILE", help="The GeoTIFF.")
+def wide(size, seed, output) -> None:
+    """Write one large synthetic Sentinel-2 scene as a GeoTIFF, for `kdcourse map`.
+
+    \b
+    Example:
+      kdcourse data make wide --size 4096 --output scene.tif
+    """
+    from kdcourse.data.wide import make_wide_scene
+
+    make_wide_scene(output, size, seed=seed)
+    click.echo(f"Scene: {output}")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Task:
     path: Path
     known: set[str]
     code_cells: int
+    needs: frozenset[str] = frozenset()  # notebooks whose networks it loads
     parameters: dict = field(default_factory=dict)
     attempt: int = 1
 
@@ -138,7 +139,8 @@ def prepare(path: Path) -> Task:
             'cell that holds `profile = None` and `dataset = "scenes"`.'
         )
     code_cells = sum(cell["cell_type"] == "code" and bool(text(cell["source"]).strip()) for cell in notebook["cells"])
-    return Task(path, set(papermill.inspect_notebook(path)), code_cells)
+    needs = frozenset(metadata.get("kdcourse", {}).get("needs", ()))
+    return Task(path, set(papermill.inspect_notebook(path)), code_cells, needs)
 
 
 def tags(cell: dict) -> list[str]:
@@ -439,8 +441,9 @@ def run(
     width = max(map(len, outcomes))
     try:
         while queue or running:
-            while queue and len(running) < jobs:
-                running.append(Worker(queue.popleft(), folder, environment, timeout))
+            while queue and len(running) < jobs and (task := _next(queue, running)):
+                queue.remove(task)
+                running.append(Worker(task, folder, environment, timeout))
             for worker in list(running):
                 late = worker.late() and not worker.finished()
                 if late:
@@ -469,6 +472,15 @@ def run(
             outcomes[worker.task.name].seconds = worker.seconds
         write_index(folder, outcomes.values(), chosen, dataset, parameters)
     return list(outcomes.values())
+
+
+def _next(queue: Sequence[Task], running: Sequence[Worker]) -> Task | None:
+    """The first notebook that needs none which is still to end: else it would train the same networks beside it."""
+    unfinished = {task.name for task in queue} | {worker.task.name for worker in running}
+    ready = [task for task in queue if not task.needs & (unfinished - {task.name})]
+    if not ready and not running:  # they need one another: in their order, then
+        return queue[0]
+    return ready[0] if ready else None
 
 
 def _wanted(name: str, value: object, tasks: list[Task]) -> bool:

@@ -118,6 +118,33 @@ def test_jobs_run_side_by_side_with_a_share_of_the_cores(notebook, run, tmp_path
     assert "threads 3" in printed(tmp_path / "out" / "one.ipynb")
 
 
+def test_a_notebook_waits_for_those_whose_networks_it_needs(notebook, run, tmp_path):
+    def needs(*names):
+        return {**PYTHON, "kdcourse": {"needs": list(names)}}
+
+    note = (
+        "import time\n"
+        "open('order.txt', 'a').write('{0} begins\\n')\n"
+        "time.sleep({1})\n"
+        "open('order.txt', 'a').write('{0} ends\\n')"
+    )
+    paths = [
+        notebook("slow", note.format("slow", 3)),
+        notebook("after", note.format("after", 0), metadata=needs("slow", "one that is not run")),
+        notebook("free", note.format("free", 0)),
+    ]
+    outcomes, _ = run(*paths, jobs=2)
+    order = (tmp_path / "toys" / "order.txt").read_text().splitlines()
+    assert [outcome.status for outcome in outcomes] == 3 * ["done"]
+    assert order.index("free begins") < order.index("slow ends") < order.index("after begins")
+
+
+def test_notebooks_that_need_one_another_run_all_the_same(notebook, run):
+    needs = {name: {**PYTHON, "kdcourse": {"needs": [name, "one", "two"]}} for name in ("one", "two")}
+    outcomes, _ = run(*(notebook(name, metadata=metadata) for name, metadata in needs.items()), jobs=2)
+    assert [outcome.status for outcome in outcomes] == ["done", "done"]
+
+
 # --- what breaks while it runs ---------------------------------------------------------------------------------------
 
 
