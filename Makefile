@@ -3,13 +3,16 @@ PYTHON ?= python3
 PROFILE ?= cpu
 BIN := .venv/bin
 STAMP := .venv/.stamp
+SITE := .venv/.site
+NBGRADER := .venv/nbgrader
+COLAB := .venv-colab
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course test lint lab notebooks clean
+.PHONY: help setup course test lint lab notebooks site test-colab clean
 
 help: ## list these targets
 	@echo "make TARGET [PROFILE=smoke|cpu|gpu] [PYTHON=python3]"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
 
 setup: $(STAMP) ## install the course into .venv (a few minutes the first time)
 
@@ -27,12 +30,18 @@ course: $(STAMP) ## run all notebooks; results in output/course/index.html
 	@echo "Running the course in the $(PROFILE) profile"
 	@$(BIN)/kdcourse run --profile $(PROFILE) --output output/course
 
-test: lint ## lint, unit tests, notebooks in smoke profile, committed outputs by nbval
+test: lint $(NBGRADER)/.stamp ## lint, unit tests, notebooks in smoke profile, committed outputs by nbval
 	@echo "Unit tests, and every notebook in the smoke profile"
 	@$(BIN)/python -m pytest tests
 	@echo "Committed notebook outputs against a fresh run in the cpu profile"
 	@KDCOURSE_DATA= KDCOURSE_PROFILE=cpu $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+# In a folder of its own, out of JupyterLab's sight, to which nbgrader adds menus and a gradebook. Tests alone use it.
+$(NBGRADER)/.stamp: $(STAMP)
+	@echo "Setting up nbgrader, for its test"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt --target $(NBGRADER) nbgrader
+	@touch $@
 
 lint: $(STAMP) ## ruff, for code and notebooks
 	@echo "Style"
@@ -47,7 +56,25 @@ notebooks: $(STAMP) ## execute the notebooks in place, before committing them
 	@echo "Executing notebooks/ in place in the cpu profile"
 	@KDCOURSE_DATA= KDCOURSE_PROFILE=cpu $(BIN)/python tools/execute_notebooks.py notebooks/*.ipynb
 
+site: $(SITE) ## build the course as a site: output/site/index.html
+	@echo "Building output/site"
+	@$(BIN)/python tools/make_site.py output/site output/site-pages
+
+# What only the site needs, so that nobody waits for it who runs the course.
+$(SITE): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[site]"
+	@touch $@
+
+test-colab: $(STAMP) $(COLAB)/.stamp ## every notebook in the smoke profile as on Colab, with its old ipywidgets
+	@KDCOURSE_COLAB=$(COLAB)/bin/python $(BIN)/python -m pytest tests/colab
+
+$(COLAB)/.stamp: tests/colab/requirements.txt
+	@echo "Setting up $(COLAB), a stand-in for Colab: a few minutes, about 6 GB"
+	@$(PYTHON) -m venv $(COLAB)
+	@$(COLAB)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 clean: ## remove .venv, output/ and caches; data/ stays
 	@echo "Removing .venv, output, caches"
-	@rm -rf .venv output .pytest_cache .ruff_cache *.egg-info
+	@rm -rf .venv $(COLAB) output .pytest_cache .ruff_cache *.egg-info
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

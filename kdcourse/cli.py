@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from kdcourse.errors import KDCourseError
+from kdcourse.errors import KDCourseError, with_pointer
 
 
 class CourseError(click.ClickException):
@@ -35,7 +35,7 @@ class Course(click.Group):
         except KDCourseError as error:
             if context.params.get("debug"):
                 raise
-            raise CourseError(str(error)) from error
+            raise CourseError(with_pointer(error)) from error
         except OSError as error:
             if context.params.get("debug") or not error.filename:  # without a file: a closed pipe, which click knows
                 raise
@@ -184,6 +184,8 @@ def reproduce(
       benchmark  the methods of RepDistiller's table
       pays       when distillation pays: data size, epochs, teacher, student
       negative   where it does harm
+      unlabelled how far a teacher's answers replace labels
+      bands      a teacher of thirteen bands, a student of three
 
     \b
     Examples:
@@ -346,6 +348,62 @@ def map_(model, scene, output, tile, step) -> None:
     click.echo(str(maps.classify(Model(model), scene, output, tile=tile, step=step)))
 
 
+# --- release and grade -----------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("folder", metavar="DIR")
+def release(folder) -> None:
+    """Write what learners get: the exercises, what to install, a README; to DIR and to DIR.zip.
+
+    Solutions, hidden tests and keys are not among it. An earlier release in DIR is replaced.
+
+    \b
+    Example:
+      kdcourse release output/exercises
+    """
+    from kdcourse.course.release import release as write
+
+    click.echo(f"Released: {folder}, {write(folder)}")
+
+
+@main.command()
+@click.argument("submissions")
+@click.option("--output", required=True, metavar="DIR", help="Folder for grades and feedback.")
+@click.option("--jobs", type=int, metavar="N", help="Submissions at a time.  [default: one a core]")
+@click.option("--seconds", default=180.0, show_default=True, metavar="S", help="For a submission's code, in all.")
+@click.option("--memory", default=2000, show_default=True, metavar="MB", help="For a submission.")
+@click.option("--unsandboxed", is_flag=True, help="Run students' code without a sandbox: it can do all that you can.")
+def grade(submissions, output, jobs, seconds, memory, unsandboxed) -> None:
+    """Grade exercises that were handed in: points, a page for each student, a report on the class.
+
+    SUBMISSIONS: a folder with a folder or a notebook for each student, or the zip that a learning platform exports.
+    Each task's cell is put into the instructor's notebook and run in a sandbox (bubblewrap), without network; it is
+    judged outside. See docs/instructors.md for what a submission can do all the same.
+
+    \b
+    Examples:
+      kdcourse grade submissions/ --output output/grades
+      kdcourse grade class.zip --output output/grades --jobs 4
+
+    Stop it, or let it be killed: the same command does only what is missing.
+
+    Status: 0 all graded, or refused with a reason; 1 a submission is missing for a fault of this machine; 2 a wrong
+    argument, or no sandbox; 130 stopped by Ctrl-C.
+    """
+    from kdcourse.course.grade import grade as grade_all
+    from kdcourse.course.grading.sandbox import Limits
+
+    limits = Limits(seconds=seconds, memory=memory)
+    echo, live = _lines()
+    with _stoppable(echo, "What was graded is kept; the same command does the rest."):
+        records = grade_all(
+            submissions, output, jobs=jobs, sandboxed=not unsandboxed, limits=limits, echo=echo, live=live
+        )
+    echo(f"Grades: {Path(output) / 'report.html'}, grades.csv and totals.csv beside it")
+    sys.exit(1 if any(record.status == "failed" for record in records) else 0)
+
+
 # --- doctor ----------------------------------------------------------------------------------------------------------
 
 
@@ -366,6 +424,95 @@ def doctor(as_json: bool) -> None:
     report = look()
     click.echo(json.dumps(report.as_dict(), indent=2) if as_json else str(report))
     sys.exit(0 if report.usable else 1)
+
+
+# --- badges ----------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--check", is_flag=True, help="Change nothing; status 1 if anything differs.")
+def badges(check: bool) -> None:
+    """Write Colab's badge and setup lines into every notebook and solution.
+
+    Both follow from `[project.urls] Repository` in pyproject.toml: change it there, then run this.
+
+    \b
+    Examples:
+      kdcourse badges
+      kdcourse badges --check
+    """
+    from kdcourse.course.badges import badges as write
+
+    differing = write(check)
+    for line in differing:
+        click.echo(f"{line} {'differs' if check else 'written'}")
+    sys.exit(1 if check and differing else 0)
+
+
+# --- exercises and progress ------------------------------------------------------------------------------------------
+
+
+@main.group()
+def exercises() -> None:
+    """Make the exercises of the solutions.
+
+    \b
+    Example:
+      kdcourse exercises build
+    """
+
+
+@exercises.command("build")
+@click.option("--check", is_flag=True, help="Change nothing; status 1 if any exercise is out of step.")
+@click.option("--force", is_flag=True, help="Overwrite exercises that were edited by hand, too.")
+def build_exercises(check: bool, force: bool) -> None:
+    """Write exercises/ from solutions/: solutions become stubs, hidden tests and outputs go.
+
+    Exercises that were edited by hand, as those that you solve there are, stay unless --force.
+
+    \b
+    Examples:
+      kdcourse exercises build
+      kdcourse exercises build --check
+    """
+    from kdcourse.course.exercises import build
+
+    out_of_step = build(check=check, force=force)
+    for path in out_of_step:
+        click.echo(f"{path} {'is out of step with its solution, or has none' if check else 'written'}")
+    sys.exit(1 if check and out_of_step else 0)
+
+
+@main.command()
+@click.option("--reset", is_flag=True, help="Forget everything, after a question.")
+def progress(reset: bool) -> None:
+    """Which tasks of the exercises you have solved, with how many tries and hints.
+
+    \b
+    Examples:
+      kdcourse progress
+      kdcourse progress --reset
+    """
+    from kdcourse.course.checks import exercises as all_exercises
+    from kdcourse.course.checks import progress as kept
+
+    if reset:
+        click.confirm(f"Forget all progress in {kept.file()}?", abort=True)
+        kept.reset()
+        click.echo("Forgotten.")
+        return
+    known = kept.read()
+    for name, tasks in all_exercises().items():
+        done = [known.get(task.key, kept.EMPTY) for task in tasks.values()]
+        click.echo(f"{name}: {sum(each['right'] for each in done)} of {len(tasks)} tasks right")
+        if not any(each["tries"] or each["hints"] for each in done):
+            continue
+        for task, each in zip(tasks.values(), done, strict=True):
+            helped = f"{each['hints']} of {len(task.hints)} hints" + (", solution seen" if each["solution"] else "")
+            state = "right" if each["right"] else "tried" if each["tries"] else "-"
+            line = f"  {task.title:<40} {state:<6} {each['tries']:>3} tries, {helped}  {each['when'][:10]}"
+            click.echo(line.rstrip())
+    click.echo(f"\nKept in {kept.file()}")
 
 
 # --- data ------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,12 @@
 
 
 class KDCourseError(Exception):
-    """Base of every error that the course raises on purpose."""
+    """Base of every error that the course raises on purpose.
+
+    section: of docs/errors.md, where its messages are listed with what helps; "" where they say all.
+    """
+
+    section = ""
 
 
 class UsageError(KDCourseError):
@@ -12,25 +17,58 @@ class UsageError(KDCourseError):
 class DataError(KDCourseError):
     """Files that are missing, damaged or not what the data set promises."""
 
+    section = "data"
+
 
 class DownloadError(DataError):
     """A file that could not be fetched, or came with the wrong checksum."""
+
+    section = "downloads"
 
 
 class CheckpointError(KDCourseError):
     """A checkpoint that is damaged, or belongs to another network or run."""
 
+    section = "checkpoints"
+
 
 class ExportError(KDCourseError):
     """A network that cannot be exported, or a file that does not answer as its network does."""
+
+    section = "export"
 
 
 class TrainingError(KDCourseError):
     """A training run that cannot go on (loss not finite, nothing to train)."""
 
+    section = "training"
+
 
 class ClusterError(KDCourseError):
     """A cluster that does not answer, has other versions, or no room for a run."""
+
+    section = "clusters"
+
+
+def with_pointer(error: KDCourseError) -> str:
+    """What the error says, and where docs/errors.md says more, if it does."""
+    message = str(error)
+    if not error.section:
+        return message
+    between = "\n" if "\n" in message else " " if message.endswith(".") else ". "
+    return f"{message}{between}See {_page()}#{error.section}"
+
+
+def _page() -> str:
+    """docs/errors.md: in a checkout its path, else its address."""
+    from importlib.metadata import metadata
+
+    from kdcourse.paths import checkout
+
+    if checkout():
+        return "docs/errors.md"
+    addresses = dict(line.split(", ") for line in metadata("kdcourse").get_all("Project-URL"))
+    return f"{addresses['Repository']}/blob/main/docs/errors.md"
 
 
 def brief(error: BaseException) -> str:

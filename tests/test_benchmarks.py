@@ -63,6 +63,15 @@ def test_grid_does_the_same_runs_on_all_sides(tmp_path, monkeypatch):
     assert all(result[key][side]["median"] > 0 for key in ("first", "a_run") for side in ("Local(2)", "Ray(2)"))
 
 
+def test_shipping_measures_all_files_alike(tmp_path):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'kdcourse[deploy]'")
+    result = run("shipping.py", tmp_path / "shipping.json")  # which compares the answers of files itself
+    assert [row["network"] for row in result["table"]] == ["teacher", "student", "int8 student"]
+    assert all(row["median_ms"] > 0 and row["own_mb"] > 0 for row in result["table"])
+    assert set(result["same"]) == {"teacher", "student"} and min(result["same"].values()) >= 99.9
+    assert result["start"]["median"] > 0 and all(its["pace"]["median"] > 0 for its in result["maps"].values())
+
+
 @pytest.mark.real_data
 def test_loading_of_real_tiles(tmp_path, real_data):
     result = run("loading.py", tmp_path / "loading.json", "--dataset=eurosat_ms")

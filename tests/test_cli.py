@@ -17,7 +17,7 @@ from kdcourse.experiments.named import EXPERIMENTS
 from kdcourse.profiles import profile
 
 COMMANDS = ["", "run", "reproduce", "report", "doctor", "data", "data list", "data info", "data get", "data make"]
-COMMANDS += ["data make scenes", "export", "predict"]
+COMMANDS += ["data make scenes", "export", "predict", "badges", "release", "grade"]
 
 
 @pytest.fixture

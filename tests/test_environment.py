@@ -1,5 +1,7 @@
-"""environment.yml, pyproject.toml and constraints.txt say the same."""
+"""environment.yml, pyproject.toml and constraints.txt say the same; what editors and Binder read from them holds."""
 
+import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -63,3 +65,19 @@ def test_constraints_satisfy_every_requirement(project):
 def test_pins_name_no_registry_addresses():
     for name in ("constraints.txt", "environment.yml"):
         assert "://" not in (ROOT / name).read_text(), f"{name} names an address"
+
+
+def test_binder_builds_from_environment_yml():
+    """Binder takes environment.yml unless one of these says otherwise; `-e .` makes it copy the repository first."""
+    overriding = ("binder", ".binder", "Dockerfile", "requirements.txt", "runtime.txt", "Pipfile", "setup.py")
+    assert [name for name in overriding if (ROOT / name).exists()] == []
+
+
+def test_devcontainer(project):
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())  # no comments: plain JSON
+    python = re.fullmatch(r"mcr\.microsoft\.com/devcontainers/python:1-(3\.\d+)-\w+", container["image"])[1]
+    assert Version(python) >= Version(project["requires-python"].removeprefix(">="))
+    target = container["postCreateCommand"].removeprefix("make ")
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
+    settings = container["customizations"]["vscode"]["settings"]
+    assert settings["python.defaultInterpreterPath"].endswith("/.venv/bin/python")  # where `make setup` puts it

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kdcourse.course.quiz import questions
+
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 COURSE = (
@@ -100,6 +102,15 @@ def test_code_cells_are_short(path):
     for cell in cells(path, "code"):
         lines = [line for line in source(cell).splitlines() if line.strip()]
         assert len(lines) <= LONGEST_CELL or tags(cell) & MAY_BE_LONG, f"{len(lines)} lines:\n{source(cell)}"
+
+
+@every_notebook
+def test_every_question_of_the_quiz_is_asked_and_its_key_is_elsewhere(path):
+    text = "\n".join(source(cell) for cell in cells(path))
+    assert "<summary>Answer" not in text, "questions and answers stand in kdcourse/course/quizzes/"
+    asked = re.findall(r'quiz\.ask\("(\d\d)-(.+)"\)', text)
+    notebook = path.stem[:2]
+    assert asked == [(notebook, name) for name in questions(notebook)]
 
 
 # --- outputs ---------------------------------------------------------------------------------------------------------

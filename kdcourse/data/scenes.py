@@ -19,6 +19,7 @@ import json
 import multiprocessing
 import os
 import sys
+import zlib
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from pathlib import Path
@@ -509,13 +510,13 @@ def atmosphere(ground: Ground) -> None:
     ground.reflectance += rng.normal(1, 0.06) * PATH[:, None, None] + haze * HAZE[:, None, None]
 
 
-def _blur_matrix(width: int) -> np.ndarray:
-    """(64, 64): mean over the sensor's own pixels, then linear interpolation back to 10 m; a little optical blur."""
-    at = np.arange(SIZE)
+def _blur_matrix(width: int, size: int) -> np.ndarray:
+    """(size, size): mean over the sensor's own pixels, then linear interpolation to 10 m; a little optical blur."""
+    at = np.arange(size)
     if width == 1:
         weights = np.exp(-0.5 * ((at[:, None] - at) / 0.55) ** 2)
     else:
-        count = -(-SIZE // width)
+        count = -(-size // width)
         mean = (at // width == np.arange(count)[:, None]).astype(float)
         mean /= mean.sum(1, keepdims=True)
         back = np.maximum(0, 1 - np.abs((at[:, None] + 0.5) / width - 0.5 - np.arange(count)))
@@ -523,13 +524,16 @@ def _blur_matrix(width: int) -> np.ndarray:
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
-BLUR = np.stack([_blur_matrix(width) for width in WIDTHS])  # (13, 64, 64)
+@lru_cache(maxsize=4)
+def _blur(size: int) -> np.ndarray:
+    """(13, size, size)."""
+    return np.stack([_blur_matrix(width, size) for width in WIDTHS])
 
 
-def sense(ground: Ground) -> np.ndarray:
-    """Each band at its own resolution, with noise, as digital numbers (13, 64, 64) uint16."""
-    rng = ground.rng
-    image = 100 * (BLUR @ ground.reflectance @ BLUR.transpose(0, 2, 1))
+def sense(reflectance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each band at its own resolution, with noise: (13, H, W) in % → digital numbers (13, H, W) uint16."""
+    height, width = reflectance.shape[1:]
+    image = 100 * (_blur(height) @ reflectance @ _blur(width).transpose(0, 2, 1))
     noise = rng.standard_normal(image.shape, np.float32)
     image += noise * ((4 + 0.006 * image) * (WIDTHS == 1)[:, None, None] + 1)
     return np.clip(np.round(image), 1, 65535).astype(np.uint16)
@@ -538,7 +542,8 @@ def sense(ground: Ground) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- tiles and files
 
 
-def _check(seed: int, difficulty: float) -> None:
+def check(seed: int, difficulty: float) -> None:
+    """Raises UsageError for a seed or a difficulty that cannot be right."""
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise UsageError(f"seed={seed!r}: expected a whole number, 0 or more")
     if not isinstance(difficulty, int | float) or not 0 <= difficulty <= 1:
@@ -550,7 +555,7 @@ def render_tile(class_name: str, n: int, seed: int = 0, difficulty: float = DEFA
 
     A function of its four arguments alone. Raises UsageError for an unknown class or an argument out of range.
     """
-    _check(seed, difficulty)
+    check(seed, difficulty)
     if class_name not in LANDSCAPES:
         raise unknown("class", class_name, CLASSES)
     if n < 1:
@@ -559,7 +564,7 @@ def render_tile(class_name: str, n: int, seed: int = 0, difficulty: float = DEFA
     LANDSCAPES[class_name](ground)
     illuminate(ground)
     atmosphere(ground)
-    return sense(ground)
+    return sense(ground.reflectance, ground.rng)
 
 
 @lru_cache(maxsize=64)
@@ -574,6 +579,14 @@ def georeference(class_name: str, n: int, seed: int = 0) -> tuple[CRS, Affine]:
     return _utm(int(rng.integers(29, 36))), Affine(PIXEL, 0, float(west), 0, -PIXEL, float(north))
 
 
+def _date(seed: int, difficulty: float) -> int:
+    """A time of change for tiles, in s since 1970: before 2001, and the same for the same scenes on every machine.
+
+    Fingerprints of data hold it. So a network that was trained where these tiles were made before is found again.
+    """
+    return 10**9 - zlib.crc32(f"{VERSION} {seed} {difficulty}".encode()) // 8
+
+
 def _write_tile(path: Path, class_name: str, n: int, seed: int, difficulty: float) -> None:
     """Render a tile and write it as a GeoTIFF: beside, then put in place, so that no half file is ever seen."""
     crs, transform = georeference(class_name, n, seed)
@@ -585,6 +598,7 @@ def _write_tile(path: Path, class_name: str, n: int, seed: int, difficulty: floa
             file.write(render_tile(class_name, n, seed, difficulty))
         if partial.stat().st_size < TILE_BYTES:  # GDAL does not always say so when the disk is full
             raise OSError("the file is too short")
+        os.utime(partial, (date := _date(seed, difficulty), date))
         os.replace(partial, path)
     except OSError as error:  # rasterio's own errors of reading and writing are among them
         raise DataError(
@@ -639,7 +653,7 @@ def make_scenes(
     Files that exist are left as they are, so a larger count only adds. `jobs`: processes, default one a core.
     Raises UsageError for a bad argument, DataError if the folder holds scenes of another seed or difficulty.
     """
-    _check(seed, difficulty)
+    check(seed, difficulty)
     if not isinstance(count, int | np.integer) or count < 1:
         raise UsageError(f"count={count!r}: expected a whole number, 1 tile or more")
     if jobs is not None and jobs < 1:

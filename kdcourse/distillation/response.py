@@ -10,8 +10,10 @@ the label term when the temperature changes. Without it, a soft term at T = 5 co
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from kdcourse.data.batches import Batch
@@ -253,6 +255,36 @@ class ResponseKD(_Response):
         if self.soft_weight:
             terms["soft"] = self.soft_weight * soft_target_loss(seen.logits, taught.logits, self.temperature)
         return terms | self.label_term(seen, batch)
+
+
+class PartlyLabelled(ResponseKD):
+    """`ResponseKD` where only some training images have a label, and the teacher answers for all.
+
+    labelled: the indices of those in the training split. The label term is label_weight / B · Σ cross-entropy over the
+    labelled images of a batch of B: each counts as it would if all were labelled. Labels of others are never looked at.
+    """
+
+    def __init__(self, teacher: Teacher, labelled: Sequence[int], **settings: float):
+        super().__init__(teacher, **settings)
+        self.register_buffer("labelled", torch.tensor(sorted(labelled), dtype=torch.int64), persistent=False)
+
+    def prepare(self, student: nn.Module, batch: Batch, samples: int) -> None:
+        super().prepare(student, batch, samples)
+        if len(self.labelled) and not 0 <= int(self.labelled[0]) <= int(self.labelled[-1]) < samples:
+            raise UsageError(
+                f"labelled= names images {int(self.labelled[0])} to {int(self.labelled[-1])}: expected 0 to "
+                f"{samples - 1}, indices of training images"
+            )
+
+    def label_term(self, seen: Seen, batch: Batch) -> dict[str, torch.Tensor]:
+        if not self.label_weight:
+            return {}
+        known = torch.isin(batch.index, self.labelled)
+        loss = F.cross_entropy(seen.logits[known], batch.labels[known], reduction="sum")
+        return {"label": self.label_weight / len(batch) * loss}
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, {len(self.labelled)} labelled"
 
 
 class LogitMatching(_Response):

@@ -1,16 +1,17 @@
 """What a network costs: parameters, multiply–adds, size and time. Measure before choosing a pair."""
 
 import statistics
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
 from kdcourse.errors import UsageError
+from kdcourse.machine import times
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Cost:
     latency_ms: dict[int, float]  # batch size → median milliseconds of a forward pass of that batch
     threads: int  # CPU threads used
     device: str  # where it was timed
+    p95_ms: dict[int, float] = field(default_factory=dict)  # batch size → 95 % of the passes took no longer
 
     def row(self) -> dict[str, float]:
         """A row of a table, in millions, MB and ms."""
@@ -49,8 +51,9 @@ def cost(
     MACs (multiply–adds) of one image, counted as convolutions and linear layers run:
       convolution: H_out · W_out · C_out · (C_in / groups) · k_h · k_w; linear layer: inputs · outputs.
     Biases, batch norm, activations and pooling are left out, as is usual; one MAC is two FLOPs.
-    Latency: median of at least five forward passes (and half a second) after two to warm up, in float32 and eval
-    mode, where the network is, with `threads` CPU threads (default: torch's own number). It holds for this machine.
+    Latency: median and 95th percentile of at least five forward passes (and half a second) after two to warm up, in
+    float32 and eval mode, where the network is, with `threads` CPU threads (default: torch's own number). It holds for
+    this machine.
 
     The network's mode and torch's number of threads are as before afterwards. Raises UsageError for an input shape
     that the network cannot take.
@@ -60,11 +63,11 @@ def cost(
     if threads < 1 or not all(size >= 1 for size in batch_sizes):
         raise UsageError(f"threads={threads}, batch_sizes={tuple(batch_sizes)}: expected numbers of 1 or more")
     _, macs = _trace(model, input_shape)
-    times = {}
+    latencies = {}
     torch.set_num_threads(threads)
     try:
         if latency:
-            times = {size: _median_ms(model, (size, *input_shape)) for size in batch_sizes}
+            latencies = {size: _latencies_ms(model, (size, *input_shape)) for size in batch_sizes}
     finally:
         torch.set_num_threads(before)
     return Cost(
@@ -72,9 +75,10 @@ def cost(
         macs=sum(macs.values()),
         size_mb=sum(t.numel() * (4 if t.is_floating_point() else t.itemsize) for t in model.state_dict().values())
         / 1e6,
-        latency_ms=times,
+        latency_ms={size: statistics.median(ms) for size, ms in latencies.items()},
         threads=threads,
         device=str(device_of(model)),
+        p95_ms={size: float(np.percentile(ms, 95)) for size, ms in latencies.items()},
     )
 
 
@@ -142,22 +146,16 @@ def _trace(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[dict[st
     return shapes, macs
 
 
-def _median_ms(
-    model: nn.Module, shape: tuple[int, ...], warm_up: int = 2, runs: int = 5, seconds: float = 0.5
-) -> float:
+def _latencies_ms(model: nn.Module, shape: tuple[int, ...]) -> list[float]:
     device = device_of(model)
     images = torch.zeros(shape, device=device)  # dense arithmetic takes the same time for any values
-    times = []
+
+    def answer() -> None:
+        model(images)
+        _wait_for(device)
+
     with evaluating(model):
-        for _ in range(warm_up):
-            model(images)
-        while len(times) < runs or sum(times) < seconds:
-            _wait_for(device)
-            started = time.perf_counter()
-            model(images)
-            _wait_for(device)
-            times.append(time.perf_counter() - started)
-    return 1000 * statistics.median(times)
+        return [1000 * seconds for seconds in times(answer)]
 
 
 def _wait_for(device: torch.device) -> None:

@@ -68,12 +68,22 @@ def test_the_same_bits_whatever_the_number_of_processes(folder, tmp_path):
 
 def test_a_larger_count_only_adds_and_a_smaller_one_changes_nothing(tmp_path):
     folder = make_scenes(tmp_path, 10, jobs=1, progress=False)
-    before = {name: (folder / name).stat().st_mtime_ns for name in names(folder)}
+    before = {name: (folder / name).stat().st_ctime_ns for name in names(folder)}
     make_scenes(folder, 13, jobs=1, progress=False)
     make_scenes(folder, 4, jobs=1, progress=False)
-    after = {name: (folder / name).stat().st_mtime_ns for name in names(folder)}
+    after = {name: (folder / name).stat().st_ctime_ns for name in names(folder)}
     assert before.items() <= after.items()
     assert set(after) - set(before) == {f"{name}/{name}_2.tif" for name in CLASSES[:3]}
+
+
+def test_the_same_scenes_have_the_same_date_on_every_machine(folder, tmp_path):
+    """Fingerprints hold it: a network that was trained elsewhere on the same scenes is found again."""
+    other = make_scenes(tmp_path / "other", 1, seed=1, jobs=1, progress=False)
+    first = f"{CLASSES[0]}/{CLASSES[0]}_1.tif"
+    dates = {path.stat().st_mtime_ns for path in folder.glob("*/*.tif")}
+    assert len(dates) == 1 and dates != {(other / first).stat().st_mtime_ns}
+    again = make_scenes(tmp_path / "again", 1, jobs=1, progress=False)
+    assert dates == {(again / first).stat().st_mtime_ns}
 
 
 def test_vegetation_is_green_and_water_is_dark_in_the_infrared(tiles):

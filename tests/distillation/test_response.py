@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from kdcourse.distillation import (
     CrossEntropy,
     DecoupledKD,
     LogitMatching,
+    PartlyLabelled,
     RelationMatchingKD,
     ResponseKD,
     StandardisedKD,
@@ -614,3 +616,26 @@ def test_the_same_on_cuda(loss):
     assert torch.allclose(loss(*there, 4.0).cpu(), loss(s, t, y, 4.0))
     there[0][0, 0] = float("nan")
     assert not torch.isfinite(loss(*there, 4.0))
+
+
+# --- some images have no label ---------------------------------------------------------------------------------------
+
+
+def test_labels_count_where_there_are_some(make_data):
+    data = make_data()
+    student, network = (nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3)) for _ in range(2))
+    teacher, batch = Teacher(network), next(Batches(data.train, 8).epoch())
+    every = ResponseKD(teacher)(student, batch)
+    assert PartlyLabelled(teacher, range(len(data.train)))(student, batch) == every
+    some = PartlyLabelled(teacher, [5, 1, 70])(student, batch)
+    at = torch.isin(batch.index, torch.tensor([1, 5]))
+    expected = 0.1 / 8 * F.cross_entropy(student(batch.images)[at], batch.labels[at], reduction="sum")
+    torch.testing.assert_close(some["label"], expected)
+    assert some["soft"] == every["soft"]
+    wrong = replace(batch, labels=torch.where(at, batch.labels, 0))
+    assert PartlyLabelled(teacher, [1, 5])(student, wrong)["label"] == some["label"]  # others are never looked at
+    none = PartlyLabelled(teacher, [])(student, batch)
+    assert none["label"] == 0 and sum(none.values()).requires_grad
+    assert set(PartlyLabelled(teacher, [1], label_weight=0)(student, batch)) == {"soft"}
+    with pytest.raises(UsageError, match="images 1 to 900"):
+        PartlyLabelled(teacher, [1, 900]).prepare(student, batch, len(data.train))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from kdcourse import machine
 from kdcourse.errors import UsageError
 from kdcourse.models import cost, d1_student, d1_teacher, mobilenet_v2, stages, thin_resnet
 
@@ -58,11 +59,12 @@ def test_latency_of_each_batch_size_and_nothing_left_behind():
 
 def test_latency_is_a_median_after_warm_up(monkeypatch):
     ticks = iter([0, 9, 10, 11, 20, 22, 30, 33, 40, 44])  # five runs of 9, 1, 2, 3 and 4 seconds
-    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr(machine, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     calls = []
     model = nn.Sequential(nn.Conv2d(1, 1, 1))
     model.register_forward_hook(lambda *_: calls.append(1))
-    assert cost(model, (1, 2, 2), batch_sizes=(1,)).latency_ms == {1: 3000}
+    measured = cost(model, (1, 2, 2), batch_sizes=(1,))
+    assert measured.latency_ms == {1: 3000} and measured.p95_ms == {1: pytest.approx(8000)}
     assert len(calls) == 1 + 2 + 5  # one to count, two to warm up
 
 
@@ -73,7 +75,7 @@ def test_threads_are_used_and_restored_even_after_an_error(monkeypatch):
         seen.append(torch.get_num_threads())
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(module, "_median_ms", broken)
+    monkeypatch.setattr(module, "_latencies_ms", broken)
     with pytest.raises(RuntimeError, match="broken"):
         cost(thin_resnet(8, 4), (3, 8, 8), threads=before + 1)
     assert seen == [before + 1] and torch.get_num_threads() == before

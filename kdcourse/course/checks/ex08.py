@@ -336,7 +336,7 @@ def latency(answer: Answer, rng: torch.Generator) -> None:
         np.median(warm),
         0.06,
         {
-            "mean": (warm.mean(), "That is the mean: a few long waits move it, and no image took that long."),
+            "mean": (warm.mean(), "That is the mean: a few long waits move it."),
             "warm-up in it": (np.median(cold), "The warm-up is in it: leave out the first calls."),
             "mean, warm-up in it": (cold.mean(), "That is the mean, and the warm-up is in it."),
             "seconds": (np.median(warm) / 1000, "In ms, not in s."),
