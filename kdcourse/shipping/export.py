@@ -2,7 +2,7 @@
 
 The file holds the network with its normalisation in front: images (B, C, H, W) float32 in the data's own units go in,
 for any B, and logits (B, classes) come out. Its metadata, the entry "kdcourse", says as JSON what it is: classes,
-channels (bands), image_size, dtype, mean, std, data, versions …
+channels (bands), image_size, dtype, mean, std, parameters, macs, data, versions …
 
 Before anything is written, the file's answers are compared with the network's.
 """
@@ -27,7 +27,7 @@ from kdcourse import models
 from kdcourse.data.catalog import load
 from kdcourse.data.splits import DataSplits, Split
 from kdcourse.errors import CheckpointError, DataError, ExportError, UsageError, brief, unknown
-from kdcourse.models.cost import evaluating
+from kdcourse.models.cost import cost, evaluating
 from kdcourse.shipping.predict import ENTRY, FORMAT, Model, beside
 from kdcourse.shipping.quantise import CALIBRATION, quantise, quiet
 from kdcourse.training import checkpoint as files
@@ -292,6 +292,8 @@ def _export(
     about["versions"] |= {package: import_module(package).__version__ for package in ("torch", *kind.needs)}
     raw = Raw(copy.deepcopy(network), about["mean"], about["std"])
     raw = raw.to("cpu", memory_format=torch.contiguous_format).float().eval()
+    price = cost(raw.network, (len(about["channels"]), *about["image_size"]), latency=False)
+    about |= {"parameters": price.parameters, "macs": price.macs}
     made = _made(about)
     images, labels = (made, None) if data is None else (data.test, data.test.labels)
     with beside(path) as temporary:

@@ -24,13 +24,14 @@ class Model:
     """An ONNX file made by `kdcourse export`, ready to answer.
 
     source: the file, or its content. `about` is what the file says of itself; `classes` and `channels` are names,
-    `image_size` is (height, width), `dtype` the type of the pixels that it was trained on.
+    `image_size` is (height, width), `dtype` the type of the pixels that it was trained on. threads: CPU threads to
+    answer with, by default all that this process may use.
 
     Raises DataError for a file that is missing, no ONNX file, or not one of ours; UsageError without onnxruntime.
     """
 
-    def __init__(self, source: str | os.PathLike | bytes):
-        self._session = _session(source)
+    def __init__(self, source: str | os.PathLike | bytes, threads: int | None = None):
+        self._session = _session(source, threads or cores())
         name = "the file" if isinstance(source, bytes) else source
         try:
             self.about = json.loads(self._session.get_modelmeta().custom_metadata_map[ENTRY])
@@ -64,7 +65,7 @@ class Model:
         Raises DataError that names the file, what is wrong with it and what was expected.
         """
         try:
-            return self._sized(path, self._decoded(path))
+            return self.sized(path, self._decoded(path))
         except DataError as error:
             raise DataError(f"{error}. The model takes {self.takes}") from error
 
@@ -77,7 +78,8 @@ class Model:
                 raise DataError(f"{path}: {bands} bands, expected {len(self.channels)}")
             return read_image(path, len(self.channels), size=None)
 
-    def _sized(self, path: str | os.PathLike, image: np.ndarray) -> np.ndarray:
+    def sized(self, path: str | os.PathLike, image: np.ndarray) -> np.ndarray:
+        """An image (C, H, W) in the model's size. Raises DataError that names the file if that cannot be done."""
         height, width = self.image_size
         if image.shape[1:] == (height, width):
             return image
@@ -196,14 +198,14 @@ def beside(path: str | os.PathLike) -> Iterator[str]:
             os.unlink(temporary)
 
 
-def _session(source: str | os.PathLike | bytes):
+def _session(source: str | os.PathLike | bytes, threads: int):
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as refusals
     except ImportError as error:
         raise UsageError("an ONNX file needs the package onnxruntime: pip install 'kdcourse[deploy]'") from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = cores()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors; they are raised as well
     if not isinstance(source, bytes):
         try:

@@ -1,0 +1,229 @@
+"""A map: a whole scene classified tile by tile and written as a GeoTIFF that a GIS opens, without torch.
+
+The scene is read in strips as high as a tile, so it may be larger than memory.
+"""
+
+import colorsys
+import os
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from kdcourse.data.eurosat import TIFF_HEADS
+from kdcourse.errors import DataError, UsageError, brief
+from kdcourse.shipping.predict import Model, beside
+
+TILE = 64  # pixels a side: EuroSAT's tiles, and those of `scenes`
+NONE = 255  # of a map: no class, for the scene has no data there
+COLOURS = {  # as land cover maps are drawn, dark to light enough to be told apart in grey
+    "AnnualCrop": "#f2d64b",
+    "Forest": "#14532d",
+    "HerbaceousVegetation": "#9fb83f",
+    "Highway": "#4d4d4d",
+    "Industrial": "#8e44ad",
+    "Pasture": "#5fc46f",
+    "PermanentCrop": "#e08e2b",
+    "Residential": "#d7301f",
+    "River": "#6ec6f1",
+    "SeaLake": "#0b4f9c",
+}
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A map that was written. Printed: a line on the file, and one a class."""
+
+    path: Path
+    shares: dict[str, float]  # % of the pixels with data, by class
+    without: float  # % of all pixels that have no data
+    tiles: int  # that were classified
+    megapixels: float  # of the scene
+    seconds: float  # reading, answering and writing
+    answering: float  # s, of which the network itself
+
+    @property
+    def pace(self) -> float:
+        """Seconds a megapixel."""
+        return self.seconds / self.megapixels
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.path}: {self.megapixels:.2f} megapixels in {self.tiles} tiles, {self.seconds:.1f} s, "
+            f"{self.pace:.2f} s a megapixel, of which the network {self.answering / self.megapixels:.2f}"
+        ]
+        lines += [f"{name:<24}{share:6.1f} %" for name, share in self.shares.items()]
+        return "\n".join(lines + [f"{'(no data)':<24}{self.without:6.1f} % of all pixels"] * bool(self.without))
+
+
+def colours(classes: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Red, green and blue (0 … 255) of each class: EuroSAT's own, else hues far from one another."""
+    found = []
+    for i, name in enumerate(classes):
+        text = COLOURS.get(name)
+        if text:
+            found.append(tuple(bytes.fromhex(text[1:])))
+        else:
+            hue, value = i * 0.618034 % 1, (0.9, 0.65, 0.45)[i % 3]
+            found.append(tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.75, value)))
+    return found
+
+
+def classify(
+    model: Model,
+    scene: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    tile: int = TILE,
+    step: int | None = None,
+    batch_size: int = 256,
+) -> Mapped:
+    """Classify a scene, a GeoTIFF with the model's bands, and write its map.
+
+    The map has the scene's pixels, size and place: uint8, the number of a class, 255 where there is none; a colour
+    table; the names as tags CLASS_0, CLASS_1 … of its band. Each block of step × step pixels gets the class of the
+    tile × tile pixels around it; at the scene's borders the tile is moved inwards. step: by default `tile`.
+
+    A pixel whose bands all have the scene's nodata value has no class. A tile with more than half of such pixels is
+    not classified; in others they are filled with each band's mean over the rest.
+
+    Raises DataError for a scene that cannot be read or does not suit the model, or a map that cannot be written;
+    UsageError for an argument. Then there is no map, and an older one stays.
+    """
+    step = step or tile
+    for name, value in (("tile", tile), ("step", step), ("batch_size", batch_size)):
+        if value < 1:
+            raise UsageError(f"{name}={value}: expected 1 or more")
+    if step > tile:
+        raise UsageError(f"step={step}: expected no more than the tile's {tile} pixels, or some would not be looked at")
+    if len(model.classes) > NONE:
+        raise UsageError(f"the model has {len(model.classes)} classes, and a map holds {NONE} at most")
+    if os.path.exists(scene) and os.path.exists(output) and os.path.samefile(scene, output):
+        raise UsageError(f"{output}: is the scene itself. Name another file for the map")
+    started, answering = time.perf_counter(), 0.0
+    counts, tiles = np.zeros(NONE + 1, np.int64), 0
+    with (
+        _opened(scene, model, tile) as file,
+        beside(output) as temporary,
+        _written(temporary, output, file, model) as target,
+    ):
+        for top in range(0, file.height, step):
+            rows = min(step, file.height - top)
+            start = _around(top, step, tile, file.height)
+            with _errors(scene):
+                strip = file.read(window=Window(0, start, file.width, tile))  # (C, tile, width)
+            seen = np.ones(strip.shape[1:], bool) if file.nodata is None else (strip != file.nodata).any(0)
+            lefts = range(0, file.width, step)
+            cut = [_around(left, step, tile, file.width) for left in lefts]
+            kept = [i for i, at in enumerate(cut) if seen[:, at : at + tile].mean() >= 0.5]
+            found = np.full(len(lefts), NONE, np.uint8)
+            for first in range(0, len(kept), batch_size):
+                some = kept[first : first + batch_size]
+                images = np.stack([_tile(model, scene, strip, seen, cut[i], tile) for i in some])
+                asked = time.perf_counter()
+                found[some] = model.logits(images).argmax(1)
+                answering += time.perf_counter() - asked
+            row = np.repeat(found, step)[: file.width]
+            block = np.where(seen[top - start : top - start + rows], row, np.uint8(NONE))
+            target.write(block, 1, window=Window(0, top, file.width, rows))
+            counts += np.bincount(block.reshape(-1), minlength=NONE + 1)
+            tiles += len(kept)
+    every, named = counts.sum(), max(1, counts[:NONE].sum())
+    return Mapped(
+        Path(output),
+        {name: 100 * counts[i] / named for i, name in enumerate(model.classes)},
+        100 * counts[NONE] / every,
+        tiles,
+        every / 1e6,
+        time.perf_counter() - started,
+        answering,
+    )
+
+
+def overview(
+    path: str | os.PathLike, bands: Sequence[int] = (1,), size: int = 512, *, average: bool = False
+) -> np.ndarray:
+    """A GeoTIFF as a small picture: (bands, H, W), the longer side `size` pixels or less.
+
+    bands: counted from 1, as rasterio does. average: the mean of the pixels at each place, else the nearest one, which
+    alone makes sense of classes. Raises DataError.
+    """
+    how = Resampling.average if average else Resampling.nearest
+    with _errors(path), rasterio.open(path) as file:
+        shrink = max(1, max(file.shape) / size)
+        shape = (len(bands), *(max(1, round(side / shrink)) for side in file.shape))
+        return file.read(list(bands), out_shape=shape, resampling=how)
+
+
+def _around(start: int, step: int, tile: int, length: int) -> int:
+    """Where the tile around a block begins: within 0 … length − tile."""
+    return min(max(start + step // 2 - tile // 2, 0), length - tile)
+
+
+def _tile(model: Model, scene, strip: np.ndarray, seen: np.ndarray, left: int, tile: int) -> np.ndarray:
+    """The pixels that the model is asked about, (C, h, w) in its size; holes are filled with the band's mean."""
+    image, whole = strip[:, :, left : left + tile], seen[:, left : left + tile]
+    if not whole.all():
+        image = np.where(whole, image, image[:, whole].mean(1)[:, None, None].astype(image.dtype))
+    return model.sized(scene, image)
+
+
+@contextmanager
+def _errors(path: str | os.PathLike) -> Iterator[None]:
+    """What is wrong with a file that is read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # then the map has no place either
+            yield
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except PermissionError as error:
+        raise DataError(f"{path}: no permission to read it") from error
+    except (RasterioError, OSError) as error:
+        raise DataError(f"{path}: truncated or damaged ({brief(error)})") from error
+
+
+@contextmanager
+def _opened(path: str | os.PathLike, model: Model, tile: int) -> Iterator[rasterio.DatasetReader]:
+    """The scene, if it suits the model."""
+    with _errors(path):
+        with open(path, "rb") as file:
+            if file.read(4) not in TIFF_HEADS:
+                raise DataError(f"{path}: not a GeoTIFF. The model takes {model.takes}")
+        scene = rasterio.open(path, driver="GTiff")
+    with scene:
+        if scene.count != len(model.channels):
+            raise DataError(f"{path}: {scene.count} bands. The model takes {model.takes}")
+        if set(scene.dtypes) != {model.dtype.name}:
+            raise DataError(f"{path}: type {'/'.join(sorted(set(scene.dtypes)))}. The model takes {model.takes}")
+        if min(scene.shape) < tile:
+            raise DataError(f"{path}: {scene.height}×{scene.width} pixels, less than a tile of {tile}×{tile}")
+        yield scene
+
+
+@contextmanager
+def _written(path: str, output, scene: rasterio.DatasetReader, model: Model) -> Iterator[rasterio.io.DatasetWriter]:
+    """The map's file, with all but its pixels."""
+    like = dict(width=scene.width, height=scene.height, crs=scene.crs, transform=scene.transform)
+    table = {i: (*colour, 255) for i, colour in enumerate(colours(model.classes))} | {NONE: (0, 0, 0, 0)}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            target = rasterio.open(
+                path, "w", driver="GTiff", count=1, dtype="uint8", nodata=NONE, compress="lzw", **like
+            )
+        with target:
+            target.write_colormap(1, table)
+            target.set_band_description(1, "class")
+            target.update_tags(1, **{f"CLASS_{i}": name for i, name in enumerate(model.classes)})
+            yield target
+    except (RasterioError, OSError) as error:
+        raise DataError(f"{output}: could not be written ({brief(error)}). Is the disk full?") from error

@@ -1,0 +1,82 @@
+"""What files cost: each measured alone in a fresh process, and judged by its own answers."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import ships
+
+from kdcourse.errors import DataError, UsageError
+from kdcourse.models import cost
+from kdcourse.shipping import costs as module
+from kdcourse.shipping.costs import costs, in_fresh_process, on_front
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+
+def test_a_row_a_file():
+    files = {"float": ships.exported().path, "int8": ships.exported(int8=True).path}
+    table = costs(files, ships.scenes().test).set_index("network")
+    network, _ = ships.trained()
+    expected = cost(network, (13, 32, 32), latency=False)
+    for name, path in files.items():
+        row = table.loc[name]
+        assert row["size"] == path.stat().st_size
+        assert (row.parameters, row.macs, row.threads) == (expected.parameters, expected.macs, 1)
+        assert 0 < row.median_ms <= row.p95_ms and row.images_per_second > 0
+        assert 0 < row.own_mb < row.memory_mb < 1000
+        assert row.low <= row.accuracy <= row.high and 0 <= row.ece <= 100
+    assert table.accuracy["float"] == pytest.approx(ships.exported().float32.file)
+    assert table.accuracy["int8"] == pytest.approx(ships.exported(int8=True).int8.file)
+
+
+def test_the_process_is_fresh_and_has_no_torch():
+    """What this process holds is not counted, and what was measured needs no torch."""
+    held = np.ones(60_000_000)  # 480 MB
+    assert in_fresh_process(ships.exported().path)["memory_mb"] < held.nbytes / 1e6
+    code = "import sys, kdcourse.shipping.costs as c; c.measured(sys.argv[1], 1, 2); print('torch' in sys.modules)"
+    line = [sys.executable, "-c", code, str(ships.exported().path)]
+    assert subprocess.run(line, text=True, capture_output=True, check=True).stdout == "False\n"
+
+
+def test_rounds_take_turns_and_the_median_counts(monkeypatch):
+    path, asked, ms = ships.exported().path, [], iter([1.0, 9.0, 5.0, 3.0, 2.0, 4.0])
+
+    def fake(path, threads, batch_size):
+        asked.append((threads, batch_size))
+        keys = ("median_ms", "p95_ms", "images_per_second", "memory_mb", "own_mb")
+        return dict.fromkeys(keys, next(ms))
+
+    monkeypatch.setattr(module, "in_fresh_process", fake)
+    table = costs({"a": path, "b": path}, ships.scenes().test, threads=2, batch_size=8, rounds=3)
+    assert asked == 6 * [(2, 8)] and list(table.median_ms) == [2.0, 4.0]  # a: 1, 5, 2; b: 9, 3, 4
+
+
+def test_the_front():
+    rows = pd.DataFrame({"accuracy": [80, 90, 80, 85, 90], "kb": [1, 9, 2, 3, 9], "ms": [1, 5, 1, 6, 5]})
+    assert on_front(rows, ["kb", "ms"]) == [True, True, False, True, True]  # the two that are equal both stay
+    assert on_front(rows, ["ms"]) == [True, True, True, False, True]
+
+
+def test_what_cannot_be_measured(tmp_path):
+    (tmp_path / "m.onnx").write_text("no network")
+    with pytest.raises(DataError, match="m.onnx: could not be measured .*not an ONNX file"):
+        in_fresh_process(tmp_path / "m.onnx")
+    with pytest.raises(DataError, match="not an ONNX file"):
+        costs({"m": tmp_path / "m.onnx"}, ships.scenes().test)
+    for arguments in ({"threads": 0}, {"batch_size": 0}, {"rounds": 0}):
+        with pytest.raises(UsageError, match=f"{next(iter(arguments))}=0"):
+            costs({"float": ships.exported().path}, ships.scenes().test, **arguments)
+    with pytest.raises(UsageError, match="0 files"):
+        costs({}, ships.scenes().test)
+
+
+def test_the_module_as_a_program():
+    line = [sys.executable, "-m", "kdcourse.shipping.costs", str(ships.exported().path), "1", "2"]
+    found = json.loads(subprocess.run(line, text=True, capture_output=True, check=True).stdout)
+    assert set(found) == {"median_ms", "p95_ms", "images_per_second", "memory_mb", "own_mb"}
