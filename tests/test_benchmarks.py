@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kdcourse.course.grading.sandbox import refusal
+
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
@@ -53,6 +55,14 @@ def test_distillation_shows_all_sides_the_same_images(tmp_path):
     assert cached[0] == pytest.approx(live[0], rel=0.05)  # the live teacher answers in bfloat16 where there is any
     assert all(times["median"] > 0 for times in result["epoch"].values())
     assert result["bytes_a_view"] > 40 * 10 * 2 and result["rounding_error"] < 0.01
+
+
+def test_grading_gives_the_same_points_on_all_sides(tmp_path):
+    if why := refusal():
+        pytest.skip(f"no sandbox: {why}")
+    result = run("grading.py", tmp_path / "grading.json")
+    assert result["points"] > 0 and list(result["ratio"]) == ["sandbox, 1 at a time", "no sandbox, 1 at a time"]
+    assert all(memory["median"] > 500 for memory in result["memory"].values())
 
 
 def test_grid_does_the_same_runs_on_all_sides(tmp_path, monkeypatch):

@@ -228,10 +228,8 @@ def _line(record: Record, number: int, of: int) -> str:
 
 @dataclass
 class _Worker:
-    job: Job
     process: mp.process.BaseProcess
     answer: Connection
-    slot: int
     started: float
     record: Record
 
@@ -264,15 +262,14 @@ class _Pool:
                     yield self._done(worker)
 
     def _start(self, job: Job) -> None:
-        slot = min(set(range(self.jobs)) - {worker.slot for worker in self._workers})
         ours, theirs = self._context.Pipe(duplex=False)
-        about = (theirs, job, self.limits, self.sandboxed, self.hidden, slot)
+        about = (theirs, job, self.limits, self.sandboxed, self.hidden)
         process = self._context.Process(target=_judge, args=about, daemon=True)
         process.start()
         theirs.close()  # so that the end of the process is the end of the pipe
         record = Record(job.student, job.exercise.name, job.name, "failed", key=job.key, sandboxed=self.sandboxed)
         record.notes = list(job.notes)
-        self._workers.append(_Worker(job, process, ours, slot, time.monotonic(), record))
+        self._workers.append(_Worker(process, ours, time.monotonic(), record))
 
     def _hear(self, worker: _Worker) -> bool:
         """Take what a process tells into its record; whether that was all."""
@@ -305,7 +302,7 @@ class _Pool:
             self._done(worker)
 
 
-def _judge(answer: Connection, job: Job, limits: Limits, sandboxed: bool, hidden: list[Path], slot: int) -> None:
+def _judge(answer: Connection, job: Job, limits: Limits, sandboxed: bool, hidden: list[Path]) -> None:
     """In the process of a submission: none of the student's code runs here."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its processes itself
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -324,7 +321,7 @@ def _judge(answer: Connection, job: Job, limits: Limits, sandboxed: bool, hidden
         plan = assemble(read(job.path), steps)
 
         def start() -> sandbox.Sandbox:
-            return sandbox.Sandbox(limits, hidden=hidden, sandboxed=sandboxed, slot=slot)
+            return sandbox.Sandbox(limits, hidden=hidden, sandboxed=sandboxed)
 
         for result in judge(plan, tasks, start, limits):
             answer.send(("task", asdict(result)))

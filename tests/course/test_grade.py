@@ -189,7 +189,7 @@ def cases(folder: Path, port: int) -> dict[str, tuple]:
         "peek": (notebook(doubled=PEEK.format(paths=paths, root=str(ROOT))), {"doubled": "raised"}),
         "connect": (notebook(doubled=CONNECT.format(addresses=addresses)), {}),
         "write": (notebook(doubled=WRITE.format(paths=outside)), {}),
-        HOSTILE: (notebook(doubled="def doubled(x):\n    raise ValueError('<img src=x onerror=alert(2)>')"),
+        HOSTILE: (notebook(doubled="def doubled(x):\n    raise ValueError('<img src=x onerror=alert(2)>\\ud800\\0')"),
                   {"doubled": "raised"}),
     }  # fmt: skip
 

@@ -54,7 +54,7 @@ def slug(name: str) -> str:
 
 def write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(text, encoding="utf-8", errors="replace")  # half a letter must not cost a class its report
     os.replace(partial, path)
 
 

@@ -55,7 +55,7 @@ class Lost(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """For one submission. `seconds`: from the first process's start to the end of the last. `memory`, `files`: MB."""
+    """For one submission. seconds: of its own code, in all. memory: MB of a process. files: MB of one, and of /tmp."""
 
     seconds: float = 180.0
     cell_seconds: float = 60.0
@@ -79,7 +79,7 @@ def refusal() -> str:
     if not shutil.which("bwrap"):
         return f"bubblewrap (the program bwrap) is not here. {INSTALL}."
     command = [*_wrap(()), sys.executable, "-I", "-c", "import kdcourse"]
-    tried = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=120, env=ENVIRONMENT)
+    tried = subprocess.run(command, capture_output=True, text=True, errors="replace", env=ENVIRONMENT)
     if tried.returncode:
         said = (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1][:300]
         return (
@@ -91,17 +91,10 @@ def refusal() -> str:
 
 def _wrap(hidden: Sequence[Path], limits: Limits = Limits()) -> list[str]:  # noqa: B008
     """The bubblewrap command, up to the program."""
-    command = [
-        shutil.which("bwrap") or "bwrap",
-        "--die-with-parent",
-        "--new-session",
-        "--hostname",
-        "sandbox",
-        "--cap-drop",
-        "ALL",
-    ]
-    command += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
-    if _user(0) is not None:  # no namespace of users: the worker becomes another user
+    command = [shutil.which("bwrap") or "bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    command += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-cgroup-try"]
+    command += ["--unshare-uts", "--hostname", "sandbox"]
+    if _user() is not None:  # no namespace of users: the worker becomes another user
         command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:
         command += ["--unshare-user", "--disable-userns"]
@@ -132,8 +125,8 @@ def _folders_above(path: str) -> list[str]:
     return [word for folder in list(Path(path).parents)[-2::-1] for word in ("--dir", str(folder))]
 
 
-def _user(slot: int) -> int | None:
-    """If root grades: an id that nobody has, for the student's code. The number of root's processes has no limit.
+def _user() -> int | None:
+    """If root grades: an id for the student's code, another for each judge. The number of root's processes has no limit.
 
     None for others, and for a root that is one in name alone, in a container without other users: a namespace of users
     does for them.
@@ -141,7 +134,7 @@ def _user(slot: int) -> int | None:
     if os.geteuid() != 0:
         return None
     first, _, count = map(int, Path("/proc/self/uid_map").read_text().splitlines()[-1].split())
-    return min(2_000_000_000, first + count - 1000) + slot if count > 2000 else None
+    return first + count // 2 + os.getpid() % (count // 2 - 2) if count > 2000 else None
 
 
 def _python() -> list[str]:
@@ -174,14 +167,11 @@ def _font_list() -> list[str]:
 
 
 class Sandbox:
-    """A worker in a sandbox (or, unsandboxed, in a plain process). `ask` it; `close` it.
+    """A worker in a sandbox (or, unsandboxed, in a plain process). `ask` it; `close` it. Raises Lost."""
 
-    slot: which of the graders at work this is; so that no two share a user.
-    """
-
-    def __init__(self, limits: Limits, *, hidden: Sequence[Path] = (), sandboxed: bool = True, slot: int = 0):
+    def __init__(self, limits: Limits, *, hidden: Sequence[Path] = (), sandboxed: bool = True):
         self.limits, self.lost = limits, ""
-        about = asdict(limits) | {"sandboxed": sandboxed, "user": _user(slot) if sandboxed else None}
+        about = asdict(limits) | {"sandboxed": sandboxed, "user": _user() if sandboxed else None}
         command = [sys.executable, "-I", "-m", "kdcourse.course.grading.worker", json.dumps(about)]
         self._said = tempfile.TemporaryFile()
         self._scratch = None if sandboxed else tempfile.TemporaryDirectory(prefix="kdcourse-")

@@ -34,7 +34,7 @@ def confine(limits: dict) -> None:
         "RLIMIT_NPROC": limits["processes"],  # in the sandbox: of its own namespace or user
         "RLIMIT_DATA": limits["memory"] * MB,
         "RLIMIT_FSIZE": limits["files"] * MB,
-        "RLIMIT_CPU": limits["seconds"],
+        "RLIMIT_CPU": limits["seconds"] + limits["start_seconds"],
         "RLIMIT_NOFILE": 256,
         "RLIMIT_CORE": 0,
     }
