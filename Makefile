@@ -1,6 +1,8 @@
 # Two commands: `make course` runs the course, `make test` checks it. Both set up .venv first if need be.
 PYTHON ?= python3
 PROFILE ?= cpu
+# Two notebooks side by side: networks this small gain nothing from a second core. A GPU is not shared.
+JOBS ?= $(if $(filter gpu,$(PROFILE)),1,2)
 BIN := .venv/bin
 STAMP := .venv/.stamp
 SITE := .venv/.site
@@ -11,7 +13,7 @@ COLAB := .venv-colab
 .PHONY: help setup course test lint lab notebooks site test-colab clean
 
 help: ## list these targets
-	@echo "make TARGET [PROFILE=smoke|cpu|gpu] [PYTHON=python3]"
+	@echo "make TARGET [PROFILE=smoke|cpu|gpu] [JOBS=N] [PYTHON=python3]"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
 
 setup: $(STAMP) ## install the course into .venv (a few minutes the first time)
@@ -28,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 course: $(STAMP) ## run all notebooks; results in output/course/index.html
 	@echo "Running the course in the $(PROFILE) profile"
-	@$(BIN)/kdcourse run --profile $(PROFILE) --output output/course
+	@$(BIN)/kdcourse run --profile $(PROFILE) --jobs $(JOBS) --output output/course
 
 test: lint $(NBGRADER)/.stamp ## lint, unit tests, notebooks in smoke profile, committed outputs by nbval
 	@echo "Unit tests, and every notebook in the smoke profile"

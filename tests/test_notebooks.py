@@ -21,6 +21,7 @@ COURSE = (
     "04_response_distillation",
     "05_intermediate_distillation",
     "06_curriculum_sampling",
+    "08_shipping_the_student",
 )
 LONGEST_CELL = 15  # lines; cells with one of these tags may be longer
 MAY_BE_LONG = {"setup", "parameters", "long"}

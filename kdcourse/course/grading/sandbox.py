@@ -126,7 +126,7 @@ def _folders_above(path: str) -> list[str]:
 
 
 def _user() -> int | None:
-    """If root grades: an id for the student's code, another for each judge. The number of root's processes has no limit.
+    """If root grades: an id for the student's code, another for each judge. Root's processes have no limit.
 
     None for others, and for a root that is one in name alone, in a container without other users: a namespace of users
     does for them.
