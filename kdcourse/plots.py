@@ -1054,18 +1054,22 @@ def drawn_gains(gains: Sequence[float], drawn: Sequence[int]) -> Figure:
     return fig
 
 
+ALIKE = 0.15  # costs, as a difference of logarithms, whose points and ticks would lie on one another
+
+
 def pareto(points: pd.DataFrame, costs: Mapping[str, str]) -> Figure:
     """Accuracy against each cost (logarithmic), a panel a cost, a point a network; hollow: it is not on the front.
 
     points: columns name, accuracy (%), half (half its interval's width, nan for one seed), front (truth values), and
-    the costs. costs: {"column": "label of its axis"}. Networks of equal cost are drawn side by side.
+    the costs. costs: {"column": "label of its axis"}. Networks of about equal cost are drawn side by side, with one tick.
     """
     _need(points, ("name", "accuracy", "half", "front", *costs))
     fig = Figure(figsize=(4.1 * len(costs) + 2.2, 3.4), layout="constrained")
     axes = fig.subplots(1, len(costs), squeeze=False, sharey=True)[0]
     for ax, (cost, label) in zip(axes, costs.items(), strict=True):
-        alike = points.groupby(cost).name
-        beside = 1.1 ** (alike.cumcount() - (alike.transform("size") - 1) / 2)
+        ordered = points[cost].sort_values(kind="stable")
+        alike = ordered.groupby((np.log(ordered).diff() > ALIKE).cumsum())
+        beside = (1.1 ** (alike.cumcount() - (alike.transform("size") - 1) / 2)).reindex(points.index)
         for i, point in enumerate(points.to_dict("records")):
             colour, spread = COLOURS[i % len(COLOURS)], None if np.isnan(point["half"]) else point["half"]
             ax.errorbar(
@@ -1075,7 +1079,7 @@ def pareto(points: pd.DataFrame, costs: Mapping[str, str]) -> Figure:
             )  # fmt: skip
         ax.set_xscale("log")
         ax.set_xlim(points[cost].min() / 1.6, points[cost].max() * 1.6)
-        ticks = sorted(set(points[cost]))
+        ticks = alike.median()
         ax.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
         ax.set_xticks([], minor=True)
         ax.set_xlabel(f"{label} (logarithmic)", fontsize=9)

@@ -398,6 +398,13 @@ def test_networks_that_are_not_on_the_front_are_hollow():
         assert small < NETWORKS[cost][0] < distilled and large == pytest.approx(NETWORKS[cost][2])  # side by side
 
 
+def test_networks_of_nearly_equal_cost_share_a_tick():
+    (ax,) = plots.pareto(NETWORKS.assign(ms=[0.52, 0.5, 3.0]), {"ms": "ms"}).axes
+    dearer, cheaper, large = (bar.lines[0].get_xdata()[0] for bar in ax.containers)
+    assert cheaper < 0.5 < 0.52 < dearer and large == pytest.approx(3.0)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0.51", "3"]
+
+
 @pytest.mark.parametrize(
     "call, says",
     [
