@@ -1061,7 +1061,7 @@ def pareto(points: pd.DataFrame, costs: Mapping[str, str]) -> Figure:
     """Accuracy against each cost (logarithmic), a panel a cost, a point a network; hollow: it is not on the front.
 
     points: columns name, accuracy (%), half (half its interval's width, nan for one seed), front (truth values), and
-    the costs. costs: {"column": "label of its axis"}. Networks of about equal cost are drawn side by side, with one tick.
+    the costs. costs: {"column": "label of its axis"}. Networks of about equal cost stand side by side, with one tick.
     """
     _need(points, ("name", "accuracy", "half", "front", *costs))
     fig = Figure(figsize=(4.1 * len(costs) + 2.2, 3.4), layout="constrained")
