@@ -4,8 +4,8 @@
 sees red, green and blue alone, as any camera gives them. The teacher sees the thirteen bands of the very same crops.
 
 - "three bands": the student learns from labels.
-- "three, taught by three": a teacher that sees no more than the student.
-- "three, taught by thirteen": a teacher that sees all bands.
+- "three (taught by three)": a teacher that sees no more than the student.
+- "three (taught by thirteen)": a teacher that sees all bands.
 - "thirteen bands": the same student, if it had them all.
 """
 
@@ -25,7 +25,7 @@ from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.training import Recipe
 
 TEACHER_OF_THREE = "teacher of three bands"
-THREE, BY_THREE, BY_ALL, ALL = "three bands", "three, taught by three", "three, taught by thirteen", "thirteen bands"
+THREE, BY_THREE, BY_ALL, ALL = "three bands", "three (taught by three)", "three (taught by thirteen)", "thirteen bands"
 TAUGHT_BY = {THREE: TEACHER, BY_THREE: TEACHER_OF_THREE, BY_ALL: TEACHER, ALL: TEACHER}  # of whom agreement is told
 
 

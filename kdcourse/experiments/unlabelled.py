@@ -3,7 +3,7 @@
 - share: of the training images that have labels, 10, 30 and 100 %.
 - "labels": the student learns from the labelled images alone.
 - "distilled": from the same images, and what a teacher answers to them.
-- "distilled, all images": from all images. To those without a label the teacher's answer is all there is.
+- "distilled (all images)": from all images. To those without a label the teacher's answer is all there is.
 - teacher: "own" learned from the labelled images alone, the case of one who has these data and no more; "all" from
   all labels, the case of one who was handed a teacher by somebody with more labels.
 
@@ -31,7 +31,7 @@ from kdcourse.training import History, Recipe, load_or_train
 from kdcourse.training.checkpoint import describe
 
 SHARES = (0.1, 0.3, 1.0)
-ALL_IMAGES = "distilled, all images"
+ALL_IMAGES = "distilled (all images)"
 
 
 class Unlabelled(Experiment):

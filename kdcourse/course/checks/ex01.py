@@ -322,7 +322,8 @@ def _check_split(labels: np.ndarray, places: np.ndarray, share: float, train: li
             f"{100 * whole:.0f} % are in test, {100 * share:.0f} % were asked for: are the parts swapped?", "swapped"
         )
     near = {label: _near(labels == label, places, share, test) for label in got}
-    if not any(near.values()) or abs(whole - share) > 0.13:
+    allowed = 0.2 if all(near.values()) else 0.13  # who draws places until a class has enough is over in each
+    if not any(near.values()) or abs(whole - share) > allowed:
         raise Wrong(f"{100 * whole:.0f} % of the images are in test, {100 * share:.0f} % were asked for.", "share")
     if not all(near.values()):
         raise Wrong(

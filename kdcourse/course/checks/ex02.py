@@ -42,7 +42,7 @@ def map_sizes(answer: Answer, rng: torch.Generator) -> None:
         (32, [(7, 2, 3), (3, 2, 1)]),
         (33, [(3, 2, 1), (3, 2, 0), (2, 2, 0)]),
         (32, [(5, 3, 1), (4, 3, 0)]),
-        (_between(180, 260, rng), [(k, s, min(p, k // 2)) for k, s, p in layers]),
+        (_between(260, 340, rng), [(k, s, min(p, k // 2)) for k, s, p in layers]),  # 260: room for four of 7 by 3
         (_between(24, 96, rng), [(5, 3, 0)]),
     ]
     given = [answer(side, layers) for side, layers in cases]

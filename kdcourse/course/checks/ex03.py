@@ -74,6 +74,7 @@ def images_needed(answer: Answer, rng: torch.Generator) -> None:
                 {_images(p, width, z) for z in (ninety, 1.64, 1.645)},
                 "z = 1.645 leaves 5 % on each side; for 95 % in all it is 1.96.",
             ),
+            "two": ({_images(p, width, 2.0)}, "z = 2 is rounded; for 95 % it is 1.96."),
             "no root": ({_images(p, width, z**2) for z in (1.96, Z)}, "z was squared once too often."),
             "no %": ({_images(p, points, z) for z in (1.96, Z)}, "Points are in %: ± 1 point is 0.01."),
             "at half": (
@@ -132,7 +133,7 @@ def paired_gain(answer: Answer, rng: torch.Generator) -> None:
         {seed: b for seed, b in reversed(baseline.items()) if seed not in lost[1:]},
     )
     got = expect.shape(answer({3: 81.5, 5: 80.0}, {3: 80.25, 7: 79.0}), (2,), of="(mean, half)")
-    if not got[0].isnan() and abs(got[0].item() - 1.25) > 1e-3:
+    if not abs(got[0].item() - 1.25) <= 1e-3:  # nan too
         raise Wrong(f"Only seed 3 is in both: the mean is 81.5 − 80.25 = 1.25, got {got[0]:.4g}.", "pairs")
     if not got[1].isnan():
         raise Wrong(
@@ -254,9 +255,12 @@ def calibration_error(answer: Answer, rng: torch.Generator) -> None:
             )
         )
         if got > 100.01:
+            said = f"An error of {got:.4g} % cannot be: confidence and accuracy lie between 0 and 100 %."
+            summed = _ece(logits, labels, bins, weighted=False, empty=True) * bins
+            if any(math.isclose(got, value, rel_tol=1e-3) for value in (expected * n, summed, expected * n / bins)):
+                raise Wrong(f"{said} Each bin counts by the share of samples in it, n_b / N.", "unweighted")
             raise Wrong(
-                f"An error of {got:.4g} % cannot be: confidence and accuracy lie between 0 and 100 %. Logits are not "
-                "probabilities: softmax first.",
+                f"{said} Logits are not probabilities: is there a softmax? And does each bin count by n_b / N?",
                 "no softmax",
             )
         own_bin = 100 * multiclass_calibration_error(raw, labels, num_classes=classes, n_bins=bins).item()

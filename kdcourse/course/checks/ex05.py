@@ -83,7 +83,13 @@ def _by(shape: tuple) -> str:
 )
 def hint_loss(answer: Answer, rng: torch.Generator) -> None:
     """Write FitNets' loss with an adapter that is two tensors, for maps of any two sizes."""
-    for ours, theirs, batch in (((4, 4), (4, 4), 3), ((8, 8), (4, 4), 2), ((3, 6), (6, 6), 4), ((4, 4), (8, 8), 1)):
+    for ours, theirs, batch in (
+        ((4, 4), (4, 4), 3),
+        ((8, 8), (4, 4), 2),
+        ((3, 6), (6, 6), 4),
+        ((4, 4), (8, 8), 1),
+        ((9, 3), (3, 6), 2),
+    ):
         student = torch.randn(batch, 3, *ours, generator=rng).relu()
         teacher = 2 * torch.randn(batch, 5, *theirs, generator=rng).relu()
         weight, bias = torch.randn(5, 3, generator=rng), 1 + torch.randn(5, generator=rng)
@@ -117,7 +123,16 @@ def hint_loss(answer: Answer, rng: torch.Generator) -> None:
                 F.mse_loss(*resized(size, lambda maps, size: F.interpolate(maps, size))),
                 "Pixels of the larger map were left out. Average-pool it, so that each of them counts.",
             ),
+            "interpolated": (
+                F.mse_loss(*resized(size, lambda maps, size: F.interpolate(maps, size, mode="bilinear"))),
+                "The larger map was interpolated, which may leave out some of its pixels: average-pool it.",
+            ),
         }
+        for name, one in (("student's size", ours), ("teacher's size", theirs)):
+            mistakes[name] = (
+                F.mse_loss(*resized(one, F.adaptive_avg_pool2d)),
+                f"Both were brought to the {name}: take the smaller height and the smaller width of the two.",
+            )
         if ours == theirs:
             mistakes = {name: mistake for name, mistake in mistakes.items() if name not in RESIZING}
         value = expect.scalar(answer(student, teacher, weight, bias), of="the hint loss")
@@ -126,7 +141,7 @@ def hint_loss(answer: Answer, rng: torch.Generator) -> None:
         )
 
 
-RESIZING = ("upsampled", "max_pooled", "skipped")
+RESIZING = ("upsampled", "max_pooled", "skipped", "interpolated", "student's size", "teacher's size")
 
 
 @task(

@@ -238,7 +238,7 @@ def seen_share(answer: Answer, rng: torch.Generator) -> None:
 )
 def window(answer: Answer, rng: torch.Generator) -> None:
     """Mend D3's adaptive window, so that every θ draws the promised number of ranks."""
-    wrong = {}
+    wrong, fractions = {}, []
     for threshold in (0.0, 1.0, 0.5, 0.05 * _whole(rng, 1, 5), 0.05 * _whole(rng, 14, 19)):
         count, ratio = 20 * _whole(rng, 5, 50), 0.05 * _whole(rng, 8, 17)
         threshold, ratio = round(threshold, 2), round(ratio, 2)
@@ -250,6 +250,8 @@ def window(answer: Answer, rng: torch.Generator) -> None:
         value = expect.finite(value, of="(start, stop)").tolist()
         if abs(value[1] - value[0] - size) > 1e-6 or abs(value[0] - start) > 1 or value[0] < 0 or value[1] > count:
             wrong[threshold] = value, start, stop, count, threshold, ratio
+        if any(abs(end - round(end)) > 1e-6 for end in value):
+            fractions.append(value)
     if len(wrong.keys() & {0.0, 1.0}) == 1:
         easy, hard = ("wrong", "right") if 0.0 in wrong else ("right", "wrong")
         its = _wrong_window(*wrong[0.0 if 0.0 in wrong else 1.0])
@@ -258,6 +260,8 @@ def window(answer: Answer, rng: torch.Generator) -> None:
             raise Wrong(said, "easy_end" if 0.0 in wrong else "hard_end", its.figure)
     if wrong:
         raise _wrong_window(*next(iter(wrong.values())))
+    if fractions:
+        raise Wrong("Ranks are whole numbers: round start, got ({:g}, {:g}).".format(*fractions[0]), "fraction")
 
 
 def _wrong_window(value: list, start: int, stop: int, count: int, threshold: float, ratio: float) -> Wrong:
@@ -378,7 +382,7 @@ def verdict(answer: Answer, rng: torch.Generator) -> None:
     cases = [  # the last is also tried last: who does not pair at all fails before
         ("helps", dict(gain=2.0, spread=0.3)),
         ("harms", dict(gain=-2.0, spread=0.3)),
-        ("not shown", dict(gain=1.0, spread=3.0)),
+        ("not shown", dict(gain=1.0, spread=0.9)),  # ± 1.12 by t, less than 1 by 1.96 or by 90 %
         ("helps", dict(gain=1.5, spread=0.2, seeds=4, luck=6.0)),  # clear by pairs, drowned without
         ("not comparable", dict(gain=4.0, spread=0.3, more=1.4)),
         ("not comparable", dict(gain=-4.0, spread=0.3, more=0.6)),
@@ -426,7 +430,7 @@ def _misjudged(came: str, expected: str, curriculum: dict, control: dict) -> Wro
     if {came, expected} == {"helps", "harms"}:
         return Wrong(f"{said} {interval}, curriculum less control: mind the direction.", "direction")
     if expected == "not shown":
-        why = "the interval includes zero, so the mean alone shows nothing"
+        why = "the 95 % interval, by t, includes zero. The mean alone shows nothing"
         return Wrong(f"{said} {interval}: {why}.", "mean")
     by_place = paired_interval(list(ours.values()), list(theirs.values()))
     if list(ours) != list(theirs) and abs(by_place[0]) <= by_place[1]:

@@ -115,8 +115,9 @@ def _wrong_axes(weight: torch.Tensor, std: torch.Tensor) -> dict:
 def int8(answer: Answer, rng: torch.Generator) -> None:
     """Quantise values to int8 with scale and zero point, from a range that calibration has found."""
     draw = torch.rand(3, generator=rng)
+    below = [80 + 40 * draw[0] // 1 + part for part in (0.3, 0.7)]  # steps below zero: cut off, one of them is wrong
     cases = (
-        (-1.0 - draw[0], 2.0 + draw[1]),
+        *(((2.0 + draw[1]) * -steps / (255 - steps), 2.0 + draw[1]) for steps in below),
         (torch.tensor(0.0), 6.0 * (1 + draw[2])),
         (3.0 + draw[0], 7.0 + draw[1]),
         (-9.0 - draw[1], -4.0 - draw[2]),

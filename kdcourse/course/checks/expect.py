@@ -205,7 +205,7 @@ def _difference(came: torch.Tensor, wanted: torch.Tensor, of: str) -> str:
         return f"Expected {of} to be empty."
     at = np.unravel_index(int(off.argmax()), off.shape)
     place = ", ".join(map(str, at))
-    wrong = int((off > RTOL * wanted.abs().nan_to_num() + ATOL).sum())
+    wrong = max(1, int((off > RTOL * wanted.abs().nan_to_num() + ATOL).sum()))  # a task may be stricter than this
     return (
         f"{wrong} of {wanted.numel()} numbers of {of} differ{times}. At [{place}]: expected {wanted[at]:.5g}, got "
         f"{came[at]:.5g}."

@@ -226,6 +226,7 @@ WRONG = {
         (hint(resize=interpolated, larger=True), "upsampled", "Average-pool the larger"),
         (hint(resize=F.adaptive_max_pool2d), "max_pooled", "average"),
         (hint(resize=interpolated), "skipped", "left out"),
+        (hint(resize=lambda maps, size: F.interpolate(maps, size, mode="bilinear")), "interpolated", "average-pool"),
         (lambda s, t, w, b: (F.conv2d(s, w[:, :, None, None], b) - t).pow(2).mean(), "raised", "RuntimeError"),
         (lambda s, t, w, b: hint()(s.clone(), t, w, b)[None].repeat(2), "shape", "one number"),
     ],

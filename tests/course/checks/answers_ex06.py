@@ -285,6 +285,7 @@ WRONG = {
     "verdict": [
         (judged(samples=False), "samples", "number"),
         (judged(interval=lambda a, b: (np.mean(a) - np.mean(b), 0)), "mean", "includes zero"),
+        (judged(interval=lambda a, b: (np.mean(np.subtract(a, b)), 0.7 * paired(a, b).half)), "mean", "by t"),
         (judged(values=by_place), "pairing", "by the key"),
         (judged(interval=torn), "unpaired", "cancels out"),
         (judged(interval=overlap), "unpaired", "seed by seed"),

@@ -266,6 +266,7 @@ WRONG = {
         (int8(rounding=torch.trunc), "truncated", "half a step"),
         (int8(rounding=torch.floor), "truncated", "half a step"),
         (int8(zero=float), "zero point not whole", "whole number"),
+        (int8(zero=int), "truncated zero point", "cut off"),
         (int8(rounding=lambda q: q), "q not whole", "whole numbers"),
         (int8_of_the_values, "range of the values", "calibration"),
         (int8_restored, "q not whole", "returned"),
