@@ -79,12 +79,20 @@ def _lines():
 @contextmanager
 def _stoppable(echo: Callable[[str], None], kept: str) -> Iterator[None]:
     """Ctrl-C says what is kept and ends with status 130; a polite kill stops what was started as Ctrl-C does."""
+    with _tidy_when_killed():
+        try:
+            yield
+        except KeyboardInterrupt:
+            echo(f"Stopped. {kept}")
+            sys.exit(130)
+
+
+@contextmanager
+def _tidy_when_killed() -> Iterator[None]:
+    """A polite kill runs what stands behind `finally`, as Ctrl-C does, and ends with status 143."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         yield
-    except KeyboardInterrupt:
-        echo(f"Stopped. {kept}")
-        sys.exit(130)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -280,11 +288,8 @@ def export(checkpoint, kind, int8, output, dataset, no_check) -> None:
     """
     from kdcourse.shipping.export import export_checkpoint
 
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
+    with _tidy_when_killed():
         done = export_checkpoint(checkpoint, output, format=kind, int8=int8, dataset=dataset, check=not no_check)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     click.echo(str(done))
 
 

@@ -17,6 +17,14 @@ def checkout() -> Path | None:
     return root if (root / "notebooks").is_dir() and (root / "pyproject.toml").is_file() else None
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """All or nothing: beside its place, then moved."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+
+
 def work_dir() -> Path:
     if named := os.environ.get("KDCOURSE_WORK"):
         return Path(os.path.expanduser(named))

@@ -3,15 +3,13 @@
 Both are made from one setting, `[project.urls] Repository` in pyproject.toml, so that they always agree.
 """
 
-import json
-import os
 import re
 import tomllib
 from pathlib import Path
 
-from kdcourse.course.run import read_notebook, tags, text
+from kdcourse.course.run import notebook_text, read_notebook, tags, text
 from kdcourse.errors import DataError, UsageError
-from kdcourse.paths import checkout
+from kdcourse.paths import checkout, write_whole
 
 BRANCH = "main"
 PICTURE = "https://colab.research.google.com/assets/colab-badge.svg"
@@ -38,9 +36,7 @@ def badges(check: bool = False) -> list[str]:
         found = update(notebook, path, address)
         differing += [f"{path.relative_to(root)}: {what}" for what in found]
         if found and not check:
-            partial = path.with_suffix(".partial.ipynb")
-            partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            os.replace(partial, path)
+            write_whole(path, notebook_text(notebook).encode())
     return differing
 
 
@@ -66,11 +62,16 @@ def update(notebook: dict, path: Path, address: str) -> list[str]:
     return differing
 
 
+def on_colab(place: str, address: str) -> str:
+    """Where Colab opens a notebook of the repository. place: its path there."""
+    github = address.removeprefix("https://").removesuffix("/").replace("github.com", "github", 1)
+    return f"https://colab.research.google.com/{github}/blob/{BRANCH}/{place}"
+
+
 def with_badge(source: str, path: Path, address: str) -> str:
     """The title's cell with the badge of the notebook; a solution's badge opens the exercise made from it."""
     place = f"{path.parent.name}/{path.name}".replace("solutions/sol_", "exercises/ex_")
-    github = address.removeprefix("https://").replace("github.com", "github", 1)
-    wanted = f"[![Open in Colab]({PICTURE})](https://colab.research.google.com/{github}/blob/{BRANCH}/{place})"
+    wanted = f"[![Open in Colab]({PICTURE})]({on_colab(place, address)})"
     if BADGE.search(source):
         return BADGE.sub(lambda _: wanted, source, count=1)
     title, _, rest = source.partition("\n")

@@ -7,14 +7,13 @@
 import copy
 import hashlib
 import json
-import os
 import re
 import textwrap
 from pathlib import Path
 
-from kdcourse.course.run import read_notebook, text
+from kdcourse.course.run import notebook_text, read_notebook, text
 from kdcourse.errors import DataError, UsageError
-from kdcourse.paths import checkout
+from kdcourse.paths import checkout, write_whole
 
 # from the line that begins a region to the one that ends it, both whole
 REGION = r"^(?P<indent>[ \t]*)### BEGIN {0}\n(?P<inside>.*?)^[ \t]*### END {0}(?:\n|\Z)"
@@ -39,7 +38,7 @@ def build(solutions: Path | None = None, exercises: Path | None = None, *, check
         wanted[exercises / f"ex_{path.stem.removeprefix('sol_')}.ipynb"] = exercise(read_notebook(path), path.name)
     out_of_step = [path for path in sorted(exercises.glob("*.ipynb")) if path not in wanted]
     for path, notebook in wanted.items():
-        content = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+        content = notebook_text(notebook)
         if path.exists() and path.read_text(encoding="utf-8") == content:
             continue
         out_of_step.append(path)
@@ -47,10 +46,7 @@ def build(solutions: Path | None = None, exercises: Path | None = None, *, check
             continue
         if path.exists() and not force and _edited(path):
             raise UsageError(f"{path} was edited by hand. Move it away, or overwrite it with --force.")
-        path.parent.mkdir(exist_ok=True)
-        partial = path.with_name(f".{path.stem}.partial.ipynb")
-        partial.write_text(content, encoding="utf-8", newline="\n")
-        os.replace(partial, path)
+        write_whole(path, content.encode())
     return out_of_step
 
 

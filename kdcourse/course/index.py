@@ -2,7 +2,6 @@
 
 import html
 import json
-import os
 import platform
 import time
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from pathlib import Path
 from string import Template
 
 from kdcourse.machine import cores
+from kdcourse.paths import write_whole
 
 MARKS = {"done": "✓", "failed": "✗", "timed out": "✗", "interrupted": "✗", "not run": "–"}
 
@@ -139,9 +139,7 @@ def write_index(folder: Path, outcomes: Iterable, profile: str, dataset: str | N
         facts="".join(f"<dt>{name}</dt><dd>{html.escape(str(value))}</dd>" for name, value in facts.items()),
     )
     path = folder / "index.html"
-    partial = folder / ".index.partial.html"
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, page.encode())
     return path
 
 

@@ -117,6 +117,11 @@ def read_notebook(path: Path) -> dict:
     return notebook
 
 
+def notebook_text(notebook: dict) -> str:
+    """A notebook as it is committed: the form in which JupyterLab, too, would write it."""
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
 def prepare(path: Path) -> Task:
     """A task for the notebook: which parameters it knows (papermill), how many code cells it has.
 

@@ -56,21 +56,13 @@ class Bands(Experiment):
     about = "does a teacher of thirteen bands help a student that sees three?"
     DATASETS = ("scenes", "eurosat_ms")
     METHODS = tuple(TAUGHT_BY)
+    TAUGHT_BY = TAUGHT_BY
     REFERENCE = THREE
     BUDGETS = {
         "smoke": Budget(limit=100, teacher_epochs=1, student_epochs=1, views=2),
         "cpu": Budget(limit=3000, teacher_epochs=20, student_epochs=30),
         "gpu": Budget(limit=None, teacher_epochs=60, student_epochs=60),
     }
-
-    def runs(self) -> list[Run]:
-        runs = []
-        for data in self.datasets or self.DATASETS:
-            teachers = {name: Run(data, name, 0) for name in dict.fromkeys(TAUGHT_BY[arm] for arm in self.arms)}
-            runs += teachers.values()
-            for arm in self.arms:
-                runs += [Run(data, arm, seed, (), (teachers[TAUGHT_BY[arm]],)) for seed in range(self.seeds)]
-        return runs
 
     def recipe(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> Recipe:
         if len(data.channels) <= len(TRUE_COLOUR):

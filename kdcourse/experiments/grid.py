@@ -40,6 +40,7 @@ from kdcourse.evaluation import predict, score
 from kdcourse.evaluation.fidelity import fidelity
 from kdcourse.experiments.analysis import Analysis
 from kdcourse.models.cost import cost
+from kdcourse.paths import write_whole
 from kdcourse.profiles import Profile, profile
 from kdcourse.training import History, Recipe, load_or_train
 from kdcourse.training.checkpoint import describe, load_weights
@@ -129,6 +130,7 @@ class Experiment:
     REFERENCE: ClassVar[str]  # the method that gains are measured against; it is always run
     BUDGETS: ClassVar[dict[str, Budget]]  # by profile
     PUBLISHED: ClassVar[pd.DataFrame | None] = None  # test accuracy, %; index data and arm, column "published"
+    TAUGHT_BY: ClassVar[dict[str, str]] = {}  # method: its teacher's name; who is not named has the one called TEACHER
     LARGE_IMAGES: ClassVar[bool] = False  # are the published networks made for images of ImageNet's size?
     SOURCE: ClassVar[str] = ""  # of the published figures: who, where, of how many runs
 
@@ -159,12 +161,14 @@ class Experiment:
         return of | asdict(self.budget) | {"version": kdcourse.__version__}
 
     def runs(self) -> list[Run]:
-        """A teacher a data set, and a student for each method and seed: methods that share a seed share their crops."""
+        """A data set's teachers and a student for each method and seed: methods that share a seed share their crops."""
+        taught_by = {arm: self.TAUGHT_BY.get(arm, TEACHER) for arm in self.arms}
         runs = []
         for data, factors in product(self.datasets or self.DATASETS, self.variants):
-            teacher = Run(data, TEACHER, 0, factors)
-            runs.append(teacher)
-            runs += [Run(data, arm, seed, factors, (teacher,)) for arm in self.arms for seed in range(self.seeds)]
+            teachers = {name: Run(data, name, 0, factors) for name in dict.fromkeys(taught_by.values())}
+            runs += teachers.values()
+            for arm, seed in product(self.arms, range(self.seeds)):
+                runs.append(Run(data, arm, seed, factors, (teachers[taught_by[arm]],)))
         return runs
 
     @property
@@ -408,14 +412,6 @@ class Results:
 
 def _write(path: Path, content: dict) -> None:
     write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """All or nothing: beside its place, then moved."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 # --- the grid ---------------------------------------------------------------------------------------------------------

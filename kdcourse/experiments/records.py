@@ -12,7 +12,8 @@ import pandas as pd
 
 from kdcourse.data.splits import DataSplits
 from kdcourse.errors import DataError, unknown
-from kdcourse.experiments.grid import FORMAT, Results, write_whole
+from kdcourse.experiments.grid import FORMAT, Results
+from kdcourse.paths import write_whole
 
 FOLDER = Path(__file__).parent / "results"
 

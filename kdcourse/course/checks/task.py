@@ -11,7 +11,6 @@ and gets only plain data back (see `guard`), so that when graded the learner's c
 """
 
 import html
-import json
 import random
 import re
 import secrets
@@ -231,11 +230,13 @@ class Task:
 
     def solution_code(self) -> str | None:
         """The source of the solution cell, or None where there are no solutions."""
+        from kdcourse.course.run import read_notebook, text
+
         root = checkout()
         for path in sorted((root / "solutions").glob(f"sol_{self.exercise[2:]}_*.ipynb")) if root else ():
-            for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            for cell in read_notebook(path)["cells"]:
                 if cell["metadata"].get("nbgrader", {}).get("grade_id") == self.name:
-                    lines = "".join(cell["source"]).splitlines()
+                    lines = text(cell["source"]).splitlines()
                     return "\n".join(line for line in lines if not re.match(r"\s*### (BEGIN|END) SOLUTION", line))
         return None
 

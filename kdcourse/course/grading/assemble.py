@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kdcourse.course.run import text
+from kdcourse.course.run import read_notebook, text
 from kdcourse.errors import DataError
 
 MAX_NOTEBOOK = 20_000_000  # bytes
@@ -98,12 +98,8 @@ def _grade_id(cell: dict) -> str:
 
 def instructor_steps(path: Path) -> list[Step]:
     """The steps of the instructor's notebook, with the reference's solutions. Raises DataError if it is damaged."""
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not a readable notebook ({error}). Restore it, e.g. by git.") from error
     steps: list[Step] = []
-    for cell in cells:
+    for cell in read_notebook(path)["cells"]:
         source, about = text(cell["source"]), _nbgrader(cell)
         if cell["cell_type"] != "code" or not source.strip():
             continue

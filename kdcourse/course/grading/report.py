@@ -8,7 +8,6 @@ import csv
 import hashlib
 import html
 import io
-import os
 import re
 import time
 import unicodedata
@@ -19,6 +18,7 @@ from string import Template
 
 from kdcourse.course.grading.assemble import Exercise
 from kdcourse.course.index import STYLE, versions
+from kdcourse.paths import write_whole
 
 COLUMNS = ("student", "exercise", "task", "points", "of", "fault", "message", "seconds", "sandboxed", "file")
 
@@ -53,9 +53,7 @@ def slug(name: str) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", errors="replace")  # half a letter must not cost a class its report
-    os.replace(partial, path)
+    write_whole(path, text.encode(errors="replace"))  # half a letter must not cost a class its report
 
 
 def write(folder: Path, records: Sequence, exercises: Mapping[str, Exercise], facts: Mapping) -> None:
