@@ -6,11 +6,12 @@ JOBS ?= $(if $(filter gpu,$(PROFILE)),1,2)
 BIN := .venv/bin
 STAMP := .venv/.stamp
 SITE := .venv/.site
+BROWSER := .venv/.browser
 NBGRADER := .venv/nbgrader
 COLAB := .venv-colab
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course test lint lab notebooks site test-colab clean
+.PHONY: help setup course test lint lab notebooks site test-colab test-browser clean
 
 help: ## list these targets
 	@echo "make TARGET [PROFILE=smoke|cpu|gpu] [JOBS=N] [PYTHON=python3]"
@@ -34,7 +35,7 @@ course: $(STAMP) ## run all notebooks; results in output/course/index.html
 
 test: lint $(NBGRADER)/.stamp ## lint, unit tests, notebooks in smoke profile, committed outputs by nbval
 	@echo "Unit tests, and every notebook in the smoke profile"
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
 	@echo "Committed notebook outputs against a fresh run in the cpu profile"
 	@KDCOURSE_DATA= KDCOURSE_PROFILE=cpu $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
@@ -50,13 +51,14 @@ lint: $(STAMP) ## ruff, for code and notebooks
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-lab: $(STAMP) ## open the notebooks in JupyterLab
-	@echo "Opening JupyterLab in notebooks/; stop it with Ctrl-C"
-	@$(BIN)/jupyter lab --notebook-dir=. notebooks
+lab: $(STAMP) ## open the course in JupyterLab
+	@echo "Opening notebook 00 in JupyterLab. Does no browser open? Use the address below. Ctrl-C stops it"
+	@$(BIN)/jupyter lab --notebook-dir=. --log-level=WARN --LabApp.app_settings_dir=tools/jupyterlab \
+	    --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 notebooks: $(STAMP) ## execute the notebooks in place, before committing them
 	@echo "Executing notebooks/ in place in the cpu profile"
-	@KDCOURSE_DATA= KDCOURSE_PROFILE=cpu $(BIN)/python tools/execute_notebooks.py notebooks/*.ipynb
+	@KDCOURSE_DATA= KDCOURSE_WORK= KDCOURSE_PROFILE=cpu $(BIN)/python tools/execute_notebooks.py notebooks/*.ipynb
 
 site: $(SITE) ## build the course as a site: output/site/index.html
 	@echo "Building output/site"
@@ -74,6 +76,13 @@ $(COLAB)/.stamp: tests/colab/requirements.txt
 	@echo "Setting up $(COLAB), a stand-in for Colab: a few minutes, about 6 GB"
 	@$(PYTHON) -m venv $(COLAB)
 	@$(COLAB)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+test-browser: $(BROWSER) ## every notebook in JupyterLab in a real browser; pictures in output/browser
+	@KDCOURSE_BROWSER=1 $(BIN)/python -m pytest tests/browser
+
+$(BROWSER): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[browser]"
 	@touch $@
 
 clean: ## remove .venv, output/ and caches; data/ stays

@@ -491,13 +491,14 @@ def build_exercises(check: bool, force: bool) -> None:
 @main.command()
 @click.option("--reset", is_flag=True, help="Forget everything, after a question.")
 def progress(reset: bool) -> None:
-    """Which tasks of the exercises you have solved, with how many tries and hints.
+    """Which tasks of the exercises you have solved, with how many tries and hints; which questions of the quizzes.
 
     \b
     Examples:
       kdcourse progress
       kdcourse progress --reset
     """
+    from kdcourse.course import quiz
     from kdcourse.course.checks import exercises as all_exercises
     from kdcourse.course.checks import progress as kept
 
@@ -506,7 +507,7 @@ def progress(reset: bool) -> None:
         kept.reset()
         click.echo("Forgotten.")
         return
-    known = kept.read()
+    known, trouble = kept.told()
     for name, tasks in all_exercises().items():
         done = [known.get(task.key, kept.EMPTY) for task in tasks.values()]
         click.echo(f"{name}: {sum(each['right'] for each in done)} of {len(tasks)} tasks right")
@@ -517,7 +518,10 @@ def progress(reset: bool) -> None:
             state = "right" if each["right"] else "tried" if each["tries"] else "-"
             line = f"  {task.title:<40} {state:<6} {each['tries']:>3} tries, {helped}  {each['when'][:10]}"
             click.echo(line.rstrip())
-    click.echo(f"\nKept in {kept.file()}")
+    for notebook in quiz.notebooks():
+        answers = quiz.answered(notebook, known)
+        click.echo(f"quiz {notebook}: {sum(answers)} of {len(answers)} questions right")
+    click.echo(f"\n{trouble or f'Kept in {kept.file()}'}")
 
 
 # --- data ------------------------------------------------------------------------------------------------------------

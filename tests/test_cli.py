@@ -266,4 +266,4 @@ def test_doctor_as_text_and_as_json(call):
     text = call("doctor")
     assert text.exit_code == 0 and "torch" in text.output and "Ready." in text.output
     report = json.loads(call("doctor --json").output)
-    assert report["usable"] and {"name", "ok", "found", "advice", "fatal"} == set(report["checks"][0])
+    assert report["usable"] and {"name", "ok", "found", "advice", "fatal", "group"} == set(report["checks"][0])

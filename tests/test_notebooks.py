@@ -21,6 +21,7 @@ COURSE = (
     "04_response_distillation",
     "05_intermediate_distillation",
     "06_curriculum_sampling",
+    "07_fair_comparison",
     "08_shipping_the_student",
 )
 LONGEST_CELL = 15  # lines; cells with one of these tags may be longer
@@ -96,6 +97,15 @@ def test_results_cell_with_an_output(path):
     if path.stem in COURSE[1:]:
         assert found, "a cell tagged `results`, which the index page shows"
     assert all(cell["outputs"] for cell in found)
+
+
+@every_notebook
+def test_who_loads_the_networks_of_notebook_03_waits_for_it(path):
+    """Else `kdcourse run --jobs 2` trains them twice, at the same time."""
+    needs = json.loads(path.read_text())["metadata"].get("kdcourse", {}).get("needs", [])
+    code = "\n".join(source(cell) for cell in cells(path, "code"))
+    assert ("03_baselines" in needs) == ("baselines.teacher_recipe(" in code and path.stem != "03_baselines")
+    assert set(needs) <= {other.stem for other in NOTEBOOKS} - {path.stem}
 
 
 @every_notebook

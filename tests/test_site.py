@@ -64,6 +64,15 @@ def test_links_are_those_of_the_page(pages):
     assert json.loads(pages["notebooks/01_datasets.ipynb"])["nbformat"] == 4
 
 
+def test_links_of_outputs_lead_to_pages_and_not_to_files(pages):
+    outputs = [cell.get("outputs", ()) for cell in json.loads(pages["notebooks/03_baselines.ipynb"])["cells"]]
+    markup = "".join("".join(output.get("data", {}).get("text/html", "")) for found in outputs for output in found)
+    assert 'href="04_response_distillation.html"' in markup and 'href="../exercises/ex_03_baselines.html"' in markup
+    assert ".ipynb" not in markup
+    away = '<a href="https://example.org/x.ipynb">'
+    assert make_site.NOTEBOOK_LINK.sub(r"\1.html", away) == away
+
+
 # --- links of a built site -------------------------------------------------------------------------------------------
 
 

@@ -1,10 +1,12 @@
 """Execute notebooks in place, as they are committed: `make notebooks`.
 
 Clock times and widget models are left out: the one changes with every run, the other means nothing without its kernel.
+The map of the course shows what a newcomer has done: nothing.
 """
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -20,7 +22,8 @@ def execute(path: Path) -> None:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-    notebook.metadata = {
+    needs = {"kdcourse": notebook.metadata["kdcourse"]} if "kdcourse" in notebook.metadata else {}
+    notebook.metadata = needs | {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
@@ -30,6 +33,8 @@ def execute(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        print(name, flush=True)
-        execute(Path(name))
+    with tempfile.TemporaryDirectory() as empty:
+        os.environ["KDCOURSE_PROGRESS"] = os.path.join(empty, "progress.json")
+        for name in sys.argv[1:]:
+            print(name, flush=True)
+            execute(Path(name))

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GROUPS = ("data", "models", "training", "distillation", "curriculum", "evaluation", "experiments", "shipping", "course")
 ANSWERS = re.compile(r"\.(ex\d\d|clinic)$")  # modules that hold the answers to exercises
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")  # a relative link's path
+NOTEBOOK_LINK = re.compile(r'(<a href="(?![a-z]+:)[^"#]+)\.ipynb(?=")')  # in an output, such as the course's map
 BADGE = re.compile(r"!\[Open in Colab\]\([^)]*\)")
 
 Pages = dict[str, str]  # place on the site → text
@@ -63,6 +64,9 @@ def course_pages() -> Pages:
             continue
         notebook = json.loads(text)
         for cell in notebook["cells"]:
+            for output in cell.get("outputs", ()):
+                if markup := output.get("data", {}).get("text/html"):
+                    output["data"]["text/html"] = NOTEBOOK_LINK.sub(r"\1.html", "".join(markup))
             if cell["cell_type"] == "markdown":
                 source = BADGE.sub("Open in Colab", "".join(cell["source"]))  # the badge's picture is elsewhere
                 cell["source"] = mended(source, path, place, places, repository)

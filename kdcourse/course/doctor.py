@@ -1,4 +1,4 @@
-"""Is this machine ready for the course? `kdcourse doctor`, and the table that notebook 00 shows."""
+"""Is this machine ready for the course? `kdcourse doctor`, and the picture that notebook 00 shows."""
 
 import html
 import os
@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -19,19 +20,38 @@ from kdcourse.paths import checkout, data_root, work_dir
 
 GIB = 2**30
 
+# What a verdict looks like in a notebook: sign, word, colours. Blue, yellow and dark red differ in lightness, too.
+LOOKS = {
+    "ok": ("✓", "ok", "background-color:#0b5394; color:#ffffff"),
+    "look": ("!", "look at this", "background-color:#f0c000; color:#000000"),
+    "needed": ("✗", "needed", "background-color:#7a0019; color:#ffffff"),
+}
+DATA = "Data: "
+CELL = "padding:0.25em 0.5em; text-align:left; vertical-align:top; font-weight:normal"
+CAPTION = "caption-side:top; text-align:left; padding:0.4em 0"
+LINE = "border-bottom:1px solid var(--jp-border-color2, rgba(128, 128, 128, 0.4))"
+
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report. `fatal`: the course cannot be used until this is put right."""
+    """One line of the report. `fatal`: the course cannot be used until this is put right.
+
+    group: where several that are well may be told in one row, what the row is called.
+    """
 
     name: str
     ok: bool
     found: str
     advice: str = ""
     fatal: bool = False
+    group: str = ""
+
+    @property
+    def look(self) -> str:
+        return "ok" if self.ok else "needed" if self.fatal else "look"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What `doctor` found; prints as lines of text, shows as a table in a notebook."""
 
@@ -60,18 +80,41 @@ class Report:
                 lines.append(f"{'':<{width + 6}}{'Needed: ' if check.fatal else ''}{check.advice}")
         return "\n".join([*lines, "", self.verdict])
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f'<tr><th scope="row" style="text-align:left">{html.escape(check.name)}</th>'
-            f"<td>{'✓ ok' if check.ok else '✗ needed' if check.fatal else '! look at this'}</td>"
-            f'<td style="text-align:left">{html.escape(check.found)}'
-            f"{'<br><em>' + html.escape(check.advice) + '</em>' if check.advice else ''}</td></tr>"
-            for check in self.checks
-        )
-        head = '<tr><th scope="col">Checked</th><th scope="col">Verdict</th><th scope="col">Found</th></tr>'
-        return (
-            f"<table><caption>{html.escape(self.verdict)}</caption><thead>{head}</thead><tbody>{rows}</tbody></table>"
-        )
+        """A row a check; what is well and of one group shares a row."""
+        rows = []
+        for (group, ok), checks in groupby(self.checks, lambda check: (check.group, check.ok)):
+            if group and ok:
+                found = ", ".join(f"{check.name.removeprefix(DATA)} {check.found}" for check in checks)
+                rows.append(Check(group, True, found))
+            else:
+                rows += checks
+        look = "ok" if all(check.ok for check in rows) else "look" if self.usable else "needed"
+        head = "".join(f'<th scope="col" style="{CELL}">{name}</th>' for name in ("Checked", "Verdict", "Found"))
+        lines = [
+            '<table style="border-collapse:collapse; table-layout:auto; margin:0.3em 0; max-width:60em">',
+            f'<caption style="{CAPTION}">{_badge(look, self.verdict)}</caption>',
+            f'<thead><tr style="{LINE}">{head}</tr></thead>',
+            *(_row(check) for check in rows),
+            "</table>",
+        ]
+        return "\n".join(lines)
+
+
+def _badge(look: str, words: str = "") -> str:
+    sign, word, colours = LOOKS[look]
+    style = f"{colours}; padding:0.1em 0.5em; border-radius:3px; white-space:nowrap"
+    return f'<span style="{style}">{sign} {html.escape(words or word)}</span>'
+
+
+def _row(check: Check) -> str:
+    advice = f"<br><strong>What to do:</strong> {html.escape(check.advice)}" if check.advice else ""
+    return (
+        f'<tr style="{LINE}"><th scope="row" style="{CELL}">{html.escape(check.name)}</th>'
+        f'<td style="{CELL}">{_badge(check.look)}</td><td style="{CELL}">{html.escape(check.found)}{advice}</td></tr>'
+    )
 
 
 def doctor() -> Report:
@@ -126,10 +169,10 @@ def package_check(requirement: Requirement, tested: str | None, core: bool) -> C
         found = version(name)
     except PackageNotFoundError:
         purpose = "" if core else " (only for JupyterLab and `kdcourse run`)"
-        return Check(name, False, "not installed", f"pip install {wanted}{purpose}", fatal=core)
+        return Check(name, False, "not installed", f"pip install {wanted}{purpose}", core, "Packages")
     if not requirement.specifier.contains(found, prereleases=True):
-        return Check(name, False, f"{found}, too old", f"pip install --upgrade {wanted}", fatal=core)
-    return Check(name, True, found if tested in (None, found) else f"{found} (tested with {tested})")
+        return Check(name, False, f"{found}, too old", f"pip install --upgrade {wanted}", core, "Packages")
+    return Check(name, True, found if tested in (None, found) else f"{found} (tested with {tested})", group="Packages")
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------
@@ -233,5 +276,5 @@ def data() -> list[Check]:
     from kdcourse.data.catalog import CATALOG
 
     for name, info in CATALOG.items():
-        checks.append(Check(f"Data: {name}", True, where(info, root) or f"not here: kdcourse data info {name}"))
-    return checks
+        checks.append(Check(f"{DATA}{name}", True, where(info, root) or "not here", group="Data sets"))
+    return [*checks, Check("More data", True, "kdcourse data info NAME says how to get what is not here")]

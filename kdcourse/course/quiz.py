@@ -10,12 +10,14 @@ Several choices may be right. Texts are plain, with `code` in backticks.
 import html
 import json
 import re
+import warnings
 from dataclasses import dataclass
 from importlib import resources
 
 import ipywidgets as widgets
 
-from kdcourse.errors import KDCourseError, unknown
+from kdcourse.course.checks import progress
+from kdcourse.errors import DataWarning, KDCourseError, unknown
 from kdcourse.widgets import WIDGET_VIEW
 
 FOLDER = resources.files("kdcourse.course") / "quizzes"
@@ -58,7 +60,7 @@ def ask(name: str) -> "Quiz":
     known = questions(notebook)
     if key not in known:
         raise unknown("question", name, [f"{notebook}-{key}" for key in known])
-    return Quiz(known[key])
+    return Quiz(known[key], _noted(notebook, key))
 
 
 def notebooks() -> list[str]:
@@ -78,6 +80,20 @@ def questions(notebook: str) -> dict[str, Question]:
     if not isinstance(content, dict):
         raise KDCourseError(f"{file}: expected questions by name, {{name: {{question, choices}}}}")
     return {name: _question(entry, f"{file}, {name!r}") for name, entry in content.items()}
+
+
+def answered(notebook: str, known: dict[str, dict]) -> list[bool]:
+    """Of each question of a notebook whether it was answered right; none where there is no quiz.
+
+    known: what `progress.read` gives.
+    """
+    asked = questions(notebook) if notebook in notebooks() else ()
+    return [known.get(_noted(notebook, key), progress.EMPTY)["right"] for key in asked]
+
+
+def _noted(notebook: str, key: str) -> str:
+    """The name of a question in the file of progress."""
+    return f"quiz{notebook}.{key}"
 
 
 def _question(entry, where: str) -> Question:
@@ -102,10 +118,12 @@ class Quiz:
     Buttons, because JupyterLab keeps the arrow keys, by which radio buttons are reached, to itself; with letters on
     them, because they cut long labels. What is said of a choice stands in a live region, which screen readers read out.
     Where there is no kernel behind the page, question and choices take the buttons' place.
+
+    noted: its name in the file of progress, where an answer is noted once all that is right was found; "": nowhere.
     """
 
-    def __init__(self, question: Question):
-        self.question, self.found = question, set()
+    def __init__(self, question: Question, noted: str = ""):
+        self.question, self.found, self.noted = question, set(), noted
         self.buttons, narrow = [], widgets.Layout(width="4em")
         for place, choice in enumerate(question.choices):
             button = widgets.Button(description=LETTERS[place], tooltip=choice.text, layout=narrow)
@@ -125,7 +143,18 @@ class Quiz:
         """What happens at the press of a button."""
         self.found |= self.question.right & {place}
         lines = self.question.answer(place, self.found).split("\n")
+        if self.noted and self.found == self.question.right:
+            lines += self._note()
         self.status.value = f'<div role="status">{"".join(f"<p>{_marked(line)}</p>" for line in lines)}</div>'
+
+    def _note(self) -> list[str]:
+        """Note that it was answered; what is to be said of that, which a button's callback could not print."""
+        with warnings.catch_warnings(record=True, category=DataWarning, action="always") as said:
+            try:
+                progress.note(self.noted, right=True)
+            except OSError as error:
+                return [f"Progress could not be kept: {error}."]
+        return [str(warning.message) for warning in said]
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         view = {"model_id": self.box.model_id, "version_major": 2, "version_minor": 0}

@@ -1,5 +1,6 @@
 """The doctor: each line ok, or what to do; not usable only if the course cannot run."""
 
+import re
 import shutil
 from collections import namedtuple
 from importlib.metadata import version
@@ -81,7 +82,7 @@ def test_data_that_are_here_and_not(tmp_path, monkeypatch):
     monkeypatch.setenv("KDCOURSE_DATA", str(tmp_path))
     found = {check.name: check.found for check in module.data()}
     assert found["Data: eurosat_ms"].endswith("EuroSAT_MS")
-    assert "kdcourse data info mnist" in found["Data: mnist"]
+    assert found["Data: mnist"] == "not here" and "kdcourse data info" in found["More data"]
 
 
 def test_paths_are_said_as_from_the_checkout_or_home(monkeypatch, tmp_path):
@@ -97,7 +98,33 @@ def test_the_table_says_in_words_what_is_wrong_and_escapes():
         (Check("A", True, "<b>"), Check("B", False, "old", "renew it"), Check("C", False, "gone", "get it", True))
     )
     page = report._repr_html_()
-    assert "&lt;b&gt;" in page and "ok" in page and "look at this" in page and "needed" in page and "renew it" in page
-    assert "Not ready" in page and "Not ready" in str(report)
+    assert "&lt;b&gt;" in page and "✓ ok" in page and "! look at this" in page and "✗ needed" in page
+    assert page.count("What to do:") == 2 and "renew it" in page and "get it" in page
+    assert "✗ Not ready" in page and "Not ready" in str(report) and " id=" not in page
+    assert (
+        "! Ready." in Report(report.checks[:2])._repr_html_() and "✓ Ready." in Report(report.checks[:1])._repr_html_()
+    )
+    assert repr(report) == str(report), "as the terminal prints it"
     assert str(report).splitlines()[:4] == ["ok  A  <b>", "!   B  old", "       renew it", "!   C  gone"]
     assert Report(report.checks[:2]).verdict == "Ready. 1 thing to look at."
+
+
+def test_what_is_well_shares_a_row_and_what_is_not_has_its_own():
+    well = [Check(name, True, "1.0", group="Packages") for name in "ab"]
+    page = Report((*well, Check("c", False, "old", "renew it", True, "Packages")))._repr_html_()
+    assert page.count("<tr") == 3 and "a 1.0, b 1.0" in page and ">c</th>" in page
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance by WCAG 2. colour: #rrggbb."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_verdicts_can_be_read_and_told_apart_without_colour():
+    signs = {look[0] for look in module.LOOKS.values()}
+    assert len(signs) == len(module.LOOKS)
+    for _, _, style in module.LOOKS.values():
+        paper, ink = (luminance(colour) for colour in re.findall("#[0-9a-f]{6}", style))
+        assert (max(paper, ink) + 0.05) / (min(paper, ink) + 0.05) >= 4.5

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from kdcourse.course import quiz
+from kdcourse.course.checks import progress
 from kdcourse.course.quiz import Choice, Question, Quiz
 from kdcourse.errors import KDCourseError, UsageError
 from kdcourse.widgets import WIDGET_VIEW
@@ -53,6 +54,48 @@ def test_several_right_choices():
     assert "C: not this one. Not c." in asked.status.value
     second.click()
     assert "B: right. Yes b." in asked.status.value and "more" not in asked.status.value
+
+
+@pytest.fixture
+def kept(monkeypatch, tmp_path):
+    """A file of progress of its own."""
+    monkeypatch.setenv("KDCOURSE_PROGRESS", str(tmp_path / "progress.json"))
+    return progress.file()
+
+
+def test_an_answer_is_noted_once_all_that_is_right_was_found(kept):
+    asked = Quiz(TWO, "quiz42.which")
+    for button, right in zip(
+        [*asked.buttons[:1], asked.buttons[2], asked.buttons[1]], (False, False, True), strict=True
+    ):
+        button.click()
+        assert progress.read().get("quiz42.which", progress.EMPTY)["right"] == right
+    Quiz(ONE).take(1)
+    assert list(progress.read()) == ["quiz42.which"], "one that has no name is noted nowhere"
+
+
+def test_answered_questions_are_those_of_the_file(kept):
+    name, *others = quiz.questions("03")
+    assert quiz.answered("03", {}) == [False] * (1 + len(others)) and quiz.answered("99", {}) == []
+    asked = quiz.ask(f"03-{name}")
+    for place in asked.question.right:
+        asked.take(place)
+    assert quiz.answered("03", progress.read()) == [True] + [False] * len(others)
+
+
+def test_a_damaged_file_of_progress_is_told_and_kept(kept):
+    kept.write_text("{")
+    asked = Quiz(ONE, "quiz42.one")
+    asked.take(1)
+    (aside,) = kept.parent.glob("progress.damaged-*.json")
+    assert aside.read_text() == "{" and f"was damaged. It is kept as {aside.name}" in asked.status.value
+
+
+def test_a_file_that_cannot_be_written_stops_no_answer(kept):
+    kept.mkdir()  # as good as a disk that is full, for root too
+    asked = Quiz(ONE, "quiz42.one")
+    asked.take(1)
+    assert "B: right." in asked.status.value and "Progress could not be kept" in asked.status.value
 
 
 def test_buttons_say_their_choice():

@@ -1,4 +1,4 @@
-"""What a learner has done: tries, hints seen, tasks solved, in `progress.json` in the work folder.
+"""What a learner has done: tries, hints seen, tasks solved, questions answered right, in a file in the work folder.
 
 Kept across kernels, and safe with several that write: each change is made under a lock, in a new file that then takes
 the old one's place.
@@ -22,12 +22,27 @@ EMPTY = {"tries": 0, "hints": 0, "right": False, "solution": False, "when": ""} 
 
 
 def file() -> Path:
-    return work_dir() / "progress.json"
+    """`progress.json` in the work folder, or what KDCOURSE_PROGRESS names."""
+    named = os.environ.get("KDCOURSE_PROGRESS")
+    return Path(os.path.expanduser(named)) if named else work_dir() / "progress.json"
 
 
 def read() -> dict[str, dict]:
-    """By task ("ex04.soft_target_loss"): tries, hints (seen), right, solution (seen), when (last, ISO 8601)."""
+    """By task ("ex04.soft_target_loss") or question ("quiz04.temperature"; of these only `right` and `when` are told):
+    tries, hints (seen), right, solution (seen), when (last, ISO 8601). Raises OSError.
+    """
     return _load() or {}
+
+
+def told() -> tuple[dict[str, dict], str]:
+    """The same, and what is to be said where the file could not be read: nothing is known then. "" where it could."""
+    try:
+        known = _load()
+    except OSError as error:
+        return {}, f"Progress could not be read: {error}."
+    if known is None:
+        return {}, f"Progress could not be read: {file()} is damaged. It will be kept when a new one is begun."
+    return known, ""
 
 
 def note(key: str, *, tries: int = 0, hints: int = 0, right: bool = False, solution: bool = False) -> None:

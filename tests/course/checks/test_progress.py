@@ -34,11 +34,20 @@ def test_a_damaged_file_is_set_aside(folder, content):
     folder.mkdir()
     progress.file().write_text(content)
     assert progress.read() == {}
+    known, trouble = progress.told()
+    assert known == {} and str(progress.file()) in trouble
+    assert trouble in CliRunner().invoke(main, ["progress"]).output
     with pytest.warns(DataWarning, match="damaged"):
         progress.note("ex04.a", tries=1)
     assert progress.read()["ex04.a"]["tries"] == 1
     (aside,) = folder.glob("progress.damaged-*.json")
     assert aside.read_text() == content
+
+
+def test_another_place_can_be_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("KDCOURSE_PROGRESS", str(tmp_path / "elsewhere" / "mine.json"))
+    progress.note("ex04.a", right=True)
+    assert (tmp_path / "elsewhere" / "mine.json").is_file() and progress.told() == (progress.read(), "")
 
 
 def test_no_byte_that_is_no_text_stops_it(folder):
@@ -64,8 +73,10 @@ def test_two_kernels_at_once_lose_nothing(folder):
 
 def test_the_command_shows_and_forgets():
     progress.note("ex04.soft_target_loss", tries=3, hints=1, right=True)
+    progress.note("quiz04.temperature", right=True)
     shown = CliRunner().invoke(main, ["progress"]).output
     assert "ex04: 1 of 6 tasks right" in shown and "3 tries, 1 of 3 hints" in shown
+    assert "quiz 04: 1 of 4 questions right" in shown and "quiz 03: 0 of 3" in shown
     CliRunner().invoke(main, ["progress", "--reset"], input="n\n")
     assert progress.read()
     CliRunner().invoke(main, ["progress", "--reset"], input="y\n")
