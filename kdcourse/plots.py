@@ -167,7 +167,7 @@ def learning_curves(histories: Mapping) -> Figure:
     loss.set_ylabel("loss (nats)", fontsize=9)
     for ax in (accuracy, loss):
         ax.set_xlabel("epoch", fontsize=9)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         _tidy(ax)
     lines = [
         Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], markersize=4, label=name)
@@ -259,7 +259,7 @@ def stages_figure(networks: Mapping[str, pd.DataFrame]) -> Figure:
     longest = max(map(len, networks.values()))
     largest = max(table.height.max() for table in networks.values())
     most = max(table.macs.max() for table in networks.values())
-    fig = Figure(figsize=(0.72 * longest * len(networks) + 0.6, 3.9), layout="constrained")
+    fig = Figure(figsize=(0.6 * longest * len(networks) + 0.6, 3.9), layout="constrained")
     axes = fig.subplots(2, len(networks), squeeze=False, sharex="col", gridspec_kw=dict(height_ratios=(1, 1.2)))
     said = []
     for i, (name, table) in enumerate(networks.items()):
@@ -740,7 +740,7 @@ def matrices(tables: Mapping[str, np.ndarray], x: str = "", y: str = "", groups:
         ax.set_ylabel(y, fontsize=8)
         ax.tick_params(labelsize=7)
         for axis in (ax.xaxis, ax.yaxis):
-            axis.get_major_locator().set_params(integer=True)
+            axis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         start = -0.5
         for size in groups:
             ax.add_patch(Rectangle((start, start), size, size, fill=False, edgecolor="white", linewidth=0.9))
@@ -804,7 +804,7 @@ def term_gradients(rows: pd.DataFrame) -> Figure:
     cosines.set_ylabel("cosine with label gradient", fontsize=9)
     for ax in (ratios, cosines):
         ax.set_xlabel("epoch", fontsize=9)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         _tidy(ax)
     fig.legend(loc="outside right center", frameon=False, fontsize=8)
     fig.alt = f"Gradients of the terms on the student's weights, by epoch. {'; '.join(said)}."
@@ -974,7 +974,7 @@ def reward_parts(episode: pd.DataFrame) -> Figure:
     below.axhline(0, color="black", linewidth=0.8)
     below.set_xlabel("epoch", fontsize=9)
     below.set_ylabel("reward", fontsize=9)
-    below.xaxis.get_major_locator().set_params(integer=True)
+    below.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     fig.legend(*below.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     for ax in (above, below):
         _tidy(ax)
@@ -1011,7 +1011,7 @@ def by_action(episodes: Mapping[str, pd.DataFrame], value: str, action: str) -> 
                 means.append(f"{chosen[value].mean():.3g} after {level:g} ({len(chosen)} epochs)")
         ax.set_title(name, fontsize=9)
         ax.set_xlabel("epoch", fontsize=9)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         _tidy(ax)
         said.append(f"{name}: {', '.join(means)}")
     axes[0].set_ylabel(value, fontsize=9)
@@ -1131,7 +1131,7 @@ def land_map(
         order = [number for number in np.argsort(-shares) if shares[number] > 0]
         said.append(f"{title}: " + ", ".join(f"{classes[n]} {shares[n]:.0f} %" for n in order))
     height, width = picture.shape[1:]
-    fig = Figure(figsize=(3.6 * len(panels) + 1.7, 3.6 * height / width + 0.3), layout="constrained")
+    fig = Figure(figsize=(2.8 * len(panels) + 1.7, 2.8 * height / width + 0.3), layout="constrained")
     for ax, (title, image) in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         ax.imshow(image, interpolation="nearest")
         ax.set_title(title, fontsize=9)

@@ -54,4 +54,5 @@ def explore(draw: Callable[..., tuple[Figure, str]], **controls: widgets.Widget)
         raise UsageError("explore: give at least one control, such as temperature=widgets.FloatSlider(…)")
     for control in controls.values():
         control.style.description_width = "initial"  # else long labels are cut
+        control.tooltip = control.description  # else the label's is "null"
     return Explorer(draw, controls)

@@ -43,8 +43,9 @@ def test_shows_controls_and_for_static_readers_the_first_picture(explorer):
     assert "long label: brightness, name" in bundle["text/plain"] and "0x" not in bundle["text/plain"]
 
 
-def test_labels_are_not_cut(explorer):
+def test_labels_are_not_cut_and_say_what_they_are_when_pointed_at(explorer):
     assert all(control.style.description_width == "initial" for control in explorer.controls.values())
+    assert all(control.tooltip == control.description for control in explorer.controls.values())
 
 
 def test_needs_a_control():

@@ -54,9 +54,15 @@ def moisture_index(answer: Answer, rng: torch.Generator) -> None:
     expected = index(band[12], band[10])
     data = (tile != 0).any(axis=0)
     if (np.abs(got[data & np.isfinite(got)]) > 1.001).any():
+        reaches = f"The index cannot leave −1 … 1, but yours reaches {np.abs(got[np.isfinite(got)]).max():.3g}."
+        if abs(got[0, 1] - expected[0, 1]) < 1e-3:  # 500 − 3000 is right
+            raise Wrong(
+                f"{reaches} int16 ends at 32767: a cloud of 45000 wraps around to −20536. Make floats of the bands.",
+                "int16",
+            )
         raise Wrong(
-            f"The index cannot leave −1 … 1, but yours reaches {np.abs(got[np.isfinite(got)]).max():.3g}. Unsigned "
-            "integers wrap around: 500 − 3000 is 63036 in uint16. Make floats of the bands before you subtract.",
+            f"{reaches} Unsigned integers wrap around: 500 − 3000 is 63036 in uint16. Make floats of the bands before "
+            "you subtract.",
             "unsigned",
         )
     for fault, (near, short), which in (
@@ -361,10 +367,10 @@ def clearest_band(answer: Answer, rng: torch.Generator) -> None:
     """The name of the band whose means differ most in units of the spread within a class."""
     gap, spread = _gap_and_spread()
     names, ratio = [band.name for band in BANDS], gap / spread
-    said = answer.value()
+    said = expect.only(answer.value())
     if not isinstance(said, str):
-        raise Wrong(f"Give the band's name as text, such as {names[5]!r}, not {said!r}.", "type")
-    name = said.strip().upper()
+        raise Wrong(f"Give the name of one band as text, such as {names[5]!r}, not {said!r}.", "type")
+    name = said.upper().removeprefix("BAND").strip(" .'\"")
     name = f"B0{name[1]}" if len(name) == 2 and name[0] == "B" else name
     if name not in names:
         raise Wrong(f"{said!r} is no band. Known: {', '.join(names)}.", "not a band")

@@ -550,11 +550,8 @@ def _facts(networks: list[dict], pair: tuple[str, str] | None) -> str:
 )
 def claims(answer: Answer, rng: torch.Generator) -> None:
     """The letters of the statements that hold."""
-    said, known = answer.value(), _claims()
-    letters = set("".join(map(str, said))) - set(" ,;") if isinstance(said, str | list | tuple) else {"?"}
-    letters = {letter.upper() for letter in letters}
-    if not letters <= set(known):
-        raise Wrong(f"Expected a list of letters, such as ['A', 'B'], got {said!r}.", "type")
+    known = _claims()
+    letters = expect.letters(answer.value(), known)
     for letter, (holds, seen) in known.items():
         if (letter in letters) != holds:
             raise Wrong(f"Look at {letter} again. Measured: {seen}.", f"claim {letter}")

@@ -376,7 +376,7 @@ def stopping(answer: Answer, rng: torch.Generator) -> None:
     if not isinstance(said, dict) or set(said) != {"epoch", "lost"}:
         raise Wrong(f"Expected a dict with the keys 'epoch' and 'lost', got {said!r}.", "type")
     table = noisy_run().frame().set_index("epoch")
-    epoch = expect.whole(said["epoch"], of='"epoch"')
+    epoch = expect.whole(expect.typed(said["epoch"], '"epoch"'), of='"epoch"')
     if epoch not in table.index:
         raise Wrong(f"There is no epoch {epoch}: they are counted from 1 to {len(table)}.", "no such epoch")
     best = int(table.val_loss.idxmin())
@@ -394,7 +394,7 @@ def stopping(answer: Answer, rng: torch.Generator) -> None:
             "too late" if epoch > best else "too early",
         )
     at_best, at_end = table.loc[best], table.iloc[-1]
-    if abs(expect.scalar(said["lost"], of='"lost"')) <= 1:
+    if abs(expect.scalar(expect.typed(said["lost"], '"lost"'), of='"lost"')) <= 1:
         raise Wrong(
             f"In points of accuracy, please: {said['lost']} looks like a fraction, or a difference of losses.", "unit"
         )

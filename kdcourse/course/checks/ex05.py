@@ -1,13 +1,15 @@
 """Checks of exercise 05: intermediate distillation."""
 
 import math
+from collections.abc import Mapping
 from functools import cache
 from itertools import product
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
-from kdcourse.course.checks import expect
+from kdcourse.course.checks import expect, guard
 from kdcourse.course.checks.task import Answer, Wrong, task
 from kdcourse.distillation import intermediate, look
 from kdcourse.experiments.benchmark import Benchmark
@@ -45,9 +47,13 @@ def same_size(answer: Answer, rng: torch.Generator) -> None:
     """Read off which stages of D1's student and teacher have maps of the same height and width."""
     form = 'expected a list of pairs, the student\'s stage first, such as [("layer1", "layer1")]'
     value = answer.value()
+    if isinstance(value, Mapping):  # {"layer1": "layer1"}, or a set of pairs
+        value = list(value) if all(inner is True for inner in value.values()) else list(value.items())
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if not isinstance(value, list | tuple):
-        raise Wrong(f"The answer is a {type(value).__name__}: {form}.", "form")
-    pairs = [tuple(pair) if isinstance(pair, list | tuple) else pair for pair in value]
+        raise Wrong(f"The answer is {guard.named(value)}: {form}.", "form")
+    pairs = [tuple(str(name).lower() for name in pair) if isinstance(pair, list | tuple) else pair for pair in value]
     if not all(isinstance(pair, tuple) and len(pair) == 2 and set(pair) <= set(STAGES) for pair in pairs):
         raise Wrong(f"The answer is {value!r}: {form}. The stages are {', '.join(STAGES)}.", "form")
     student, teacher = _stage_shapes().values()
@@ -327,13 +333,15 @@ def largest_weight(answer: Answer, rng: torch.Generator) -> None:
         hint = length * (cosine * _unit(label) + (1 - cosine**2).sqrt() * _unit(across))
         label, hint = label * 0.7, hint * label.norm()
         product, square = label @ hint, label @ label
-        value = _number(answer(*map(_as_layers, (label, hint))), of="the largest weight")
+        came = answer(*map(_as_layers, (label, hint)))
+        value = None if came is None and not opposed else _number(came, of="the largest weight")
         if not opposed:
             if value == math.inf:
                 continue
             raise Wrong(
                 "Here the two gradients pull the same way: their product is positive, so a step down either lowers "
-                f"the label's loss, whatever the weight. Expected float('inf'), got {value:g}.",
+                "the label's loss, whatever the weight. Expected float('inf'), got "
+                f"{'None' if value is None else f'{value:g}'}.",
                 "no_limit",
             )
         expected = -square / product

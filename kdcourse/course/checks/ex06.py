@@ -204,7 +204,7 @@ def seen_share(answer: Answer, rng: torch.Generator) -> None:
     thresholds = [Linear()(epoch / EPOCHS) for epoch in range(EPOCHS)]
     sizes = np.array(_sizes(RATIO, thresholds))
     share = 100 * sizes.mean() / IMAGES
-    value = expect.scalar(answer.value(), of="the share seen")
+    value = expect.scalar(expect.typed(answer.value(), "the share seen"), of="the share seen")
     mistakes = {
         "promise": (100 * RATIO, "60 % is what is promised. Count what the buckets can give."),
         "of_promised": (share / RATIO, "This is the share of the *promised* samples: divide by those of plain KD."),

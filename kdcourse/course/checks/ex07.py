@@ -305,7 +305,8 @@ def seeds_for_gain(answer: Answer, rng: torch.Generator) -> None:
             "Four times in five is a power of 0.8; 0.95 is the confidence.",
         ),
     }
-    expect.read_off(expect.whole(answer.value(), of="the seeds"), right, 0, mistakes, of="the number of seeds")
+    value = expect.typed(answer.value(), "the number of seeds")
+    expect.read_off(expect.whole(value, "the number of seeds"), right, 0, mistakes, of="the number of seeds")
 
 
 @task(

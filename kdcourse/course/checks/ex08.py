@@ -323,10 +323,13 @@ def latency(answer: Answer, rng: torch.Generator) -> None:
     """Read off the median and the 95th percentile of the times, without the warm-up."""
     value = answer.value()
     if isinstance(value, Mapping):
-        value = list(value.values())
+        named = {str(name).lower(): number for name, number in value.items()}
+        value = [named[name] for name in ("median", "p95") if name in named]
     if not isinstance(value, list | tuple | np.ndarray | torch.Tensor) or len(value) != 2:
         raise Wrong("Expected two numbers, (median, p95), in ms.", "form")
-    median, p95 = (expect.scalar(number, "each number") for number in value)
+    median, p95 = (
+        expect.scalar(expect.typed(number, of), of) for number, of in zip(value, ("the median", "p95"), strict=True)
+    )
     every = timings()
     warm, cold = every[WARM_UP:], every
     low, high = (np.percentile(warm, 95, method=method) for method in ("lower", "higher"))

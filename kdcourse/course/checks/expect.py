@@ -1,6 +1,7 @@
 """Comparisons whose messages teach: what was expected, what came, and the likely mistake by name. All raise Wrong."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -66,6 +67,18 @@ def scalar(value, of: str = "the answer") -> float:
     return finite(came.reshape(()), of).item()
 
 
+def typed(value, of: str = "the answer") -> object:
+    """A number that somebody gave as text, such as "2.9", "12.3 %" or "about 3". What is no text is handed on."""
+    if value is None or isinstance(value, Mapping):
+        raise Wrong(f"Expected a number for {of}, got {'None' if value is None else 'a dict or a set'}.", "type")
+    if not isinstance(value, str):
+        return value
+    text = re.fullmatch(r"(?:[a-z]+ *=|about|~|≈)? *([-+]?\d+(?:[.,]\d+)?) *(?:%|[a-z]+)?", value.strip().lower())
+    if not text:
+        raise Wrong(f"Expected a number for {of}, such as 2.5, got {value!r}.", "type")
+    return float(text[1].replace(",", "."))
+
+
 def whole(value, of: str = "the answer") -> int:
     """value as one whole number, such as 3, 3.0 or tensor(3)."""
     came = scalar(value, of)
@@ -116,7 +129,7 @@ def close(
 
 def read_off(value, expected: float, within: float, mistakes: Mistakes | None = None, of: str = "the figure") -> float:
     """value, a number that was read off and must be within so much of expected. The message does not tell it."""
-    came = scalar(value, of)
+    came = scalar(typed(value, of), of)
     if abs(came - float(expected)) <= within:
         return came
     for fault, (instead, sentence) in (mistakes or {}).items():
@@ -127,13 +140,27 @@ def read_off(value, expected: float, within: float, mistakes: Mistakes | None = 
 
 
 def one_of(value, choices: Sequence[str], of: str = "your choice") -> str:
-    """value as one of these names; capitals, blanks and a closing bracket do not matter."""
-    known = {name.lower(): name for name in choices}
-    came = value.strip(" .)(").lower() if isinstance(value, str) else value
-    if not isinstance(came, str) or came not in known:
+    """value as one of these names; capitals, blanks, brackets and the like do not matter, nor a list around it."""
+    known = {_bare(name): name for name in choices}
+    value = only(value)
+    came = _bare(value) if isinstance(value, str) else None
+    if came not in known:
         shown = repr(value) if isinstance(value, str) else named(value)
         raise Wrong(f"Expected one of {', '.join(map(repr, known.values()))} for {of}, got {shown}.", "type")
     return known[came]
+
+
+def only(value) -> object:
+    """The one thing in a list, tuple, array or set (see `guard.look`) with one element; anything else as it is."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping) and list(value.values()) == [True]:
+        value = list(value)
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[^\w]|_", "", name).lower()
 
 
 def choice(value, right: str, why: Mapping[str, tuple[str, str]], of: str = "your choice") -> None:
@@ -145,30 +172,54 @@ def choice(value, right: str, why: Mapping[str, tuple[str, str]], of: str = "you
 
 
 def sorted_into(value, right: Mapping[str, str], why: Mapping[str, str], of: str = "your answer") -> None:
-    """value must give each letter its word: {"A": "leak", …}. why: of every word, where to look if it was not seen."""
-    if not isinstance(value, Mapping) or set(value) != set(right):
-        raise Wrong(f"Expected a dict with the keys {', '.join(right)} for {of}, got {value!r}.", "type")
+    """value must give each letter its word: {"A": "leak", …}; pairs, or the words in order, do as well.
+
+    why: of every word, where to look if it was not seen.
+    """
+    if isinstance(value, list | tuple) and len(value) == len(right):
+        pairs = all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in value)
+        value = {str(key): word for key, word in value} if pairs else dict(zip(right, value, strict=True))
+    if not isinstance(value, Mapping):
+        raise Wrong(f"Expected a dict with the keys {', '.join(right)} for {of}, got {named(value)}.", "type")
+    value = {_bare(str(key)).upper(): word for key, word in value.items()}
+    if set(value) != set(right):
+        raise Wrong(
+            f"Expected a dict with the keys {', '.join(right)} for {of}, got {', '.join(value) or 'none'} as keys.",
+            "type",
+        )
     for letter, word in right.items():
         if (came := one_of(value[letter], list(why), of=letter)) != word:
             raise Wrong(f"{letter} is not {came!r}. {why[word]}", f"{came} for {word}")
 
 
 def statements(value, known: Mapping[str, tuple[bool, str, str]], of: str = "your answer") -> None:
-    """value must name exactly the statements that hold, such as "ace" or ["a", "c", "e"].
+    """value must name exactly the statements that hold, see `letters`.
 
     known: by letter, whether it holds, the name of the fault of those who err there, and a sentence that says where to
     look. The first letter that is wrong is told, without telling the others.
     """
-    letters = "".join(value) if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value) else value
-    if not isinstance(letters, str):
-        raise Wrong(f"Expected letters for {of}, such as 'ac', got {named(value)}.", "type")
-    named_here = {letter for letter in letters.lower() if letter.isalnum()}
-    if strange := named_here - known.keys():
-        raise Wrong(f"No statement is called {', '.join(sorted(strange))}. There are {', '.join(known)}.", "type")
+    named_here = letters(value, known, of)
     for letter, (holds, fault, sentence) in known.items():
         if (letter in named_here) != holds:
             said = "holds" if letter in named_here else "does not hold"
             raise Wrong(f"You say that {letter} {said}. {sentence}", fault)
+
+
+def letters(value, known: Iterable[str], of: str = "your answer") -> set[str]:
+    """The letters in value: "ace", "A, C and E", ["a", "c)", "e"], a set of them, or {"a": True, "b": False, …}."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping) and all(isinstance(holds, bool | np.bool_) for holds in value.values()):
+        value = [letter for letter, holds in value.items() if holds]
+    if isinstance(value, list | tuple) and all(isinstance(letter, str) for letter in value):
+        value = " ".join(value)
+    if not isinstance(value, str):
+        raise Wrong(f"Expected letters for {of}, such as 'ac', got {named(value)}.", "type")
+    came = set(_bare(re.sub(r"\band\b", " ", value.lower())))
+    spelt = {letter.lower(): letter for letter in known}
+    if strange := came - spelt.keys():
+        raise Wrong(f"No statement is called {', '.join(sorted(strange))}. There are {', '.join(known)}.", "type")
+    return {spelt[letter] for letter in came}
 
 
 def ratio(value, expected, rtol: float = RTOL) -> float | None:

@@ -224,9 +224,9 @@ def call(function: Callable, args: Sequence = (), kwargs: Mapping | None = None,
 
 
 def look(value: object) -> Outcome:
-    """A learner's value as an Outcome."""
+    """A learner's value as an Outcome. A set, which has no order, comes as a dict: {"a"} as {"a": True}."""
     try:
-        return Outcome(plain(value))
+        return Outcome(plain(dict.fromkeys(value, True) if isinstance(value, set | frozenset) else value))
     except NotPlain as error:
         return Outcome(error=("NotPlain", str(error)))
 

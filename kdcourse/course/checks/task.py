@@ -133,7 +133,10 @@ class Answer:
         outcome = self.look()
         kind, message = outcome.error or ("", "")
         if kind == "NotPlain":
-            raise Wrong(f"`{self.name}` is {message}: expected a value, such as a number or a letter.", "type")
+            raise Wrong(
+                f"`{self.name}` is {message}: expected a number, a text, or a list, tuple, dict or array of these.",
+                "type",
+            )
         if outcome.value is None:
             raise Wrong(f"`{self.name}` has no value yet: put your answer in its place.", "stub")
         return outcome.value

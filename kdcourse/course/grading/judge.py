@@ -145,7 +145,7 @@ class RemoteAnswer(Answer):
     def run(self, args: tuple, kwargs: Mapping, seconds: float) -> Outcome:
         limit = seconds + guard.GRACE + SLACK
         outcome = self._outcome("call", self.name, tuple(args), dict(kwargs), seconds, limit=limit)
-        if outcome.running:
+        if outcome.stopped or outcome.running:  # threads or processes that it started may still run
             self.session.drop()
             outcome = replace(outcome, running=False)
         return outcome

@@ -42,6 +42,7 @@ ENVIRONMENT = {
     "USER": "student",
 }
 WATCH = 0.25  # seconds between two looks at the memory
+ENDING = 10  # seconds that the processes of a sandbox have to end
 INSTALL = "Install it (Debian, Ubuntu: sudo apt install bubblewrap; Fedora: sudo dnf install bubblewrap)"
 
 
@@ -209,8 +210,13 @@ class Sandbox:
         return lines[-1][:300] if lines else ""
 
     def close(self) -> None:
-        """End every process in it."""
+        """End every process in it, and wait until they have ended: till then they count to their user's limit."""
         self._ended.set()
+        with contextlib.suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
+            if self._scratch is None:  # bubblewrap ends after the first process of its namespace, that after all others
+                for first in _children(self.process.pid):
+                    os.kill(first, signal.SIGKILL)
+                    self.process.wait(ENDING)
         with contextlib.suppress(ProcessLookupError):
             if hasattr(os, "killpg"):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -274,15 +280,22 @@ class Sandbox:
                 return
 
 
+def _children(pid: int) -> list[int]:
+    """The living processes that a process started (Linux)."""
+    found = []
+    with contextlib.suppress(OSError, ValueError):  # it ended meanwhile
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
+    return found
+
+
 def _memory(pid: int) -> int:
     """Bytes in use by a process and all that it started, pages that are shared among them counted once (Linux)."""
     total, waiting = 0, [pid]
     while waiting:
         pid = waiting.pop()
+        waiting += _children(pid)
         with contextlib.suppress(OSError, ValueError):  # it ended meanwhile
-            for thread in os.listdir(f"/proc/{pid}/task"):
-                children = Path(f"/proc/{pid}/task/{thread}/children").read_text()
-                waiting += map(int, children.split())
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Pss:"):
                     total += int(line.split()[1]) * 1024

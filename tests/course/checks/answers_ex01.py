@@ -218,17 +218,24 @@ FLAWS = {
     "G": "leak",
 }
 
+by_lower_letters = [(f"({letter.lower()})", flaw.replace(" ", "_")) for letter, flaw in FLAWS.items()]
+
 RIGHT = {
     "moisture_index": [index_by_loops, index_by_torch, index_by_errstate],
     "normalise_by_train": [normalised_by_loop, normalised_by_torch, normalised_by_sums],
     "split_by_place": [split_by_sets, split_by_images, split_places],
-    "clearest_band": ["B01", "b1", " B01 "],
-    "flaws": [FLAWS, {letter: flaw.upper() for letter, flaw in FLAWS.items()}, dict(reversed(FLAWS.items()))],
+    "clearest_band": ["B01", "b1", " B01 ", ["B01"], {"B01"}, np.array("B01"), "band B1"],
+    "flaws": [
+        FLAWS,
+        {letter: flaw.upper() for letter, flaw in FLAWS.items()},
+        dict(reversed(FLAWS.items())),
+        by_lower_letters,
+    ],
 }
 WRONG = {
     "moisture_index": [
         (index_unsigned, "unsigned", "wrap"),
-        (index_signed_16, "unsigned", "wrap"),
+        (index_signed_16, "int16", "32767"),
         (index_converted_late, "unsigned", "before you subtract"),
         (lambda tile: index_of(tile[8], tile[10], tile), "band order", "B09"),
         (lambda tile: index_of(tile[7], tile[10], tile), "band order", "B08"),
@@ -276,9 +283,11 @@ WRONG = {
         ("B13", "not a band", "Known"),
         (0, "type", "name"),
         (443, "type", "name"),
+        (["B01", "B11"], "type", "one band"),
     ],
     "flaws": [
         (FLAWS | {"B": "sound"}, "sound for leak", "scenes"),
+        ({"B": "leak", "C": "leak"}, "type", "got B, C as keys"),
         (FLAWS | {"C": "sound"}, "sound for augmented test", "as it is"),
         (FLAWS | {"D": "leak"}, "leak for sound", "Read it again"),
         (FLAWS | {"E": "sound"}, "sound for chosen on test", "chose"),

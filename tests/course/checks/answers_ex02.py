@@ -180,9 +180,21 @@ RIGHT = {
     "map_sizes": [sizes_by_layers, sizes_by_counting, sizes_by(lambda n, k, s, p: -(-(n + 2 * p - k + 1) // s))],
     "convolution_cost": [cost_by_layer, cost_by_loops, cost_by()],
     "residual_block": [block_by_torchvision, block_by_folding, block_by()],
-    "work": [WORK, {"ratio": torch.tensor(6.0), "share": 33, "stage": "Layer3"}, WORK | {"share": np.float32(31.5)}],
+    "work": [
+        WORK,
+        {"ratio": torch.tensor(6.0), "share": 33, "stage": "Layer3"},
+        WORK | {"share": np.float32(31.5)},
+        WORK | {"stage": "layer 3", "share": "33 %"},
+    ],
     "choose_pair": [pair_by_sorting, pair_by_arrays, pair_by()],
-    "claims": [["B", "C", "E"], "bce", ("E", "C", "B")],
+    "claims": [
+        ["B", "C", "E"],
+        "bce",
+        ("E", "C", "B"),
+        {"B", "C", "E"},
+        "B, C and E",
+        {c: c in "BCE" for c in "ABCDEF"},
+    ],
 }
 WRONG = {
     "map_sizes": [
@@ -229,6 +241,8 @@ WRONG = {
         (block_by(second_stride=True), "raised", "must match"),
     ],
     "work": [
+        (WORK | {"share": "a third"}, "type", "a number"),
+        (WORK | {"share": None}, "type", "got None"),
         (WORK | {"stage": "layer4"}, "parameters", "most parameters"),
         (WORK | {"stage": "layer1"}, "stage", "highest"),
         (WORK | {"share": 0.327}, "fraction", "In %"),
@@ -264,7 +278,8 @@ WRONG = {
         (["B", "C", "D", "E"], "claim D", "logits"),
         (["B", "C"], "claim E", "state dict"),
         (["B", "C", "E", "F"], "claim F", "times its multiply–adds"),
-        ("all", "type", "letters"),
+        ("all", "type", "No statement"),
+        ([1, 2], "type", "letters"),
         (3, "type", "letters"),
     ],
 }

@@ -186,10 +186,10 @@ def as_they_come(asked, images, views):
 RIGHT = {
     "soft_target_loss": [by_kl_div, in_numpy, in_loops, by_cross_entropies],
     "distillation_gradient": [by_autograd, row_by_row, gradient()],
-    "crossing": [2.8, 3, np.float32(2.95), torch.tensor([2.9])],
+    "crossing": [2.8, 3, np.float32(2.95), torch.tensor([2.9]), "T = 2.9", "2,9", "about 3"],
     "translated_weight": [by_cases, measured, translated()],
     "kept_answers": [by_dictionary, flat_numpy, table()],
-    "what_is_shown": ["fa", "A, F", ["a", "f"]],
+    "what_is_shown": ["fa", "A, F", ["a", "f"], {"f", "a"}, "a and f", np.array(["a)", "f)"])],
 }
 WRONG = {
     "soft_target_loss": [
@@ -222,12 +222,14 @@ WRONG = {
         (lambda *given: gradient()(*given).mean(0), "shape", "shape"),
     ],
     "crossing": [
+        ("between 2 and 3", "type", "between"),
+        ({2, 3}, "type", "a set"),
         (0.06, "height", "other axis"),
         (4, "the notebook's temperature", "4"),
         (0.46, "exponent", "power of ten"),
         (2, "value", "too small"),
         (10.0, "value", "too large"),
-        ("3", "type", "numbers"),
+        ("b", "type", "a number"),
     ],
     "translated_weight": [
         (lambda weight, *_: weight, "T² forgotten", "divide by T²"),

@@ -156,10 +156,10 @@ def flat(gradients):
     return torch.cat([g.reshape(-1) for g in gradients])
 
 
-def heaviest(formula):
+def heaviest(formula, otherwise=torch.inf):
     def largest_weight(label_gradients, hint_gradients):
         label, hint = flat(label_gradients), flat(hint_gradients)
-        return formula(label, hint) if label @ hint < 0 else torch.inf
+        return formula(label, hint) if label @ hint < 0 else otherwise
 
     return largest_weight
 
@@ -192,6 +192,9 @@ RIGHT = {
     "same_size": [
         (("layer4", "layer2"), ("layer3", "layer1")),
         [["layer3", "layer1"], ["layer4", "layer2"], ("layer3", "layer1")],
+        {("layer3", "layer1"), ("layer4", "layer2")},
+        {"layer3": "layer1", "layer4": "layer2"},
+        np.array([["Layer3", "Layer1"], ["Layer4", "Layer2"]]),
     ],
     "hint_loss": [hint(), hint_by_a_module, hint_by_numpy, hint_by_positions],
     "code_weight": [weight(), weight_by_numpy, weight_of_double],
@@ -201,7 +204,7 @@ RIGHT = {
         heaviest_by_sums,
         heaviest_by_angles,
     ],
-    "supported": ["CDF", ["f", "d", "c"], "c, d, f"],
+    "supported": ["CDF", ["f", "d", "c"], "c, d, f", {"c", "d", "f"}, "c, d and f"],
 }
 
 WRONG = {
@@ -210,11 +213,12 @@ WRONG = {
         ([("layer4", "layer4")], "names", "1×1"),
         ([("layer1", "layer3"), ("layer2", "layer4")], "swapped", "student's stage comes first"),
         ([("layer3", "layer1")], "missing", "more"),
+        ([(["layer3"], ["layer1"])], "form", "pairs"),
         ([("layer3", "layer1"), ("layer4", "layer2"), ("layer2", "layer1")], "size", "16×16"),
         ([("student.layer3", "teacher.layer1")], "form", "layer1, layer2"),
         ([((256, 8, 8), (256, 8, 8))], "form", "pairs"),
         ("layer3 layer1", "form", "list of pairs"),
-        ({"layer3": "layer1"}, "form", "dict"),
+        ({"layer3": 1}, "form", "pairs"),
     ],
     "hint_loss": [
         (hint(loss=lambda a, b: F.mse_loss(a, b, reduction="sum")), "sum", "divide"),
@@ -257,6 +261,7 @@ WRONG = {
         (angle_without_self, "neighbours", "left out"),
     ],
     "largest_weight": [
+        (heaviest(lambda label, hint: -(label @ label) / (label @ hint), otherwise=None), "no_limit", "got None"),
         (heaviest(lambda label, hint: (label @ label) / (label @ hint)), "sign", "positive"),
         (heaviest(lambda label, hint: -(label @ hint) / (label @ label)), "inverse", "solve"),
         (heaviest(lambda label, hint: -(hint @ hint) / (label @ hint)), "hint_length", "label's loss"),

@@ -203,7 +203,7 @@ def overlap(a, b):
 RIGHT = {
     "difficulty": [score(), difficulty_by_loops, difficulty_by_scipy, difficulty_with_a_floor],
     "drawn": [buckets(), drawn_by_loops, drawn_by_the_package],
-    "seen_share": [seen(), round(seen(), 1), torch.tensor([seen()]), np.float32(seen() + 0.1)],
+    "seen_share": [seen(), round(seen(), 1), torch.tensor([seen()]), np.float32(seen() + 0.1), f"{seen():.1f} %"],
     "window": [moved(), window_by_clip, window_by_the_package],
     "fooled": [
         lambda honest: [5] + honest[1:],
@@ -255,7 +255,7 @@ WRONG = {
         (seen(of=1000), "whole_run", "20"),
         (seen(size=lambda epoch: drawn_by_the_package(1000, Linear()(epoch / 19), 0.6).sum().item()), "to_one", "0.95"),
         (50, "value", "too large"),
-        ("37 %", "type", "numbers"),
+        ("a third", "type", "a number"),
     ],
     "window": [
         (moved(low=False, high=False, cut=True), "cut", "promised"),

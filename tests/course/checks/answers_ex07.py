@@ -168,9 +168,13 @@ RIGHT = {
     "bootstrap_interval": [bootstrap(), bootstrap_by_scipy, bootstrap_by_torch, bootstrap_by_sorting],
     "holm": [holm, corrected(), holm_by_counting],
     "p_range": [ranged(), range_by_trying],
-    "seeds_for_gain": [float(seeds_needed(0.4, SPREAD)), torch.tensor(seeds_needed(0.4, SPREAD))],
+    "seeds_for_gain": [
+        float(seeds_needed(0.4, SPREAD)),
+        torch.tensor(seeds_needed(0.4, SPREAD)),
+        f"{seeds_needed(0.4, SPREAD)} seeds",
+    ],
     "permutation_p": [counted(), p_by_whole_numbers, p_by_scipy, lambda x, y: rank_correlation(x, y).p],
-    "claims": ["ED", ["d", "e"], "d and e".replace("and", ",")],
+    "claims": ["ED", ["d", "e"], "d, e", "d and e", {"d", "e"}],
 }
 
 WRONG = {

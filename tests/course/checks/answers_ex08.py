@@ -235,9 +235,10 @@ RIGHT = {
         [round(MEDIAN, 1), round(P95, 1)],
         {"median": torch.tensor(MEDIAN), "p95": sorted(WARM)[189]},
         (np.sort(WARM)[100], np.percentile(WARM, 95, method="higher")),
+        {"p95": P95, "median": f"{MEDIAN:.1f} ms"},
     ],
     "windows": [windows_by_numpy, windows_from_below, windows_spread],
-    "to_ship": ["C", "(c)"],
+    "to_ship": ["C", "(c)", ["c"], {"c"}, np.array(["c"])],
 }
 
 WRONG = {
@@ -289,6 +290,7 @@ WRONG = {
         (lambda weight, per_channel: weight, "not rounded", "as it was"),
     ],
     "latency": [
+        ((MEDIAN, "fast"), "type", "p95"),
         ((WARM.mean(), P95), "mean", "mean"),
         ((np.median(MS), np.percentile(MS, 95)), "warm-up in it", "warm-up"),
         ((MEDIAN, np.percentile(MS, 95)), "warm-up in p95", "warm-up"),

@@ -110,6 +110,31 @@ def batchmean(values):
     return values.sum(1).mean()
 
 
+def loss_as_a_number(student_logits, teacher_logits, temperature=4.0):
+    return soft_target_loss(student_logits, teacher_logits, temperature).item()
+
+
+def branches_detached(student_logits, teacher_logits, labels=None, temperature=4.0, soft_weight=0.9):
+    with torch.no_grad():
+        return clinic.both_branches(student_logits, teacher_logits, labels, temperature, soft_weight)
+
+
+def label_term_softened(student_logits, teacher_logits, labels=None, temperature=4.0, soft_weight=0.9):
+    soft = soft_weight * soft_target_loss(student_logits, teacher_logits, temperature)
+    if labels is None:
+        return soft
+    return soft + (1 - soft_weight) * F.cross_entropy(student_logits / temperature, labels)
+
+
+def label_term_unweighted(student_logits, teacher_logits, labels=None, temperature=4.0, soft_weight=0.9):
+    soft = soft_weight * soft_target_loss(student_logits, teacher_logits, temperature)
+    return soft if labels is None else soft + F.cross_entropy(student_logits, labels)
+
+
+def underflow_in_doubles(student_logits, teacher_logits, temperature=4.0):
+    return clinic.underflow(student_logits.double(), teacher_logits.double(), temperature).float()
+
+
 def numpy_loss(student_logits, teacher_logits, temperature=4.0):
     def log_softmax(z):
         z = z.numpy().astype(np.float64) / temperature
@@ -340,6 +365,14 @@ def counts_validation(train):
 
 def hundred_percent(train):
     assert train(tiny_network(0, 1, 3), labelled_batches(), labelled_batches(1))[-1] > 99
+
+
+def validates_before(student, train_batches, val_batches, epochs=2, lr=0.1):
+    optimiser, accuracies = torch.optim.SGD(student.parameters(), lr), []
+    for _ in range(epochs):
+        accuracies.append(clinic.accuracy(student.eval(), val_batches))
+        steps(student.train(), optimiser, train_batches)
+    return accuracies
 
 
 def steps(student, optimiser, batches):
@@ -626,6 +659,13 @@ def expects_no_shuffle(make):
     assert torch.allclose(teacher(images[:4]), logits, atol=1e-4)
 
 
+@torch.no_grad()
+def batches_shuffled(teacher, images, batch_size=4, epochs=2, seed=0):
+    pairs = [(batch, teacher(batch)) for batch in images.split(batch_size)]
+    draw = torch.Generator().manual_seed(seed)
+    return [pairs[i] for _ in range(epochs) for i in torch.randperm(len(pairs), generator=draw)]
+
+
 def keep_and_shuffle(order=None, index=None, epochs=lambda e: e, answer=lambda a: a, size=lambda s: s):
     """A pipeline of case 7 by indices; order(count, epoch, generator) → the indices of an epoch."""
     order = order or (lambda count, epoch, draw: torch.randperm(count, generator=draw))
@@ -640,6 +680,11 @@ def keep_and_shuffle(order=None, index=None, epochs=lambda e: e, answer=lambda a
         return batches
 
     return make
+
+
+def seeded_views(teacher, images, augment):
+    torch.manual_seed(0)
+    return (views := augment(images)), teacher(views)
 
 
 def views_with(augment, teacher, images):
@@ -764,6 +809,10 @@ def first_best(val, test):
     return np.argmax(val)
 
 
+def in_float32(val, test, epoch):
+    return torch.tensor(test)[epoch]
+
+
 def by_loop(val_accuracy, test_accuracy):
     best, chosen = -1.0, -1
     for epoch, val in enumerate(val_accuracy):
@@ -821,6 +870,11 @@ def flips(images):
     return torch.stack([image.flip(-1) if torch.rand(()) < 0.5 else image for image in images])
 
 
+def flips_with_one_seed(images):
+    torch.manual_seed(0)
+    return flips(images)
+
+
 def prepared(train=flips, test=lambda x: x, of_train=None, of_test=None):
     """A pipeline of case 10; of_train, of_test: (images, mean, std) → normalised."""
 
@@ -857,6 +911,8 @@ def gaps(method):
 
 RUN = histories()["plain"]
 
+NEEDS_TENSORS = ("mend_1", "mend_2", "mend_3")
+
 RIGHT = {
     "found_losses": found("losses"),
     "prove_1": [by_padding, by_package, by_numpy],
@@ -879,15 +935,16 @@ RIGHT = {
     "mend_8": [clinic.same_draws, clinic.views_one_by_one],
     "found_evaluation": found("evaluation"),
     "prove_9": [test_figures_change_nothing, twice],
-    "mend_9": [by_loop, rule(first_best), clinic.best_on_validation],
+    "mend_9": [by_loop, rule(first_best), clinic.best_on_validation, rule(first_best, in_float32)],
     "prove_10": [same_twice, image_by_image],
     "mend_10": [clinic.normalised_first, clinic.flipped_one_by_one, by_numpy_images],
     "flattery": [
         round(float(gaps("plain").mean()), 1),
         torch.tensor(gaps("plain").mean()),
         gaps("plain").mean(),
+        f"{gaps('plain').mean():.1f} points",
     ],
-    "cancels": ["B", "b)"],
+    "cancels": ["B", "b)", ["b"], {"b"}],
 }
 
 WRONG = {
@@ -910,6 +967,7 @@ WRONG = {
         (refuses, "fails right", "broken"),
     ],
     "mend_1": [
+        (loss_as_a_number, "no gradient", "item()"),
         (kl(torch.mean), "divided by C", "mean is still"),
         (kl(torch.sum), "sum", "batch size"),
         (kl(batchmean, lambda t: 1), "no T²", "T²"),
@@ -928,6 +986,9 @@ WRONG = {
         (says_branches, "returns", "assert"),
     ],
     "mend_2": [
+        (branches_detached, "no gradient", "trained"),
+        (label_term_softened, "T in the label term", "temperature belongs"),
+        (label_term_unweighted, "label term unweighted", "1 − soft_weight"),
         (clinic.labelled_without, "no T²", "still missing"),
         (clinic.unlabelled_without, "no T²", "Without labels"),
         (clinic.labelled_with_t, "T", "T stands"),
@@ -948,6 +1009,8 @@ WRONG = {
         (lambda loss: bool(loss(300 * torch.eye(3), -300 * torch.eye(3), 1.0).isfinite()), "returns", "assert"),
     ],
     "mend_3": [
+        (underflow_in_doubles, "nan", "rounded to 0"),
+        (loss_as_a_number, "no gradient", "item()"),
         (clinic.underflow, "nan", "rounded to 0"),
         (clinic.underflow_in_ratio, "nan", "log"),
         (with_epsilon(1e-8), "epsilon", "caps"),
@@ -975,6 +1038,8 @@ WRONG = {
         (hundred_percent, "fails right", "right"),
     ],
     "mend_4": [
+        (trainer(after=nn.Module.train, told=lambda a: 3 * a[-1:]), "last repeated", "each epoch"),
+        (validates_before, "value", "differ"),
         (clinic.left_in_eval, "still in eval", "stands still"),
         (clinic.trains_again_at_the_end, "still in eval", "eval mode"),
         (trainer(validate=lambda s: None), "validation in train mode", "validation images"),
@@ -1055,6 +1120,7 @@ WRONG = {
         (answers(same=lambda a, b: torch.allclose(a.softmax(1), b, atol=1e-4)), "fails right", "right"),
     ],
     "mend_7": [
+        (batches_shuffled, "batches shuffled", "shuffle the images"),
         (clinic.answers_in_another_order, "mismatch", "other images"),
         (clinic.answers_of_the_first_epoch, "later epochs", "second"),
         (clinic.answers_unshuffled, "mismatch", "other images"),
@@ -1082,6 +1148,8 @@ WRONG = {
         (answers_to_images, "fails right", "right"),
     ],
     "mend_8": [
+        (seeded_views, "not random", "seed"),
+        (lambda teacher, images, augment: (v := images.flip(3), teacher(v)), "not random", "same views"),
         (clinic.other_views, "crops", "second time"),
         (clinic.answers_to_whole_images, "whole images", "as they are"),
         (clinic.views_of_views, "crops", "these views"),
@@ -1126,6 +1194,7 @@ WRONG = {
         (lambda prepare: bool(prepare(coloured(), coloured(), MEAN, STD)[1].isnan().any()), "returns", "assert"),
     ],
     "mend_10": [
+        (prepared(train=flips_with_one_seed), "not random", "seed"),
         (clinic.test_flipped, "still flipped", "mirrored at random"),
         (prepared(train=lambda x: x), "training not flipped", "there it was right"),
         (prepared(of_test=lambda x, *_: x), "not normalised", "only the flip"),

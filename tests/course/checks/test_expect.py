@@ -113,17 +113,48 @@ def test_reading_off_does_not_tell_the_number():
     assert wrong(expect.read_off, 40, 3, 0.2, {"axis": (40, "The other axis.")}).fault == "axis"
 
 
+@pytest.mark.parametrize("text", ["2.5", " 2.5 %", "2,5", "T = 2.5", "about 2.5 points", "≈2.5"])
+def test_a_number_given_as_text(text):
+    assert expect.typed(text) == 2.5 and expect.typed(3) == 3
+    expect.read_off(text, 2.5, 0.01)
+
+
+@pytest.mark.parametrize("value", ["two", "", "2 or 3", "2.5.1", "-", None, {2.5: True}])
+def test_what_is_no_number_is_said(value):
+    assert wrong(expect.typed, value).fault == "type"
+
+
+def test_words_sorted_into():
+    right, why = {"A": "leak", "B": "sound part"}, {"leak": "Look.", "sound part": "Listen."}
+    for value in (
+        right,
+        {"a": "Leak", "(b)": "sound_part"},
+        ["leak", "sound part"],
+        [("A", "leak"), ("b", "sound part")],
+    ):
+        expect.sorted_into(value, right, why)
+    assert wrong(expect.sorted_into, ["leak", "leak"], right, why).fault == "leak for sound part"
+    for value in ({"A": "leak"}, "leak", ["leak"], None, 3):
+        assert "the keys A, B" in wrong(expect.sorted_into, value, right, why).message
+
+
 def test_choices():
     why = {"a": ("guess", "No: …")}
     expect.choice(" B) ", "b", why)
     assert wrong(expect.choice, "a", "b", why).fault == "guess"
     assert "'a', 'b'" in wrong(expect.choice, "z", "b", why).message
     assert wrong(expect.choice, 3, "b", why).fault == "type"
+    for alone in (["b"], ("B",), np.array(["b"]), {"b": True}):
+        expect.choice(alone, "b", why)
+    for value in (["a", "b"], {"b": False}, {"b": "text"}, []):
+        assert wrong(expect.choice, value, "b", why).fault == "type"
 
 
 def test_statements():
     known = {"a": (True, "x", "Look at x."), "b": (False, "y", "Look at y.")}
-    expect.statements("A", known)
+    for value in ("A", ["a)"], {"a": True, "b": False}, {"a": True}, np.array(["a"]), "and a"):
+        expect.statements(value, known)
+    assert wrong(expect.statements, {"a": 1}, known).fault == "type"
     assert wrong(expect.statements, "ab", known).message == "You say that b holds. Look at y."
     assert wrong(expect.statements, "", known).fault == "x"
     assert wrong(expect.statements, ["a", "q"], known).fault == "type"

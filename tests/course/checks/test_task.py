@@ -11,7 +11,7 @@ from torch import nn
 
 from kdcourse.course.checks import expect, guard, progress
 from kdcourse.course.checks import task as module
-from kdcourse.course.checks.guard import PRINTED, call
+from kdcourse.course.checks.guard import PRINTED, call, look
 from kdcourse.course.checks.task import Answer, Piece, Wrong, task
 from kdcourse.errors import UsageError
 
@@ -58,6 +58,11 @@ def test_value_is_plain_and_a_copy():
 @pytest.mark.parametrize("value", [nn.Linear(1, 1), object(), {1, 2}, np.array([object()]), [len]])
 def test_what_is_no_plain_data_is_told(value):
     assert call(lambda: value).error[0] == "NotPlain"
+
+
+def test_a_set_comes_without_an_order():
+    assert look({"a", "c"}).value == {"a": True, "c": True}
+    assert look({nn.Linear(1, 1)}).error[0] == "NotPlain"
 
 
 def test_a_list_that_holds_itself_does_no_harm():
