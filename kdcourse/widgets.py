@@ -47,7 +47,8 @@ def explore(draw: Callable[..., tuple[Figure, str]], **controls: widgets.Widget)
 
     draw: called with the controls' values by name; returns a figure with alt text (as those of `kdcourse.plots`) and a
       sentence for the reader who does not see it. Called once at first, then whenever a control changes.
-    controls: ipywidgets by the name of draw's argument, such as `size=widgets.IntSlider(value=1, min=1, max=9)`.
+    controls: ipywidgets by the name of draw's argument, such as `size=widgets.IntSlider(value=1, min=1, max=9)`. For a
+      choice take ToggleButtons: JupyterLab keeps the arrow keys, by which a Dropdown is moved, to itself.
     Raises UsageError if there are none.
     """
     if not controls:
@@ -55,4 +56,6 @@ def explore(draw: Callable[..., tuple[Figure, str]], **controls: widgets.Widget)
     for control in controls.values():
         control.style.description_width = "initial"  # else long labels are cut
         control.tooltip = control.description  # else the label's is "null"
+        if isinstance(control, widgets.ToggleButtons):
+            control.style.button_width = "initial"
     return Explorer(draw, controls)

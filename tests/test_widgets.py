@@ -19,7 +19,7 @@ def explorer():
     return explore(
         draw,
         brightness=widgets.IntSlider(value=10, min=0, max=255, description="a rather long label: brightness"),
-        name=widgets.Dropdown(options=["one", "two"], description="name"),
+        name=widgets.ToggleButtons(options=["one", "two"], description="name"),
     )
 
 
@@ -46,6 +46,7 @@ def test_shows_controls_and_for_static_readers_the_first_picture(explorer):
 def test_labels_are_not_cut_and_say_what_they_are_when_pointed_at(explorer):
     assert all(control.style.description_width == "initial" for control in explorer.controls.values())
     assert all(control.tooltip == control.description for control in explorer.controls.values())
+    assert explorer.controls["name"].style.button_width == "initial"
 
 
 def test_needs_a_control():

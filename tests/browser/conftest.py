@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import ROOT, Lab
+
+from browser.lab import ROOT, Lab
 
 OUTPUT = ROOT / "output" / "browser"  # pictures to look at, and list.csv
 QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")

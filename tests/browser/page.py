@@ -20,8 +20,8 @@ BLANK = (
 )
 
 QUIZ = "xpath=//*[contains(@class,'widget-vbox')][.//ol[@type='A']]"
-CONTROLS = "select, input, textarea, button, [role=slider], [role=radio]"
-KEYS = {"slider": ("ArrowRight", "ArrowLeft"), "select-one": ("ArrowDown", "ArrowUp"), "checkbox": ("Space", "Space")}
+CONTROLS = "select, input, textarea, button, [role=slider]"
+KEYS = {"slider": ("ArrowRight", "ArrowLeft"), "checkbox": ("Space", "Space"), "button": ("Enter", "Enter")}
 PRESSES = 5  # a step of a control may be too small to change what is drawn
 
 FINDINGS = """() => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')].map(cell => ({
@@ -118,7 +118,9 @@ class Notebook:
 
     def tab_to(self, control: Locator) -> None:
         """From its cell on, press Tab until the control has the focus."""
-        control.locator("xpath=ancestor::*[contains(@class,'jp-CodeCell')]").locator(".jp-InputPrompt").click()
+        cell = control.locator("xpath=ancestor::*[contains(@class,'jp-CodeCell')]")
+        cell.locator(".jp-InputPrompt").click()
+        cell.focus()  # the click leaves it where it is within the cell
         for _ in range(40):
             self.page.keyboard.press("Tab")
             if control.evaluate("control => control === document.activeElement"):
@@ -126,21 +128,24 @@ class Notebook:
         raise AssertionError("Tab does not lead to " + control.evaluate("control => control.outerHTML"))
 
     def controls(self) -> list[Locator]:
-        """Every control in an output but the buttons of quizzes."""
+        """Every control in an output but the buttons of quizzes, and of those that choose the one already chosen."""
         found = self.page.locator(".jp-Notebook .jp-OutputArea .jupyter-widgets").locator(CONTROLS)
         places = found.evaluate_all(
-            "all => all.map((control, i) => control.closest('.widget-vbox')?.querySelector('ol[type=A]') ? -1 : i)"
+            """all => all.map((control, i) => control.matches('.mod-active')
+                || control.closest('.widget-vbox')?.querySelector('ol[type=A]') ? -1 : i)"""
         )
         return [found.nth(i) for i in places if i >= 0]
 
     def move(self, control: Locator) -> str:
-        """Move a control by keyboard until its picture, the picture's text and the sentence have all changed, and back.
+        """Move a control by keyboard until its picture and the sentence have both changed, and back.
 
         Its label. Raises AssertionError if they do not change.
         """
-        kind = control.evaluate("control => control.type || control.getAttribute('role')")
+        kind = control.evaluate("control => control.getAttribute('role') || control.localName")
+        kind = control.get_attribute("type") if kind == "input" else kind
         box = control.locator("xpath=ancestor::*[contains(@class,'widget-vbox')][1]")
         label = control.locator("xpath=ancestor::*[contains(@class,'jupyter-widgets')][1]").inner_text().split("\n")[0]
+        label += f": {control.inner_text()}" if kind == "button" else ""
         assert kind in KEYS, f"{label}: no key is known that moves a control of the kind {kind}"
         self.tab_to(control)
         at_first = shown(box)
@@ -152,12 +157,14 @@ class Notebook:
                     until(lambda: shown(box) != before, 10, "anything drawn anew")  # noqa: B023  called at once
                 except AssertionError:
                     continue
-                until(lambda: len(shown(box)) == 3, 10, "picture, text and sentence")
+                until(lambda: len(shown(box)) == 2, 10, "picture and sentence")
                 if all(now != then for now, then in zip(shown(box), at_first, strict=True)):
                     for _ in range(presses):
                         self.page.keyboard.press(back)
+                    if kind != "button":  # which stays chosen
+                        until(lambda: shown(box) == at_first, 30, f"{label} moved back")
                     return label
-        raise AssertionError(f"{label}: picture, its text and the sentence do not all change with it: {shown(box)[1:]}")
+        raise AssertionError(f"{label}: picture and sentence do not both change with it: {shown(box)[1:]}")
 
     def quizzes(self) -> Locator:
         return self.page.locator(".jp-Notebook .jp-OutputArea").locator(QUIZ)
@@ -206,10 +213,10 @@ class Notebook:
 
 
 def shown(box: Locator) -> tuple[str, ...]:
-    """The picture, its alternative text and the sentence under it, of controls with a picture."""
+    """The picture and the sentence under it, of controls with a picture."""
     return tuple(
         box.evaluate("""box => {
             const [picture, said] = [box.querySelector('img'), box.querySelector('[role=status]')];
-            return picture && said ? [picture.src, picture.alt, said.innerText] : [];
+            return picture && said ? [picture.src, said.innerText] : [];
         }""")
     )

@@ -2,9 +2,9 @@
 
 import nbformat
 import pytest
-from access import serious
 from nbformat import v4
 
+from browser.access import serious
 from kdcourse.course.checks import ex04
 
 pytestmark = pytest.mark.timeout(900)

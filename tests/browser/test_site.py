@@ -1,8 +1,9 @@
 """The built site, looked at by axe-core. `make site` builds it."""
 
 import pytest
-from access import serious
-from lab import ROOT
+
+from browser.access import serious
+from browser.lab import ROOT
 
 SITE = ROOT / "output" / "site"
 PAGES = ("index", "errors", "notebooks/00_start_here", "notebooks/06_curriculum_sampling", "reference/distillation")
