@@ -615,9 +615,8 @@ def gain_map(gains: Mapping[str, pd.DataFrame], halves: Mapping[str, pd.DataFram
     """
     most = max(np.nanmax(np.abs(table.to_numpy(float))) for table in gains.values())
     size = [table.shape for table in gains.values()]
-    fig = Figure(
-        figsize=(2.6 + 0.95 * size[0][1], 0.9 + sum(0.75 + 0.42 * rows for rows, _ in size)), layout="constrained"
-    )
+    width = 2.6 + 0.95 * max(columns for _, columns in size)
+    fig = Figure(figsize=(width, 0.9 + sum(0.75 + 0.42 * rows for rows, _ in size)), layout="constrained")
     axes = fig.subplots(len(gains), 1, squeeze=False, height_ratios=[0.75 + 0.42 * rows for rows, _ in size])[:, 0]
     said = []
     for ax, (data, table) in zip(axes, gains.items(), strict=True):

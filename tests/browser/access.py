@@ -4,6 +4,8 @@
 NOT_OURS = {
     # ipywidgets gives the handle of a slider no name; its label stands before it
     ("aria-input-field-name", "noUi-handle"),
+    # Sphinx writes the arguments of a long signature as a list of definitions without terms
+    ("definition-list", "<dl>"),
 }
 
 
@@ -12,11 +14,12 @@ def says(page, node: dict) -> str:
     return " ".join(page.locator(node["target"][0]).first.inner_text().split())[:200]
 
 
-def serious(page, *selectors: str) -> list[str]:
-    """Serious and critical findings in the elements that are selected, as lines."""
+def serious(page, *selectors: str, dark: bool = False) -> list[str]:
+    """Serious and critical findings in the elements that are selected, as lines. dark: only what a theme can change."""
     from axe_playwright_python.sync_playwright import Axe
 
-    response = Axe().run(page, context={"include": [[selector] for selector in selectors]}).response
+    options = {"resultTypes": ["violations"]} | ({"runOnly": ["color-contrast"]} if dark else {})
+    response = Axe().run(page, {"include": [[selector] for selector in selectors]}, options).response
     return [
         f"{found['help']} ({found['id']}, {found['impact']}): {node['html'][:200]}, which says: {says(page, node)}"
         for found in response["violations"]

@@ -144,7 +144,8 @@ class Notebook:
         kind = control.evaluate("control => control.getAttribute('role') || control.localName")
         kind = control.get_attribute("type") if kind == "input" else kind
         box = control.locator("xpath=ancestor::*[contains(@class,'widget-vbox')][1]")
-        label = control.locator("xpath=ancestor::*[contains(@class,'jupyter-widgets')][1]").inner_text().split("\n")[0]
+        widget = control.locator("xpath=ancestor::*[label][1]")
+        label = widget.inner_text().strip("\u200b\n").split("\n")[0]
         label += f": {control.inner_text()}" if kind == "button" else ""
         assert kind in KEYS, f"{label}: no key is known that moves a control of the kind {kind}"
         self.tab_to(control)

@@ -81,7 +81,7 @@ def test_light_and_accessible(notebook, output):
 def test_dark_and_accessible(notebook, output):
     with notebook.dark():
         notebook.photograph(output, f"{notebook.name[:2]}-dark")
-        assert serious(notebook.page, *OURS) == []
+        assert serious(notebook.page, *OURS, dark=True) == []
 
 
 def test_nothing_was_complained_of(notebook):

@@ -19,6 +19,6 @@ def test_accessible(name, theme, browser, output):
     page = browser.new_page(viewport={"width": 1300, "height": 1700}, color_scheme=theme)
     page.goto(file.as_uri())
     page.screenshot(path=output / f"site-{name.replace('/', '-')}-{theme}.png")
-    found = serious(page, "article")
+    found = serious(page, "article", dark=theme == "dark")
     page.close()
     assert found == []
