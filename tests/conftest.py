@@ -16,12 +16,9 @@ from kdcourse.experiments.grid import execute
 def work(tmp_path_factory):
     """Everything that the tests make goes to a folder of their own, never to the user's."""
     folder = tmp_path_factory.mktemp("work")
-    before = os.environ.get("KDCOURSE_WORK")
-    os.environ["KDCOURSE_WORK"] = str(folder)
-    yield folder
-    os.environ.pop("KDCOURSE_WORK")
-    if before is not None:
-        os.environ["KDCOURSE_WORK"] = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KDCOURSE_WORK", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")
