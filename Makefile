@@ -37,7 +37,7 @@ test: lint $(NBGRADER)/.stamp ## lint, unit tests, notebooks in smoke profile, c
 	@echo "Unit tests, and every notebook in the smoke profile"
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
 	@echo "Committed notebook outputs against a fresh run in the cpu profile"
-	@KDCOURSE_DATA= KDCOURSE_PROFILE=cpu $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	@KDCOURSE_DATA= KDCOURSE_PROFILE=cpu TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
 # In a folder of its own, out of JupyterLab's sight, to which nbgrader adds menus and a gradebook. Tests alone use it.

@@ -35,6 +35,7 @@ def execute(path: Path) -> None:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as empty:
         os.environ["KDCOURSE_PROGRESS"] = os.path.join(empty, "progress.json")
+        os.environ["TQDM_DISABLE"] = "1"  # no bars that stand still for ever
         for name in sys.argv[1:]:
             print(name, flush=True)
             execute(Path(name))

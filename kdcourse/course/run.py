@@ -244,7 +244,7 @@ def check_kernel() -> None:
 
 
 def kernel_environment(profile: str, jobs: int) -> dict[str, str]:
-    environment = dict(os.environ, KDCOURSE_PROFILE=profile, JUPYTER_PREFER_ENV_PATH="1")
+    environment = dict(os.environ, KDCOURSE_PROFILE=profile, JUPYTER_PREFER_ENV_PATH="1", TQDM_DISABLE="1")
     for name in ("KDCOURSE_DATA", "KDCOURSE_WORK"):  # a kernel starts in the notebook's folder
         if environment.get(name):
             environment[name] = str(Path(environment[name]).expanduser().absolute())
@@ -331,6 +331,7 @@ class Worker:
             if begun and not ok:
                 outcome.cell = text(begun[-1]["source"])
             outcome.file = self.output / (f"{self.task.name}.ipynb" if ok else f"{self.task.name}.failed.ipynb")
+            _lead_back(self.partial, self.task.path.parent.parent)
             os.replace(self.partial, outcome.file)
             if ok:
                 (self.output / f"{self.task.name}.failed.ipynb").unlink(missing_ok=True)
@@ -353,6 +354,17 @@ class Worker:
         except (FileNotFoundError, ValueError):
             self.partial.unlink(missing_ok=True)
             return None
+
+
+def _lead_back(executed: Path, root: Path) -> None:
+    """Links of a notebook to files of its checkout, root, lead there from the folder of the executed one, too.
+
+    Not from outside the checkout, where JupyterLab, which is started in it, opens nothing.
+    """
+    if executed.resolve().is_relative_to(root.resolve()):
+        back = Path(os.path.relpath(root, executed.parent)).as_posix()
+        content = re.sub(r'(\]\(|href=\\")\.\./', rf"\g<1>{back}/", executed.read_text(encoding="utf-8"))
+        executed.write_text(content, encoding="utf-8")
 
 
 def work() -> None:

@@ -21,8 +21,8 @@ from typing import IO
 
 import pooch
 import requests
-from tqdm.auto import tqdm
 
+from kdcourse.bars import bar
 from kdcourse.data.store import digest
 from kdcourse.errors import DataError, DownloadError, UsageError, brief, unknown
 from kdcourse.paths import data_root, work_dir
@@ -262,18 +262,12 @@ class Resumed:
             if response.status_code != 206:  # the server knows no ranges and sends all of it
                 have = 0
             length = int(response.headers.get("Content-Length", 0))
-            bar = tqdm(
-                total=have + length or None,
-                initial=have,
-                desc=url.rsplit("/", 1)[1],
-                unit="B",
-                unit_scale=True,
-                disable=not self.progress,
-            )
-            with bar, open(self.partial, "ab" if have else "wb") as file:
+            name, total = url.rsplit("/", 1)[1], have + length or None
+            seen = bar(total=total, initial=have, desc=name, unit="B", unit_scale=True, shown=self.progress)
+            with seen, open(self.partial, "ab" if have else "wb") as file:
                 for block in response.iter_content(BLOCK):
                     file.write(block)
-                    bar.update(len(block))
+                    seen.update(len(block))
 
 
 # --- archives --------------------------------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ import numpy as np
 import rasterio
 from rasterio import Affine
 from rasterio.crs import CRS
-from tqdm.auto import tqdm
 
+from kdcourse.bars import bar
 from kdcourse.data import eurosat
 from kdcourse.data.eurosat import CLASSES
 from kdcourse.errors import DataError, UsageError, unknown
@@ -670,10 +670,10 @@ def make_scenes(
     missing = [(name, n) for name, n in order if not (folder / name / f"{name}_{n}.tif").exists()]
     chunks = [missing[i : i + 20] for i in range(0, len(missing), 20)]
     jobs = min(jobs or cores(), len(chunks))
-    with tqdm(total=len(missing), desc="scenes", unit="tile", disable=not progress or not missing) as bar:
+    with bar(total=len(missing), desc="scenes", unit="tile", shown=progress and bool(missing)) as seen:
         if jobs <= 1:
             for chunk in chunks:
-                bar.update(_write_tiles(folder, chunk, seed, difficulty))
+                seen.update(_write_tiles(folder, chunk, seed, difficulty))
             return folder
         # fork starts at once and needs no `if __name__ == "__main__"`; elsewhere than on Linux it is not safe
         context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
@@ -681,7 +681,7 @@ def make_scenes(
             try:
                 done = [pool.submit(_write_tiles, folder, chunk, seed, difficulty) for chunk in chunks]
                 for future in as_completed(done):
-                    bar.update(future.result())
+                    seen.update(future.result())
             finally:
                 pool.shutdown(cancel_futures=True)
     return folder

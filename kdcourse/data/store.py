@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdcourse.bars import bar
 from kdcourse.errors import DataError
 from kdcourse.machine import cores
 from kdcourse.paths import work_dir
@@ -207,8 +208,6 @@ def _build(folder: Path, source: Source, shape: tuple[int, ...], image_size: int
     Written by `write` and not through a memory map: on a full disk the first raises, the second kills the process.
     """
 
-    from tqdm.auto import tqdm
-
     def chunk(start: int) -> tuple[np.ndarray, list[tuple[int, str]]]:
         items = source.items[start : start + CHUNK]
         block, errors = np.zeros((len(items), *shape[1:]), source.dtype), []
@@ -222,15 +221,15 @@ def _build(folder: Path, source: Source, shape: tuple[int, ...], image_size: int
 
     folder.mkdir(parents=True)
     bad: list[tuple[int, str]] = []
-    bar = tqdm(total=len(source), desc=f"decoding {source.name}", unit="image", delay=1, disable=not progress)
-    with bar, warnings.catch_warnings(), open(folder / "images.npy", "wb") as file:
+    seen = bar(total=len(source), desc=f"decoding {source.name}", unit="image", shown=progress)
+    with seen, warnings.catch_warnings(), open(folder / "images.npy", "wb") as file:
         warnings.filterwarnings("ignore", message="Dataset has no geotransform")  # the pixels are all we want
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(source.dtype)), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for block, errors in _in_order(chunk, range(0, len(source), CHUNK)):
             file.write(block.data)
             bad += errors
-            bar.update(len(block))
+            seen.update(len(block))
     meta = {"name": source.name, "folder": str(source.folder), "format": FORMAT, "bad": bad}
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
     return bad

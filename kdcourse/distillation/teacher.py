@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
+from kdcourse.bars import bar
 from kdcourse.data.batches import Batch, Batches
 from kdcourse.distillation.taps import Seen, look
 from kdcourse.errors import CheckpointError, UsageError
@@ -209,7 +209,7 @@ class CachedTeacher(Teacher):
                 "with an augmentation of the course and data that have a fingerprint"
             )
         views = range(batches.views if batches.augment else 1)
-        for view in tqdm(views, desc="the teacher answers", unit="view", delay=1, leave=False, disable=not progress):
+        for view in bar(views, desc="the teacher answers", unit="view", shown=progress):
             self._opened(batches, view)
 
     def forget(self) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
 import kdcourse
+from kdcourse.bars import bar
 from kdcourse.data.batches import AUGMENTATIONS, Augmentation, Batches
 from kdcourse.data.splits import DataSplits, Split
 from kdcourse.errors import CheckpointError, KDCourseError, TrainingError, UsageError, unknown
@@ -179,11 +179,9 @@ def fit(
     progress = progress and processes.is_first()
     log.info("training on %s in %s", device, history.precision)
 
-    bar = tqdm(
-        total=epochs, initial=len(history.records), unit="epoch", leave=False, disable=not progress,
-        desc=f"{type(student).__name__} ({history.precision}, {device})",
-    )  # fmt: skip
-    with bar, _own_randomness(device), processes.parallel(student, objective, batches) as step:
+    name = f"{type(student).__name__} ({history.precision}, {device})"
+    seen = bar(total=epochs, initial=len(history.records), unit="epoch", desc=name, shown=progress)
+    with seen, _own_randomness(device), processes.parallel(student, objective, batches) as step:
         try:
             for epoch in range(len(history.records), until or epochs):
                 started = time.perf_counter()
@@ -203,8 +201,8 @@ def fit(
                     processes.from_first(run.save, checkpoint, settings, finished=epoch + 1 == epochs)
                 if on_epoch and processes.is_first():
                     on_epoch(dict(record))
-                bar.set_postfix(loss=f"{record['loss']:.3f}", val=f"{record['val_accuracy']:.1f} %")
-                bar.update()
+                seen.set_postfix(loss=f"{record['loss']:.3f}", val=f"{record['val_accuracy']:.1f} %")
+                seen.update()
         finally:
             student.eval()
     if run.best is not None and len(history.records) == epochs:

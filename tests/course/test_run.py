@@ -66,6 +66,25 @@ def left_behind(folder: Path) -> list[str]:
 # --- what runs -------------------------------------------------------------------------------------------------------
 
 
+def test_links_lead_from_the_executed_notebook_to_the_same_files(notebook, tmp_path):
+    """As the map of the course leads to the exercises: [title](../exercises/…) and <a href="../exercises/…">."""
+    path = notebook("linked", "from IPython.display import HTML\nHTML('<a href=\"../exercises/ex.ipynb\">E</a>')")
+    content = nbformat.read(path, as_version=4)
+    content.cells[0].source = "[Exercise](../exercises/ex.ipynb), [next](other.ipynb), [elsewhere](https://example.org)"
+    nbformat.write(content, path)
+    inside, outside = tmp_path / "output" / "course", tmp_path.with_name(tmp_path.name + "-elsewhere")
+    for folder, back in ((inside, "../../"), (outside, "../")):
+        course.run([str(path)], output=folder, echo=lambda line: None)
+        first, *_, last = nbformat.read(folder / "linked.ipynb", as_version=4).cells
+        assert first.source == content.cells[0].source.replace("../", back)
+        assert f'href="{back}exercises/ex.ipynb"' in last.outputs[0].data["text/html"]
+
+
+def test_no_progress_bar_stands_still_in_what_was_executed(notebook, run, tmp_path):
+    outcomes, _ = run(notebook("bars", "from kdcourse.bars import bar\nprint(bar(range(3), shown=True).disable)"))
+    assert outcomes[0].status == "done" and "True" in printed(tmp_path / "out" / "bars.ipynb")
+
+
 def test_parameters_profile_and_folder_reach_the_notebook(notebook, run, tmp_path):
     path = notebook(
         "good",

@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-import ships
 
 from kdcourse.errors import DataError, UsageError
 from kdcourse.models import cost
 from kdcourse.shipping import costs as module
 from kdcourse.shipping.costs import costs, in_fresh_process, on_front
+from shipping import ships
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ships
 import torch
 from click.testing import CliRunner
 from PIL import Image
@@ -26,6 +25,7 @@ from kdcourse.shipping.export import FORMATS, TOLERANCE, export, export_checkpoi
 from kdcourse.shipping.predict import Model
 from kdcourse.training import Recipe, fit, load_or_train
 from kdcourse.training import checkpoint as files
+from shipping import ships
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

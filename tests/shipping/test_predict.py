@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ships
 import torch
 from click.testing import CliRunner
 from PIL import Image
@@ -19,6 +18,7 @@ from kdcourse.data import Batches, DataSplits
 from kdcourse.errors import DataError, UsageError
 from kdcourse.shipping.export import export
 from kdcourse.shipping.predict import Model, predict
+from shipping import ships
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")

@@ -2,12 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import ships
 
 from kdcourse.errors import UsageError
 from kdcourse.shipping.export import export
 from kdcourse.shipping.predict import Model
 from kdcourse.shipping.quantise import calibration_images, quantise
+from shipping import ships
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
