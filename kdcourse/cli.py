@@ -1,5 +1,4 @@
-"""The command line: `kdcourse run`, `kdcourse reproduce`, `kdcourse report`, `kdcourse export`, `kdcourse predict`,
-`kdcourse map`, `kdcourse data`, `kdcourse doctor`.
+"""The command line: `kdcourse run`, `kdcourse reproduce`, `kdcourse predict` and others: see `kdcourse --help`.
 
 What a command needs is imported inside it, so that `--help` is there at once (PyTorch takes seconds to import).
 """
@@ -53,6 +52,7 @@ def main(debug: bool) -> None:
       kdcourse doctor                          is this machine ready?
       kdcourse run                             all notebooks
       kdcourse run 03 --dataset eurosat_ms     one notebook, on real satellite tiles
+      kdcourse rehearse --profile gpu          how long it would take here
       kdcourse data list                       which data sets there are, which are here
       kdcourse export data/models/student.pt   a trained network as an ONNX file
       kdcourse predict student.onnx tiles/     the class of each image
@@ -154,6 +154,42 @@ def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_go
         )
     echo(f"Results: {Path(output) / 'index.html'}")
     sys.exit(0 if all(outcome.status == "done" for outcome in outcomes) else 1)
+
+
+@main.command()
+@click.argument("notebooks", nargs=-1)
+@click.option("--profile", help="smoke, cpu (the default) or gpu (the published protocols).")
+@click.option("--dataset", help="Data set, by name (see `kdcourse data list`) or a folder of images.")
+@click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="As of `kdcourse run`.")
+def rehearse(notebooks, profile, dataset, parameters) -> None:
+    """Estimate how long notebooks take on this machine, before they do.
+
+    Runs them (all, if none is named) with 20 steps and one validation of each training, and keeps nothing.
+
+    \b
+    Examples:
+      kdcourse rehearse --profile gpu
+      kdcourse rehearse 05 --profile gpu --param limit=5000
+
+    Status: 0 all estimated, 1 a notebook failed, 2 a wrong argument, 130 stopped by Ctrl-C.
+    """
+    from kdcourse.course.rehearse import rehearse as estimates
+    from kdcourse.course.run import parse_parameter
+
+    echo, live = _lines()
+    total, failed = 0.0, False
+    given = dict(map(parse_parameter, parameters))
+    with _stoppable(echo, "Nothing is kept of a rehearsal."):
+        for each in estimates(notebooks, profile=profile, dataset=dataset, parameters=given, live=live):
+            said = f"about {each.seconds / 60:5.1f} min  ({each.outcome.seconds:.0f} s looked at,"
+            said += f" {each.done:,} of {each.done + each.left_out:,} training steps)"
+            if each.outcome.status != "done":
+                failed, said = True, f"{each.outcome.status}: {each.outcome.error}"
+            echo(f"{each.outcome.name:<30}  {said}")
+            total += each.seconds
+    if not failed:
+        echo(f"{'Together':<30}  about {total / 60:5.1f} min, one after the other, without set-up and downloads")
+    sys.exit(int(failed))
 
 
 # --- reproduce and report ---------------------------------------------------------------------------------------------

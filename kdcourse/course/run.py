@@ -428,14 +428,15 @@ def run(
     jobs: int = 1,
     keep_going: bool = False,
     timeout: float | None = None,
+    environment: dict[str, str] | None = None,
     echo: Echo = print,
     live: Echo | None = None,
 ) -> list[Outcome]:
     """Execute notebooks and write them, with an `index.html`, to the folder `output`; one Outcome a notebook.
 
     `jobs` notebooks at a time, each with its share of the cores. `timeout`: seconds a notebook may take; one that takes
-    longer is stopped and tried once more. A line a notebook goes to `echo`; a line that may be overwritten goes to
-    `live` several times a second.
+    longer is stopped and tried once more. `environment`: variables for the kernels, besides those they have. A line a
+    notebook goes to `echo`; a line that may be overwritten goes to `live` several times a second.
     Raises UsageError and DataError before anything is run. On KeyboardInterrupt kernels are stopped, unfinished
     outputs removed and the index written before it is passed on.
     """
@@ -453,8 +454,10 @@ def run(
     folder = _output_folder(Path(output), tasks)
 
     outcomes = {task.name: Outcome(task.name, cells=task.code_cells) for task in tasks}
-    environment = kernel_environment(chosen, jobs)
-    queue, running = deque(tasks), []
+    environment = kernel_environment(chosen, jobs) | (environment or {})
+    waiting = {task.name: sum(task.name in other.needs for other in tasks) for task in tasks}
+    queue = deque(tasks if jobs == 1 else sorted(tasks, key=lambda task: -waiting[task.name]))
+    running = []
     width = max(map(len, outcomes))
     try:
         while queue or running:

@@ -137,25 +137,41 @@ def test_jobs_run_side_by_side_with_a_share_of_the_cores(notebook, run, tmp_path
     assert "threads 3" in printed(tmp_path / "out" / "one.ipynb")
 
 
+SLEEPS = (
+    "import time\n"
+    "open('order.txt', 'a').write('{0} begins\\n')\n"
+    "time.sleep({1})\n"
+    "open('order.txt', 'a').write('{0} ends\\n')"
+)
+
+
 def test_a_notebook_waits_for_those_whose_networks_it_needs(notebook, run, tmp_path):
     def needs(*names):
         return {**PYTHON, "kdcourse": {"needs": list(names)}}
 
-    note = (
-        "import time\n"
-        "open('order.txt', 'a').write('{0} begins\\n')\n"
-        "time.sleep({1})\n"
-        "open('order.txt', 'a').write('{0} ends\\n')"
-    )
     paths = [
-        notebook("slow", note.format("slow", 3)),
-        notebook("after", note.format("after", 0), metadata=needs("slow", "one that is not run")),
-        notebook("free", note.format("free", 0)),
+        notebook("slow", SLEEPS.format("slow", 3)),
+        notebook("after", SLEEPS.format("after", 0), metadata=needs("slow", "one that is not run")),
+        notebook("free", SLEEPS.format("free", 0)),
     ]
     outcomes, _ = run(*paths, jobs=2)
     order = (tmp_path / "toys" / "order.txt").read_text().splitlines()
     assert [outcome.status for outcome in outcomes] == 3 * ["done"]
     assert order.index("free begins") < order.index("slow ends") < order.index("after begins")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_others_wait_for_begins_first_if_there_are_several_at_a_time(notebook, run, tmp_path, jobs):
+    """Both wait for `long`: with two at a time it begins beside `first`, and does not wait for its end."""
+    paths = [notebook("first", SLEEPS.format("first", 0)), notebook("second", SLEEPS.format("second", 0))]
+    paths += [notebook("long", SLEEPS.format("long", 8))]
+    waits = {**PYTHON, "kdcourse": {"needs": ["long"]}}
+    paths += [notebook(name, SLEEPS.format(name, 0), metadata=waits) for name in ("one", "two")]
+    outcomes, _ = run(*paths, jobs=jobs)
+    assert [outcome.name for outcome in outcomes] == ["first", "second", "long", "one", "two"]
+    order = (tmp_path / "toys" / "order.txt").read_text().splitlines()
+    assert order.index("long begins") < order.index("second begins") if jobs == 2 else order[0] == "first begins"
+    assert order.index("long ends") < min(order.index("one begins"), order.index("two begins"))
 
 
 def test_notebooks_that_need_one_another_run_all_the_same(notebook, run):
