@@ -35,7 +35,7 @@ course: $(STAMP) ## run all notebooks; results in output/course/index.html
 
 test: lint $(NBGRADER)/.stamp ## lint, unit tests, notebooks in smoke profile, committed outputs by nbval
 	@echo "Unit tests, and every notebook in the smoke profile"
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder tests
 	@echo "Committed notebook outputs against a fresh run in the cpu profile"
 	@KDCOURSE_DATA= KDCOURSE_PROFILE=cpu TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks

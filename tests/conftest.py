@@ -11,6 +11,13 @@ import pytest
 from kdcourse.data.splits import DataSplits, stratified
 from kdcourse.experiments.grid import execute
 
+LONG = ("test_notebooks.py", "test_grade.py", "test_benchmarks.py")  # minutes each
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first: `make test` gives a file to one worker, and none is to end alone with one of these."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 @pytest.fixture(autouse=True, scope="session")
 def work(tmp_path_factory):
