@@ -5,6 +5,7 @@ import pytest
 from nbformat import v4
 
 from browser.access import serious
+from browser.page import until
 from kdcourse.course.checks import ex04
 
 pytestmark = pytest.mark.timeout(900)
@@ -57,7 +58,7 @@ def test_a_check_failed_hinted_passed(opened, output):
     assert exercise.complaints == []
 
 
-def test_a_bar_is_seen_while_a_network_trains(opened, lab):
+def test_a_bar_is_seen_while_a_network_trains(opened, lab, output):
     """And is gone when it has: three trainings in a cell leave what is printed, and no empty lines above it."""
     content = v4.new_notebook(cells=[v4.new_markdown_cell("# Training"), v4.new_code_cell(TRAINING)])
     content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -71,10 +72,14 @@ def test_a_bar_is_seen_while_a_network_trains(opened, lab):
             new MutationObserver(look).observe(document.body, {childList: true, subtree: true, characterData: true});
         }"""
     )
-    notebook.run(notebook.cell("fit("), 600)
+    cell = notebook.cell("fit(")
+    cell.locator(".cm-content").click()
+    notebook.page.keyboard.press("Shift+Enter")
+    cell.locator(".widget-hprogress").first.wait_for(timeout=300_000)
+    notebook.page.screenshot(path=output / "bar.png")
+    shown = cell.locator(".jp-OutputArea").first
+    until(lambda: shown.inner_text().strip() == "trained", 600, "the training's end")
     seen = notebook.page.evaluate("[...window.bars]")
     assert any("epoch" in text and "%" in text for text in seen), seen
-    output = notebook.cell("fit(").locator(".jp-OutputArea").first
-    assert output.inner_text().strip() == "trained"
-    assert output.bounding_box()["height"] < 60
+    assert shown.bounding_box()["height"] < 60
     assert notebook.complaints == []
