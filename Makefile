@@ -6,6 +6,8 @@ JOBS ?= $(if $(filter gpu,$(PROFILE)),1,2)
 BIN := .venv/bin
 STAMP := .venv/.stamp
 SITE := .venv/.site
+# More for JupyterLab, e.g. make lab LAB_FLAGS=--allow-root
+LAB_FLAGS ?=
 BROWSER := .venv/.browser
 NBGRADER := .venv/nbgrader
 COLAB := .venv-colab
@@ -24,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "No $(PYTHON) found. Install Python 3.11 or newer, or: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); the course needs Python 3.11 or newer: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks venv. On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
-	@echo "Setting up .venv with $$($(PYTHON) --version): a few minutes the first time, about 6 GB"
+	@echo "Setting up .venv with $$($(PYTHON) --version): a few minutes the first time, about 7 GB"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,agent,cluster,deploy,dev]"
 	@touch $@
@@ -54,7 +56,7 @@ lint: $(STAMP) ## ruff, for code and notebooks
 lab: $(STAMP) ## open the course in JupyterLab
 	@echo "Opening notebook 00 in JupyterLab. Does no browser open? Use the address below. Ctrl-C stops it"
 	@$(BIN)/jupyter lab --notebook-dir=. --log-level=WARN --LabApp.app_settings_dir=tools/jupyterlab \
-	    --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	    --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB_FLAGS)
 
 notebooks: $(STAMP) ## execute the notebooks in place, before committing them
 	@echo "Executing notebooks/ in place in the cpu profile"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from kdcourse.errors import KDCourseError, with_pointer
+from kdcourse.errors import KDCourseError, UsageError, with_pointer
 
 
 class CourseError(click.ClickException):
@@ -139,7 +139,7 @@ def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_go
     if skip_bad:
         given["skip_bad"] = True
     echo, live = _lines()
-    with _stoppable(echo, "Notebooks that were done are kept; unfinished ones are not."):
+    with _stoppable(echo, "Notebooks that were done are kept, and what others trained: the same command goes on."):
         outcomes = course.run(
             notebooks,
             profile=profile,
@@ -610,6 +610,8 @@ def info(name: str) -> None:
     from kdcourse.paths import data_root
 
     if name not in CATALOG:
+        if Path(name).is_dir():
+            raise UsageError(f"{name}: a folder of your own. Run a notebook on it: kdcourse run 01 --dataset {name!r}")
         raise unknown("data set", name, CATALOG)
     entry, root = CATALOG[name], data_root()
     here = where(entry, root)

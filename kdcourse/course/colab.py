@@ -1,8 +1,9 @@
 """The course on Google Colab: what its setup cell does there, after the package is installed.
 
 Colab takes a machine back when it is idle, or after some hours. The scenes are soon made again, with the same
-fingerprint; networks that were trained are worth keeping. They go to the user's Drive, if the user says so, and
-training goes on from the last whole epoch. Everything else stays on the machine's own disk, which is faster.
+fingerprint; networks that were trained, and the list of what was solved, are worth keeping. They go to the user's
+Drive, if the user says so, and training goes on from the last whole epoch. Everything else stays on the machine's own
+disk, which is faster.
 """
 
 import os
@@ -18,7 +19,8 @@ DRIVE = Path("/content/drive")  # where Colab shows it
 
 
 def setup() -> None:
-    """On Colab: ask whether trained networks are to be kept on Drive, and keep them there. Elsewhere: nothing.
+    """On Colab: ask whether trained networks are to be kept on Drive, and keep them there, and beside them what one has
+    solved. Elsewhere: nothing.
 
     Once they are there, it asks no more. Where nobody can answer, as in a run without a page, they stay here.
     """
@@ -35,6 +37,10 @@ def setup() -> None:
             print("Trained networks stay on this machine. Run this cell again to keep them on Drive.")
             return
         keep(models, mounted())
+    own, kept = work_dir() / "progress.json", Path(os.readlink(models)).with_name("progress.json")
+    if own.is_file() and not kept.exists():
+        shutil.move(own, kept)
+    os.environ["KDCOURSE_PROGRESS"] = str(kept)
     print(f"Trained networks are kept in {os.readlink(models)}.")
 
 

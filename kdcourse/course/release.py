@@ -28,7 +28,7 @@ judgement, and answers back: run the cell below yours as often as you like. Prog
 
 ## Set up
 
-Python 3.11 or newer, about 6 GB, a few minutes:
+Python 3.11 or newer, about 7 GB, a few minutes:
 
 ```
 python3 -m venv .venv

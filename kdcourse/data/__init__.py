@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kdcourse.data.batches import AUGMENTATIONS, Augmentation, Batch, Batches
     from kdcourse.data.catalog import CATALOG, DatasetInfo, load
-    from kdcourse.data.splits import DataSplits, Split
+    from kdcourse.data.splits import DataSplits, Split, stratified
 
 _HOME = dict.fromkeys(("AUGMENTATIONS", "Augmentation", "Batch", "Batches"), "batches")
 _HOME |= dict.fromkeys(("CATALOG", "DatasetInfo", "load"), "catalog")
-_HOME |= dict.fromkeys(("DataSplits", "Split"), "splits")
+_HOME |= dict.fromkeys(("DataSplits", "Split", "stratified"), "splits")
 
-__all__ = ["AUGMENTATIONS", "CATALOG", "Augmentation", "Batch", "Batches", "DataSplits", "DatasetInfo", "Split", "load"]
+__all__ = [
+    "AUGMENTATIONS", "CATALOG", "Augmentation", "Batch", "Batches", "DataSplits", "DatasetInfo", "Split", "load",
+    "stratified",
+]  # fmt: skip
 
 
 def __getattr__(name: str):

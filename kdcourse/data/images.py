@@ -217,7 +217,10 @@ def image_folder(folder: Path, image_size: int | None = None, name: str | None =
     if image_size:
         size = None
     elif count < 0.9 * len(headers):
-        raise DataError(f"{folder}: the images differ in size. Give image_size= to make them all the same.")
+        raise DataError(
+            f"{folder}: the images differ in size. Give image_size= to make them all the same; the "
+            "profiles smoke and cpu do."
+        )
     decode = partial(read_image, channels=1 if grey else 3, size=size, shrink=None if size else image_size)
     return source_of_files(
         name,

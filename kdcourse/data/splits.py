@@ -68,11 +68,35 @@ class DataSplits:
     def from_arrays(
         cls, name: str, images: np.ndarray, labels: np.ndarray, parts, classes, channels, **other
     ) -> "DataSplits":
-        """images (M, C, H, W), labels (M,), parts: the rows of train, val and test."""
-        labels = np.asarray(labels, dtype=np.int64)
+        """images (M, C, H, W), labels (M,) from 0 to C − 1 for C classes, parts: the rows of train, val and test.
+
+        Without `fingerprint=` it is computed from all of them: other pixels, other networks that are kept. Raises
+        UsageError for what cannot be trained on.
+        """
+        if not isinstance(images, np.ndarray) or images.ndim != 4:
+            given = f"{type(images).__name__} of shape {tuple(np.shape(images))}"
+            raise UsageError(
+                f"images: expected a NumPy array (M, C, H, W), got {given}. Of a tensor take tensor.numpy()"
+            )
+        labels = np.asarray(labels)
+        if labels.shape != (len(images),) or labels.dtype.kind not in "iub":
+            raise UsageError(
+                f"labels: expected {len(images)} whole numbers, one an image, got {labels.dtype} of shape "
+                f"{labels.shape}"
+            )
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
+            raise UsageError(
+                f"labels: expected 0 to {len(classes) - 1}, for {len(classes)} classes, got {labels.min()} to "
+                f"{labels.max()}. Number the classes from 0 on"
+            )
+        if len(channels) != images.shape[1]:
+            raise UsageError(f"channels: expected {images.shape[1]} names, one a channel, got {len(channels)}")
+        labels = labels.astype(np.int64)
         rows = [np.asarray(part, dtype=np.int64) for part in parts]
+        if len(rows) != 3 or any(len(at) and not 0 <= at.min() <= at.max() < len(images) for at in rows):
+            raise UsageError(f"parts: expected rows of train, val and test, from 0 to {len(images) - 1}")
         mean, std = channel_statistics(images, rows[0])
-        fingerprint = other.get("fingerprint", "")
+        fingerprint = other.setdefault("fingerprint", _of_arrays(images, labels, *rows))
         splits = [
             Split(part, images, at, labels[at], mean, std, _of_rows(fingerprint, at))
             for part, at in zip(("train", "val", "test"), rows, strict=True)
@@ -129,6 +153,14 @@ class DataSplits:
             f"{self.name}: {sizes} (train + val + test) images of {height}×{width}×{len(self.channels)}, "
             f"{len(self.classes)} classes"
         )
+
+
+def _of_arrays(*arrays: np.ndarray) -> str:
+    what = hashlib.sha256()
+    for array in arrays:
+        what.update(f"{array.shape} {array.dtype.str}".encode())
+        what.update(np.ascontiguousarray(array).data)
+    return what.hexdigest()[:16]
 
 
 def _of_rows(fingerprint: str, rows: np.ndarray) -> str:

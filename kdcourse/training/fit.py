@@ -131,6 +131,11 @@ def fit(
     is not finite; CheckpointError for a file of another run. Interrupted (Ctrl-C, Jupyter's stop), it leaves the last
     whole epoch's checkpoint and the student in eval mode.
     """
+    if not isinstance(data, DataSplits):
+        raise UsageError(
+            f"data={type(data).__name__}: expected DataSplits, from kdcourse.data.load or, of arrays of your own, from "
+            "DataSplits.from_arrays"
+        )
     if not isinstance(epochs, Integral) or epochs < 1:
         raise UsageError(f"epochs={epochs!r}: expected a whole number, 1 or more")
     if until is not None and (checkpoint is None or not isinstance(until, Integral) or not 1 <= until <= epochs):

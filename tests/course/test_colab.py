@@ -7,6 +7,7 @@ import pytest
 from IPython.core.error import StdinNotImplementedError
 
 from kdcourse.course import colab
+from kdcourse.course.checks import progress
 from kdcourse.paths import work_dir
 
 
@@ -20,6 +21,7 @@ def drive(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "google.colab", package)
     monkeypatch.setattr(colab, "DRIVE", tmp_path / "drive")
     monkeypatch.setenv("KDCOURSE_WORK", str(tmp_path / "work"))
+    monkeypatch.setenv("KDCOURSE_PROGRESS", "")  # so that what `setup` makes of it ends with the test
     return tmp_path / "drive/MyDrive"
 
 
@@ -52,6 +54,19 @@ def test_a_network_outlives_the_machine(drive, monkeypatch, tmp_path, capsys):
     answer(monkeypatch, "Yes")
     colab.setup()
     assert (work_dir() / "models/before.pt").read_text() == "trained before the question was answered"
+
+
+def test_what_was_solved_outlives_the_machine(drive, monkeypatch, tmp_path):
+    progress.note("ex01.moisture_index", tries=1, right=True)
+    answer(monkeypatch, "y", "y")
+    colab.setup()
+    assert progress.file() == drive / "kdcourse/progress.json" and "ex01.moisture_index" in progress.read()
+
+    monkeypatch.setenv("KDCOURSE_WORK", str(tmp_path / "another machine"))
+    monkeypatch.setenv("KDCOURSE_PROGRESS", "")
+    assert progress.read() == {}
+    colab.setup()
+    assert "ex01.moisture_index" in progress.read()
 
 
 def test_a_file_on_drive_is_not_overwritten(drive, monkeypatch):

@@ -74,6 +74,28 @@ def test_a_folder_around_them_all_is_no_student(tmp_path):
     assert collected(zipped, tmp_path) == [("ada", "ada/one.ipynb"), ("bob", "bob/deep/two.ipynb")]
 
 
+def test_who_handed_in_no_notebook_is_not_forgotten(tmp_path):
+    """Neither from a folder nor from the platform's zip; other files beside a notebook are nothing."""
+    source = tmp_path / "all"
+    files = ["ada/ex_01.ipynb", "ada/notes.pdf", "zed/notes.pdf", "zed/more.txt", "bob_ex_02.pdf"]
+    files += ["Eve_7_assignsubmission_file_x.txt"]
+    files += ["README.txt", "participants.csv", ".DS_Store", "__MACOSX/zed/._notes.pdf"]
+    for name in files:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text("{}")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name in files:
+            archive.write(source / name, name)
+        archive.write(source / "zed/notes.pdf", "kim/answer.zip.pdf")
+    for what, more in ((source, {}), (tmp_path / "all.zip", {"kim": True})):
+        scratch = tmp_path / f"scratch-{what.name}"
+        scratch.mkdir()
+        found = collect.collect(what, scratch)
+        refused = {submission.student: "No notebook" in submission.refused for submission in found}
+        assert refused == {"ada": False, "bob": True, "Eve_7": True, "zed": True} | more
+        assert len(found) == len(refused)
+
+
 def test_zips_within_zips_end(tmp_path):
     inner = packed(tmp_path / "0.zip", "ex_04.ipynb").read_bytes()
     for _ in range(4):

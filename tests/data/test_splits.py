@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from kdcourse.data.splits import DataSplits, channel_statistics, stratified, stratified_sample
 from kdcourse.errors import DataError, UsageError
@@ -113,11 +114,54 @@ def test_a_splits_fingerprint_is_of_the_data_and_its_rows(make_data):
     assert part.fingerprint not in {split.fingerprint for split in different}
 
 
-def test_data_without_a_fingerprint_have_none_for_their_splits():
+def arrays(**changes) -> DataSplits:
+    """Six images of two classes, as an engineer hands them over."""
     images = np.random.default_rng(0).integers(0, 255, (6, 1, 2, 2)).astype(np.uint8)
     parts = [np.arange(2), np.arange(2, 4), np.arange(4, 6)]
-    data = DataSplits.from_arrays("toy", images, np.tile([0, 1], 3), parts, ["a", "b"], ["grey"])
+    given = dict(images=images, labels=np.tile([0, 1], 3), parts=parts, classes=["a", "b"], channels=["grey"])
+    return DataSplits.from_arrays("toy", **given | changes)
+
+
+def test_arrays_have_a_fingerprint_of_their_values():
+    """Networks and answers are kept under it: of other data none may be taken."""
+    data = arrays()
+    images, labels = data.train.images, np.tile([0, 1], 3)
+    others = [
+        arrays(images=255 - images),
+        arrays(images=images.astype(np.float32)),
+        arrays(images=images.reshape(6, 1, 1, 4)),
+        arrays(labels=1 - labels),
+        arrays(parts=[np.arange(3), [3], [4, 5]]),
+        arrays(parts=[[1, 0], [2, 3], [4, 5]]),
+    ]
+    names = [each.fingerprint for each in (data, *others)]
+    assert len(set(names)) == len(names) and "" not in names
+    assert arrays(images=np.asfortranarray(images)).fingerprint == data.fingerprint
+    assert data.train.fingerprint and arrays(fingerprint="mine").fingerprint == "mine"
+
+
+def test_data_without_a_fingerprint_have_none_for_their_splits():
+    data = arrays(fingerprint="")
     assert data.train.fingerprint == data.train.subset([0]).fingerprint == ""
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"images": torch.zeros(6, 1, 2, 2)}, r"images: expected a NumPy array \(M, C, H, W\), got Tensor.*numpy\(\)"),
+        ({"images": np.zeros((6, 2, 2))}, r"images: .* got ndarray of shape \(6, 2, 2\)"),
+        ({"labels": np.tile([1, 2], 3)}, "labels: expected 0 to 1, for 2 classes, got 1 to 2"),
+        ({"labels": [-1, 0, 1, 0, 1, 0]}, "labels: expected 0 to 1"),
+        ({"labels": np.linspace(0, 1, 6)}, "labels: expected 6 whole numbers, one an image, got float64"),
+        ({"labels": [0, 1]}, r"labels: expected 6 whole numbers.* shape \(2,\)"),
+        ({"channels": ["r", "g"]}, "channels: expected 1 names, one a channel, got 2"),
+        ({"parts": [[0, 1], [2, 3]]}, "parts: expected rows of train, val and test, from 0 to 5"),
+        ({"parts": [[0, 1], [2, 3], [4, 6]]}, "parts: expected rows"),
+    ],
+)
+def test_arrays_that_cannot_be_trained_on(changes, message):
+    with pytest.raises(UsageError, match=message):
+        arrays(**changes)
 
 
 # --- fewer -----------------------------------------------------------------------------------------------------------

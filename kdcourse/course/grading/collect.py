@@ -20,6 +20,8 @@ from kdcourse.errors import UsageError
 MAX_ENTRIES = 20_000  # of a zip
 MAX_ZIP = 200_000_000  # bytes of a student's zip, and of all that comes out of it
 MAX_DEPTH = 3  # zips within zips
+NO_NOTEBOOK = "No notebook (.ipynb) and no zip with one was handed in."
+DOCUMENTS = ("pdf", "py", "html", "docx", "rar", "7z", "gz")  # what students hand in instead
 IGNORED = ("__MACOSX", ".ipynb_checkpoints")  # folders that machines add
 
 EXERCISE = re.compile(r"(?:^|[\s_\-.]+)(?:ex|sol)[_\- ]?\d{1,2}(?!\d).*$", re.IGNORECASE)
@@ -54,7 +56,7 @@ def collect(submissions: str | os.PathLike, scratch: Path) -> list[Submission]:
     else:
         raise UsageError(f"{source}: no such folder or zip.")
     found = _named(list(_unzipped(entries, scratch)), zipped=source.is_file())
-    if not found:
+    if all(submission.refused == NO_NOTEBOOK for submission in found):
         raise UsageError(f"{source} holds no notebooks: expected a folder or an .ipynb for each student.")
     return sorted(found, key=lambda submission: (submission.student.casefold(), submission.student, submission.name))
 
@@ -73,8 +75,12 @@ def _kind(name: str) -> str:
     return name.rpartition(".")[2].lower() if "." in name else ""
 
 
+def _ignored(parts: Sequence[str]) -> bool:
+    return any(part in IGNORED or part.startswith(".") for part in parts)
+
+
 def _wanted(parts: Sequence[str]) -> bool:
-    return _kind(parts[-1]) in ("ipynb", "zip") and not any(part in IGNORED or part.startswith(".") for part in parts)
+    return _kind(parts[-1]) in ("ipynb", "zip") and not _ignored(parts)
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------
@@ -90,6 +96,8 @@ def _folder(root: Path) -> Iterator[_Entry]:
             path = Path(folder, name)
             parts = path.relative_to(root).parts
             if not _wanted(parts):
+                if not _ignored(parts):
+                    yield _Entry(parts, refused=NO_NOTEBOOK)
                 continue
             about = path.lstat()
             if stat.S_ISLNK(about.st_mode):
@@ -146,6 +154,8 @@ def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, unpacked: _Unpacke
     name = entry.filename.replace("\\", "/")
     parts = tuple(part for part in PurePosixPath(name).parts if part not in ("/", "..", "."))
     if not parts or not _wanted(parts):
+        if parts and not _ignored(parts):
+            yield _Entry(parts, refused=NO_NOTEBOOK)
         return
     limit = MAX_NOTEBOOK if _kind(parts[-1]) == "ipynb" else MAX_ZIP
     if name.startswith("/") or ".." in PurePosixPath(name).parts or re.match(r"^[A-Za-z]:", name):
@@ -192,6 +202,8 @@ def _inner(entry: _Entry, unpacked: _Unpacked, depth: int) -> Iterator[_Entry]:
         if depth > MAX_DEPTH:
             raise UsageError(f"zips within zips, more than {MAX_DEPTH} deep")
         for member in _zip(entry.path, unpacked):
+            if member.refused == NO_NOTEBOOK:
+                continue
             for inner in _inner(member, unpacked, depth + 1):
                 count += 1
                 yield _Entry(folder + inner.parts, inner.path, inner.refused, inner.when)
@@ -206,7 +218,17 @@ def _inner(entry: _Entry, unpacked: _Unpacked, depth: int) -> Iterator[_Entry]:
 
 
 def _named(entries: Sequence[_Entry], zipped: bool) -> list[Submission]:
-    depth = _wrapping([entry.parts for entry in entries]) if zipped else 0
+    """Of files that are neither notebook nor zip one a student, who handed in nothing else: that is said to them."""
+    wanted = [entry for entry in entries if entry.refused != NO_NOTEBOOK]
+    depth = _wrapping([entry.parts for entry in wanted]) if zipped else 0
+    students = {_student(entry.parts[depth:]) for entry in wanted}
+    for entry in entries:
+        parts = entry.parts[depth:]
+        if entry.refused != NO_NOTEBOOK or not parts or (len(parts) == 1 and not _handed_in(parts[0])):
+            continue
+        if (student := _student(parts)) not in students:
+            students.add(student)
+            wanted.append(entry)
     return [
         Submission(
             _clean(_student(entry.parts[depth:])),
@@ -215,8 +237,13 @@ def _named(entries: Sequence[_Entry], zipped: bool) -> list[Submission]:
             entry.refused,
             entry.when,
         )
-        for entry in entries
+        for entry in wanted
     ]
+
+
+def _handed_in(name: str) -> bool:
+    """Whether a file by itself is a student's, and not the platform's list or a note of the instructor's."""
+    return _kind(name) in DOCUMENTS or bool(MOODLE.match(name) or CANVAS.match(name))
 
 
 def _clean(name: str) -> str:
