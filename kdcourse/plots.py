@@ -17,6 +17,7 @@ from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from kdcourse.data.eurosat import TRUE_COLOUR
@@ -659,7 +660,8 @@ def gain_against(points: pd.DataFrame, x: str) -> Figure:
         ax.plot(group[x], group.gain, linestyle="none", label=data, **look)
         if len(group) == 1:
             beside = dict(xytext=(7, 5), textcoords="offset points", fontsize=8)
-            ax.annotate(data, (group[x].iloc[0], group.gain.iloc[0]), **beside)
+            paper = [withStroke(linewidth=3, foreground="white")]  # lines end before the name
+            ax.annotate(data, (group[x].iloc[0], group.gain.iloc[0]), **beside, path_effects=paper, zorder=5)
         rows = zip(group[x], group.gain, group.half, strict=True)
         said += [f"{data} at {value:.3g}: {gain:+.1f} ± {half:.1f}" for value, gain, half in rows]
     ax.set_xlabel(x, fontsize=9)

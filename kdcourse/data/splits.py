@@ -96,12 +96,12 @@ class DataSplits:
         if len(rows) != 3 or any(len(at) and not 0 <= at.min() <= at.max() < len(images) for at in rows):
             raise UsageError(f"parts: expected rows of train, val and test, from 0 to {len(images) - 1}")
         mean, std = channel_statistics(images, rows[0])
-        fingerprint = other.setdefault("fingerprint", _of_arrays(images, labels, *rows))
+        fingerprint = other["fingerprint"] if "fingerprint" in other else _of_arrays(images, labels, *rows)
         splits = [
             Split(part, images, at, labels[at], mean, std, _of_rows(fingerprint, at))
             for part, at in zip(("train", "val", "test"), rows, strict=True)
         ]
-        return cls(name, *splits, tuple(classes), tuple(channels), **other)
+        return cls(name, *splits, tuple(classes), tuple(channels), **other | {"fingerprint": fingerprint})
 
     @property
     def mean(self) -> np.ndarray:

@@ -206,7 +206,7 @@ def fit(
                     processes.from_first(run.save, checkpoint, settings, finished=epoch + 1 == epochs)
                 if on_epoch and processes.is_first():
                     on_epoch(dict(record))
-                seen.set_postfix(loss=f"{record['loss']:.3f}", val=f"{record['val_accuracy']:.1f} %")
+                seen.set_postfix(loss=f"{record['loss']:.3f}", val=f"{record['val_accuracy']:.1f} %", refresh=False)
                 seen.update()
         finally:
             student.eval()

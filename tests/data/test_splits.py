@@ -140,6 +140,12 @@ def test_arrays_have_a_fingerprint_of_their_values():
     assert data.train.fingerprint and arrays(fingerprint="mine").fingerprint == "mine"
 
 
+def test_a_fingerprint_that_is_given_is_not_computed(monkeypatch):
+    """Which would read all of a large data set from the disk, at every `load`."""
+    monkeypatch.setattr("kdcourse.data.splits._of_arrays", lambda *arrays: pytest.fail("computed"))
+    assert arrays(fingerprint="mine").fingerprint == "mine"
+
+
 def test_data_without_a_fingerprint_have_none_for_their_splits():
     data = arrays(fingerprint="")
     assert data.train.fingerprint == data.train.subset([0]).fingerprint == ""

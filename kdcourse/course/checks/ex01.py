@@ -60,11 +60,13 @@ def moisture_index(answer: Answer, rng: torch.Generator) -> None:
                 f"{reaches} int16 ends at 32767: a cloud of 45000 wraps around to −20536. Make floats of the bands.",
                 "int16",
             )
-        raise Wrong(
-            f"{reaches} Unsigned integers wrap around: 500 − 3000 is 63036 in uint16. Make floats of the bands before "
-            "you subtract.",
-            "unsigned",
-        )
+        if any(np.isclose(got[0, 1], (2**bits - 2500) / 3500, rtol=0.01) for bits in (16, 32, 64)):
+            raise Wrong(
+                f"{reaches} Unsigned integers wrap around: 500 − 3000 is 63036 in uint16. Make floats of the bands "
+                "before you subtract.",
+                "unsigned",
+            )
+        raise Wrong(f"{reaches} Divide the difference of the two bands by their sum.", "not an index")
     for fault, (near, short), which in (
         ("band order", (8, 10), "index 8 is B09, water vapour. B8A is the last band of the file"),
         ("band order", (7, 10), "index 7 is B08, the broad near infrared. B8A is the last band of the file"),

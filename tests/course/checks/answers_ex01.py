@@ -235,6 +235,7 @@ RIGHT = {
 WRONG = {
     "moisture_index": [
         (index_unsigned, "unsigned", "wrap"),
+        (lambda tile: tile[0], "not an index", "Divide the difference"),
         (index_signed_16, "int16", "32767"),
         (index_converted_late, "unsigned", "before you subtract"),
         (lambda tile: index_of(tile[8], tile[10], tile), "band order", "B09"),
