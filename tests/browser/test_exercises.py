@@ -5,7 +5,6 @@ import pytest
 from nbformat import v4
 
 from browser.access import serious
-from browser.page import until
 from kdcourse.course.checks import ex04
 
 pytestmark = pytest.mark.timeout(900)
@@ -60,6 +59,8 @@ def test_a_check_failed_hinted_passed(opened, output):
 
 def test_a_bar_is_seen_while_a_network_trains(opened, lab, output):
     """And is gone when it has: three trainings in a cell leave what is printed, and no empty lines above it."""
+    from browser.page import until  # not above: it wants Playwright, which only `make test-browser` brings
+
     content = v4.new_notebook(cells=[v4.new_markdown_cell("# Training"), v4.new_code_cell(TRAINING)])
     content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(content, lab.tree / "notebooks" / "training.ipynb")
