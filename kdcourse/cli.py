@@ -164,7 +164,7 @@ def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_go
 def rehearse(notebooks, profile, dataset, parameters) -> None:
     """Estimate how long notebooks take on this machine, before they do.
 
-    Runs them (all, if none is named) with 20 steps and one validation of each training, and keeps nothing.
+    Runs them (all, if none is named) with one epoch of each training, 200 steps of it at most, and keeps nothing.
 
     \b
     Examples:

@@ -1,8 +1,8 @@
 """How long notebooks would take on this machine: `kdcourse rehearse`.
 
-A notebook is run as `kdcourse run` does it, but of each training only the first STEPS steps and one validation: what is
-left out is added from the time of these. All else (data, figures, timings, `kdcourse reproduce` called by a notebook)
-is done as it stands. Nothing is kept: the networks are good for nothing.
+A notebook is run as `kdcourse run` does it, but of each training only the first epoch, STEPS steps of it at most. What
+is left out is added from the time of these. All else (data, figures, timings, `kdcourse reproduce` called by a
+notebook) is done as it stands. Nothing is kept: the networks are good for nothing.
 
 Not foreseen: answers of a teacher that a later epoch would have asked for (forward passes, each made once).
 """
@@ -20,7 +20,7 @@ from kdcourse.course.run import Outcome, run, select
 from kdcourse.data.batches import Batch, Batches
 from kdcourse.paths import data_root
 
-STEPS, WARM = 20, 5  # of a training that are done, and how many of these are not timed: the first ones are slow
+STEPS, WARM = 200, 5  # of a training that are done, an epoch at most; and how many are not timed: the first are slow
 
 
 @dataclass(frozen=True)
