@@ -13,6 +13,7 @@ from pathlib import Path
 
 from IPython.core.error import StdinNotImplementedError
 
+from kdcourse.course.checks import progress
 from kdcourse.paths import work_dir
 
 DRIVE = Path("/content/drive")  # where Colab shows it
@@ -37,7 +38,7 @@ def setup() -> None:
             print("Trained networks stay on this machine. Run this cell again to keep them on Drive.")
             return
         keep(models, mounted())
-    own, kept = work_dir() / "progress.json", Path(os.readlink(models)).with_name("progress.json")
+    own, kept = progress.file(), Path(os.readlink(models)).with_name("progress.json")
     if own.is_file() and not kept.exists():
         shutil.move(own, kept)
     os.environ["KDCOURSE_PROGRESS"] = str(kept)

@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdcourse.course.run import Outcome, run, select
-from kdcourse.data.batches import Batch, Batches
 from kdcourse.paths import data_root
+
+if TYPE_CHECKING:  # only the kernels need PyTorch
+    from kdcourse.data.batches import Batch, Batches
 
 STEPS, WARM = 200, 5  # of a training that are done, an epoch at most; and how many are not timed: the first are slow
 
@@ -36,14 +39,14 @@ class Estimate:
 class Few:
     """The first batches of an epoch, and the seconds of a step over them. All else is that of `batches`."""
 
-    def __init__(self, batches: Batches, count: int):
+    def __init__(self, batches: "Batches", count: int):
         self.batches, self.count = batches, min(count, STEPS)
         self.seconds = 0.0
 
     def __getattr__(self, name: str):
         return getattr(self.batches, name)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int) -> "Iterator[Batch]":
         warm = min(WARM, self.count // 2)
         for number, batch in enumerate(islice(self.batches.epoch(epoch), self.count)):
             if number == warm:

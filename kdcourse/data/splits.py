@@ -66,7 +66,7 @@ class DataSplits:
 
     @classmethod
     def from_arrays(
-        cls, name: str, images: np.ndarray, labels: np.ndarray, parts, classes, channels, **other
+        cls, name: str, images: np.ndarray, labels: np.ndarray, parts, classes, channels, *, fingerprint=None, **other
     ) -> "DataSplits":
         """images (M, C, H, W), labels (M,) from 0 to C − 1 for C classes, parts: the rows of train, val and test.
 
@@ -96,12 +96,13 @@ class DataSplits:
         if len(rows) != 3 or any(len(at) and not 0 <= at.min() <= at.max() < len(images) for at in rows):
             raise UsageError(f"parts: expected rows of train, val and test, from 0 to {len(images) - 1}")
         mean, std = channel_statistics(images, rows[0])
-        fingerprint = other["fingerprint"] if "fingerprint" in other else _of_arrays(images, labels, *rows)
+        if fingerprint is None:
+            fingerprint = _of_arrays(images, labels, *rows)
         splits = [
             Split(part, images, at, labels[at], mean, std, _of_rows(fingerprint, at))
             for part, at in zip(("train", "val", "test"), rows, strict=True)
         ]
-        return cls(name, *splits, tuple(classes), tuple(channels), **other | {"fingerprint": fingerprint})
+        return cls(name, *splits, tuple(classes), tuple(channels), fingerprint=fingerprint, **other)
 
     @property
     def mean(self) -> np.ndarray:

@@ -80,7 +80,7 @@ def _ignored(parts: Sequence[str]) -> bool:
 
 
 def _wanted(parts: Sequence[str]) -> bool:
-    return _kind(parts[-1]) in ("ipynb", "zip") and not _ignored(parts)
+    return _kind(parts[-1]) in ("ipynb", "zip")
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------
@@ -95,12 +95,12 @@ def _folder(root: Path) -> Iterator[_Entry]:
         for name in sorted(files):
             path = Path(folder, name)
             parts = path.relative_to(root).parts
-            if not _wanted(parts):
-                if not _ignored(parts):
-                    yield _Entry(parts, refused=NO_NOTEBOOK)
+            if _ignored(parts):
                 continue
             about = path.lstat()
-            if stat.S_ISLNK(about.st_mode):
+            if not _wanted(parts):
+                yield _Entry(parts, refused=NO_NOTEBOOK)
+            elif stat.S_ISLNK(about.st_mode):
                 yield _Entry(parts, refused="A link; links are not followed.")
             elif not stat.S_ISREG(about.st_mode):
                 yield _Entry(parts, refused="Not a plain file.")
@@ -153,12 +153,12 @@ def _zip(path: Path, unpacked: _Unpacked) -> Iterator[_Entry]:
 def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, unpacked: _Unpacked) -> Iterator[_Entry]:
     name = entry.filename.replace("\\", "/")
     parts = tuple(part for part in PurePosixPath(name).parts if part not in ("/", "..", "."))
-    if not parts or not _wanted(parts):
-        if parts and not _ignored(parts):
-            yield _Entry(parts, refused=NO_NOTEBOOK)
+    if not parts or _ignored(parts):
         return
     limit = MAX_NOTEBOOK if _kind(parts[-1]) == "ipynb" else MAX_ZIP
-    if name.startswith("/") or ".." in PurePosixPath(name).parts or re.match(r"^[A-Za-z]:", name):
+    if not _wanted(parts):
+        refused = NO_NOTEBOOK
+    elif name.startswith("/") or ".." in PurePosixPath(name).parts or re.match(r"^[A-Za-z]:", name):
         refused = f"Its path within the zip leads out of it: {name[:200]!r}."
     elif stat.S_ISLNK(entry.external_attr >> 16):
         refused = "A link; links are not followed."
