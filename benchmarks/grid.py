@@ -23,10 +23,10 @@ from pathlib import Path
 
 import torch
 
+from kdcourse.common.profiles import profile
 from kdcourse.experiments.d4 import D4
 from kdcourse.experiments.engines import Local
 from kdcourse.experiments.grid import TEACHER, Outcome, Run, execute, reproduce
-from kdcourse.profiles import profile
 
 if __name__ == "__main__":  # workers import this file, too: nothing that they do not need
     from loading import describe, finish, machine, spread

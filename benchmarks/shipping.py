@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from loading import arguments, describe, finish, machine, parse, spread, tiles
 
-from kdcourse import profiles
+from kdcourse.common import profiles
 from kdcourse.data.scenes import BANDS
 from kdcourse.data.wide import make_wide_scene
 from kdcourse.distillation import CachedTeacher, ResponseKD

@@ -25,10 +25,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from kdcourse.common.paths import data_root
 from kdcourse.data import Batches, DataSplits, Split
 from kdcourse.distillation import CrossEntropy
 from kdcourse.models import d1_student
-from kdcourse.paths import data_root
 from kdcourse.training import constant, fit
 
 WORKERS = (0, 2)

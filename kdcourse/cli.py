@@ -13,7 +13,8 @@ from pathlib import Path
 
 import click
 
-from kdcourse.errors import KDCourseError, UsageError, with_pointer
+from kdcourse.common.errors import KDCourseError, UsageError, with_pointer
+from kdcourse.common.paths import errors_page
 
 
 class CourseError(click.ClickException):
@@ -34,7 +35,7 @@ class Course(click.Group):
         except KDCourseError as error:
             if context.params.get("debug"):
                 raise
-            raise CourseError(with_pointer(error)) from error
+            raise CourseError(with_pointer(error, errors_page())) from error
         except OSError as error:
             if context.params.get("debug") or not error.filename:  # without a file: a closed pipe, which click knows
                 raise
@@ -241,11 +242,11 @@ def reproduce(
 
     Status: 0 all done, 1 a run failed, 2 a wrong argument, 130 stopped by Ctrl-C.
     """
-    from kdcourse.errors import unknown
+    from kdcourse.common.errors import unknown
+    from kdcourse.common.profiles import profile as find_profile
     from kdcourse.experiments import grid
     from kdcourse.experiments.named import named
     from kdcourse.experiments.report import write
-    from kdcourse.profiles import profile as find_profile
 
     settings = find_profile(profile)
     kind = named(experiment)
@@ -347,7 +348,7 @@ def predict(model, paths, output, batch_size) -> None:
 
     Status: 0 all done, 1 a file could not be used (it is named, the others are done), 2 a wrong argument.
     """
-    from kdcourse.errors import DataError
+    from kdcourse.common.errors import DataError
     from kdcourse.shipping import predict as shipped
 
     network, status = shipped.Model(model), 0
@@ -579,9 +580,9 @@ def data() -> None:
 @data.command("list")
 def list_data() -> None:
     """All data sets, and where those that are here lie."""
+    from kdcourse.common.paths import data_root
     from kdcourse.course.doctor import where
     from kdcourse.data.catalog import CATALOG
-    from kdcourse.paths import data_root
 
     root = data_root()
     rows = [("Name", "Classes", "Channels", "Here", "Title")]
@@ -603,11 +604,11 @@ def info(name: str) -> None:
     Example:
       kdcourse data info eurosat_ms
     """
+    from kdcourse.common.errors import unknown
+    from kdcourse.common.paths import data_root
     from kdcourse.course.doctor import where
     from kdcourse.data.catalog import CATALOG
     from kdcourse.data.fetch import DOWNLOADS
-    from kdcourse.errors import unknown
-    from kdcourse.paths import data_root
 
     if name not in CATALOG:
         if Path(name).is_dir():
@@ -681,9 +682,9 @@ def scenes(count, seed, difficulty, output, jobs) -> None:
       kdcourse data make scenes
       kdcourse data make scenes --count 100 --seed 1 --output my_scenes
     """
+    from kdcourse.common.paths import work_dir
     from kdcourse.data.catalog import SCENES
     from kdcourse.data.scenes import DEFAULT_DIFFICULTY, make_scenes
-    from kdcourse.paths import work_dir
 
     folder = make_scenes(
         output or work_dir() / "scenes",

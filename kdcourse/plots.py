@@ -20,8 +20,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
+from kdcourse.common.errors import UsageError
 from kdcourse.data.eurosat import TRUE_COLOUR
-from kdcourse.errors import UsageError
 from kdcourse.evaluation.metrics import Evaluation, mean_interval
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe–Ito without yellow

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import ipywidgets as widgets
 from matplotlib.figure import Figure
 
-from kdcourse.errors import UsageError
+from kdcourse.common.errors import UsageError
 from kdcourse.plots import to_html
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"

@@ -9,12 +9,12 @@ import pytest
 from click.testing import CliRunner
 
 from kdcourse.cli import main
+from kdcourse.common.errors import UsageError
+from kdcourse.common.profiles import profile
 from kdcourse.data.catalog import CATALOG
-from kdcourse.errors import UsageError
 from kdcourse.experiments import grid
 from kdcourse.experiments.d1 import D1
 from kdcourse.experiments.named import EXPERIMENTS
-from kdcourse.profiles import profile
 
 COMMANDS = ["", "run", "reproduce", "report", "doctor", "data", "data list", "data info", "data get", "data make"]
 COMMANDS += ["data make scenes", "export", "predict", "badges", "release", "grade"]

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from kdcourse.cli import main
+from kdcourse.common.errors import DataError, UsageError
+from kdcourse.common.paths import checkout
 from kdcourse.course.checks import tasks
 from kdcourse.course.exercises import build, exercise
-from kdcourse.errors import DataError, UsageError
-from kdcourse.paths import checkout
 
 SOLUTIONS = sorted((checkout() / "solutions").glob("sol_*.ipynb"))
 EXERCISES = sorted((checkout() / "exercises").glob("ex_*.ipynb"))

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from kdcourse import plots
-from kdcourse.errors import UsageError
+from kdcourse.common.errors import UsageError
 from kdcourse.evaluation import score
 from kdcourse.models import stages, thin_resnet
 from kdcourse.training.history import History

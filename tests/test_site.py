@@ -45,7 +45,7 @@ def test_every_part_of_the_package_has_a_page(pages):
     assert parts == set(make_site.GROUPS)
     assert all(f"kdcourse.{part}" in pages[f"reference/{part}.md"] for part in parts)
     assert "kdcourse data get" in pages["reference/cli.md"]
-    assert "automodule:: kdcourse.errors" in pages["reference/others.md"]
+    assert "automodule:: kdcourse.common.errors" in pages["reference/others.md"]
 
 
 def test_links_are_those_of_the_page(pages):

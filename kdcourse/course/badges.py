@@ -7,9 +7,9 @@ import re
 import tomllib
 from pathlib import Path
 
+from kdcourse.common.errors import DataError, UsageError
+from kdcourse.common.paths import checkout, write_whole
 from kdcourse.course.run import notebook_text, read_notebook, tags, text
-from kdcourse.errors import DataError, UsageError
-from kdcourse.paths import checkout, write_whole
 
 BRANCH = "main"
 PICTURE = "https://colab.research.google.com/assets/colab-badge.svg"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from IPython.core.error import StdinNotImplementedError
 
+from kdcourse.common.paths import work_dir
 from kdcourse.course.checks import progress
-from kdcourse.paths import work_dir
 
 DRIVE = Path("/content/drive")  # where Colab shows it
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import metadata
 from pathlib import Path
 
+from kdcourse.common.errors import unknown
 from kdcourse.course.checks import progress
-from kdcourse.errors import unknown
 
 # No style sheet: JupyterLab drops it from notebooks that were not run yet. Colours that do on light and on dark paper.
 TABLE = "border-collapse:collapse; table-layout:auto; width:100%; max-width:48em; margin:0.3em 0"

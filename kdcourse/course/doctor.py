@@ -14,9 +14,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from kdcourse.errors import DataError
-from kdcourse.machine import cores
-from kdcourse.paths import checkout, data_root, work_dir
+from kdcourse.common.errors import DataError
+from kdcourse.common.paths import checkout, data_root, work_dir
+from kdcourse.common.system import cores
 
 GIB = 2**30
 

@@ -11,9 +11,9 @@ import re
 import textwrap
 from pathlib import Path
 
+from kdcourse.common.errors import DataError, UsageError
+from kdcourse.common.paths import checkout, write_whole
 from kdcourse.course.run import notebook_text, read_notebook, text
-from kdcourse.errors import DataError, UsageError
-from kdcourse.paths import checkout, write_whole
 
 # from the line that begins a region to the one that ends it, both whole
 REGION = r"^(?P<indent>[ \t]*)### BEGIN {0}\n(?P<inside>.*?)^[ \t]*### END {0}(?:\n|\Z)"

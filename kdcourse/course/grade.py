@@ -20,14 +20,14 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from kdcourse import __version__
+from kdcourse.common.errors import DataError, KDCourseError, UsageError
+from kdcourse.common.paths import checkout
+from kdcourse.common.system import cores
 from kdcourse.course.checks import guard
 from kdcourse.course.grading import report, sandbox
 from kdcourse.course.grading.assemble import Exercise, Refused, assemble, instructor_steps, read, recognise
 from kdcourse.course.grading.collect import Submission, collect
 from kdcourse.course.grading.sandbox import Limits
-from kdcourse.errors import DataError, KDCourseError, UsageError
-from kdcourse.machine import cores
-from kdcourse.paths import checkout
 
 Echo = Callable[[str], None]
 REFERENCE = ""  # in a student's place: no student's name is empty

@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import Template
 
-from kdcourse.machine import cores
-from kdcourse.paths import write_whole
+from kdcourse.common.paths import write_whole
+from kdcourse.common.system import cores
 
 MARKS = {"done": "✓", "failed": "✗", "timed out": "✗", "interrupted": "✗", "not run": "–"}
 

@@ -16,8 +16,8 @@ from importlib import resources
 
 import ipywidgets as widgets
 
+from kdcourse.common.errors import DataWarning, KDCourseError, unknown
 from kdcourse.course.checks import progress
-from kdcourse.errors import DataWarning, KDCourseError, unknown
 from kdcourse.widgets import WIDGET_VIEW
 
 FOLDER = resources.files("kdcourse.course") / "quizzes"

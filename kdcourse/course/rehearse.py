@@ -17,8 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdcourse.common.paths import data_root
 from kdcourse.course.run import Outcome, run, select
-from kdcourse.paths import data_root
 
 if TYPE_CHECKING:  # only the kernels need PyTorch
     from kdcourse.data.batches import Batch, Batches

@@ -8,11 +8,11 @@ import zipfile
 from pathlib import Path
 
 from kdcourse import __version__
+from kdcourse.common.errors import DataError, UsageError
+from kdcourse.common.paths import checkout
 from kdcourse.course.badges import repository
 from kdcourse.course.exercises import MARKER, build
 from kdcourse.course.run import read_notebook, text
-from kdcourse.errors import DataError, UsageError
-from kdcourse.paths import checkout
 
 MARK = "release.json"  # in a release, and in nothing else: such a folder may be replaced
 

@@ -19,12 +19,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kdcourse.common.errors import DataError, DataWarning, UsageError, unknown
+from kdcourse.common.paths import checkout, data_root
+from kdcourse.common.profiles import profile as find_profile
+from kdcourse.common.system import cores
 from kdcourse.course.doctor import where
 from kdcourse.course.index import write_index
-from kdcourse.errors import DataError, DataWarning, UsageError, unknown
-from kdcourse.machine import cores
-from kdcourse.paths import checkout, data_root
-from kdcourse.profiles import profile as find_profile
 
 # Seconds that a notebook may take before it is stopped and tried once more.
 TIMEOUTS = {"smoke": 1800, "cpu": 3600, "gpu": 86400}

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from kdcourse.common.errors import CheckpointError, UsageError
 from kdcourse.curriculum.environment import (
     ACTION,
     COOLEST,
@@ -27,7 +28,6 @@ from kdcourse.curriculum.environment import (
     DistillationEnv,
     Episode,
 )
-from kdcourse.errors import CheckpointError, UsageError
 from kdcourse.training import checkpoint as files
 
 try:

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kdcourse.common.errors import UsageError
 from kdcourse.data.batches import Batches
 from kdcourse.data.splits import Split
 from kdcourse.distillation.teacher import Teacher
-from kdcourse.errors import UsageError
 from kdcourse.models.cost import device_of, evaluating
 
 

@@ -18,13 +18,13 @@ import pandas as pd
 import torch
 from torch import nn
 
+from kdcourse.common.errors import CheckpointError, UsageError, unknown
 from kdcourse.curriculum.difficulty import split_difficulty
 from kdcourse.curriculum.sampling import CurriculumSampler, Strategy
 from kdcourse.data.batches import Augmentation
 from kdcourse.data.splits import DataSplits
 from kdcourse.distillation.response import ResponseKD
 from kdcourse.distillation.teacher import Teacher
-from kdcourse.errors import CheckpointError, UsageError, unknown
 from kdcourse.models import thin_resnet
 from kdcourse.training import adamw, fit, one_cycle
 from kdcourse.training import checkpoint as files

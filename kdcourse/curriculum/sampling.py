@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kdcourse.common.errors import UsageError, unknown
 from kdcourse.data import batches
 from kdcourse.data.splits import Split
-from kdcourse.errors import UsageError, unknown
 
 CURRICULUM = 2**32  # the sampler's stream of `batches.generator`: far from where epochs of the other two get
 EASY_FIRST, HARD_FIRST = np.array([5.0, 3, 2, 1, 1]), np.array([1.0, 1, 2, 3, 5])  # D3's proportions of 5 buckets

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 import kdcourse
+from kdcourse.common.errors import UsageError, unknown
 from kdcourse.data.splits import Split
-from kdcourse.errors import UsageError, unknown
 
 SHUFFLE, AUGMENT = 0, 1  # the two streams
 REPEATED = 2**32  # in the place of the seed where views are repeated, the same for every seed

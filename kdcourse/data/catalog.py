@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from kdcourse.common.errors import DataError, DataWarning, UsageError, unknown
+from kdcourse.common.paths import data_root, work_dir
 from kdcourse.data import images
 from kdcourse.data.eurosat import BANDS, CLASSES
 from kdcourse.data.fetch import by_hand, unpacked
 from kdcourse.data.splits import DataSplits, TooFew, stratified, stratified_sample
 from kdcourse.data.store import TEST, TRAIN, VAL, Source, decoded, digest
-from kdcourse.errors import DataError, DataWarning, UsageError, unknown
-from kdcourse.paths import data_root, work_dir
 
 SCENES = 4000  # tiles of `scenes`, unless limit says otherwise
 MINI_IMAGENET = 84  # pixels a side, as in the few-shot release

@@ -19,8 +19,8 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
+from kdcourse.common.errors import DataError, UsageError
 from kdcourse.data.splits import DataSplits
-from kdcourse.errors import DataError, UsageError
 
 # D4's own ranking: *published*, asserted there and not measured.
 PUBLISHED_RANKING = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdcourse.errors import DataError, brief
+from kdcourse.common.errors import DataError, brief
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from typing import IO
 import pooch
 import requests
 
-from kdcourse.bars import bar
+from kdcourse.common.errors import DataError, DownloadError, UsageError, brief, unknown
+from kdcourse.common.paths import data_root, work_dir
+from kdcourse.common.progress_bar import bar
 from kdcourse.data.store import digest
-from kdcourse.errors import DataError, DownloadError, UsageError, brief, unknown
-from kdcourse.paths import data_root, work_dir
 
 BLOCK = 2**16  # bytes read at a time; a broken connection loses less than one
 TIMEOUT = (10, 60)  # seconds to connect, and between two blocks

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from kdcourse.common.errors import DataError, brief
 from kdcourse.data.eurosat import BANDS, read_geotiff
 from kdcourse.data.store import TEST, TRAIN, VAL, Source, resize, stamp
-from kdcourse.errors import DataError, brief
 
 GREY = ("grey",)
 COLOUR = ("red", "green", "blue")

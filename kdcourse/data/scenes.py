@@ -29,11 +29,11 @@ import rasterio
 from rasterio import Affine
 from rasterio.crs import CRS
 
-from kdcourse.bars import bar
+from kdcourse.common.errors import DataError, UsageError, unknown
+from kdcourse.common.progress_bar import bar
+from kdcourse.common.system import cores
 from kdcourse.data import eurosat
 from kdcourse.data.eurosat import CLASSES
-from kdcourse.errors import DataError, UsageError, unknown
-from kdcourse.machine import cores
 
 SIZE = 64  # pixels a side
 PIXEL = 10.0  # metres

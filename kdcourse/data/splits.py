@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kdcourse.errors import DataError, UsageError
+from kdcourse.common.errors import DataError, UsageError
 
 
 class TooFew(DataError):

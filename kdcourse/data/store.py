@@ -24,10 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kdcourse.bars import bar
-from kdcourse.errors import DataError
-from kdcourse.machine import cores
-from kdcourse.paths import work_dir
+from kdcourse.common.errors import DataError
+from kdcourse.common.paths import work_dir
+from kdcourse.common.progress_bar import bar
+from kdcourse.common.system import cores
 
 FORMAT = 1  # raise it when the same sources would decode to other arrays
 CHUNK = 64  # images that a thread decodes at a time

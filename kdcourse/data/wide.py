@@ -20,10 +20,10 @@ from rasterio import Affine
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
+from kdcourse.common.errors import DataError, UsageError
 from kdcourse.data import scenes
 from kdcourse.data.eurosat import CLASSES
 from kdcourse.data.scenes import BANDS, DEFAULT_DIFFICULTY, PIXEL, Ground, inside
-from kdcourse.errors import DataError, UsageError
 
 STRIP = 256  # rows that are painted at a time
 PERIOD, JITTER, WARP = 48, 4, 3  # pixels from grid point to grid point, by how much each is off, and borders are bent

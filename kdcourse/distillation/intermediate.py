@@ -21,11 +21,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kdcourse.common.errors import UsageError, unknown
 from kdcourse.data.batches import Batch
 from kdcourse.distillation.objective import Objective, check_weights
 from kdcourse.distillation.taps import Seen, Taps, look
 from kdcourse.distillation.teacher import Teacher
-from kdcourse.errors import UsageError, unknown
 
 
 def hint_loss(student_hint: torch.Tensor, teacher_hint: torch.Tensor) -> torch.Tensor:

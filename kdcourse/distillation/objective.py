@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+from kdcourse.common.errors import UsageError
 from kdcourse.data.batches import Batch
 from kdcourse.distillation.taps import Seen, look
 from kdcourse.distillation.teacher import Teacher
-from kdcourse.errors import UsageError
 
 
 def check_weights(**weights: float) -> None:

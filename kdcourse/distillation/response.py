@@ -16,11 +16,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kdcourse.common.errors import UsageError
 from kdcourse.data.batches import Batch
 from kdcourse.distillation.objective import Objective, check_weights
 from kdcourse.distillation.taps import Seen
 from kdcourse.distillation.teacher import Teacher
-from kdcourse.errors import UsageError
 
 
 def soft_target_loss(student_logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float) -> torch.Tensor:

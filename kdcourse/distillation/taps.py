@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from kdcourse.errors import UsageError, unknown
+from kdcourse.common.errors import UsageError, unknown
 
 
 class Taps:

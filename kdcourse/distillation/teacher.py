@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from kdcourse.bars import bar
+from kdcourse.common.errors import CheckpointError, UsageError
+from kdcourse.common.paths import work_dir
+from kdcourse.common.progress_bar import bar
 from kdcourse.data.batches import Batch, Batches
 from kdcourse.distillation.taps import Seen, look
-from kdcourse.errors import CheckpointError, UsageError
-from kdcourse.paths import work_dir
 from kdcourse.training.checkpoint import digest
 
 FORMAT = 1  # of the folders with kept answers

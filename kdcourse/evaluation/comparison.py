@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from kdcourse.errors import UsageError
+from kdcourse.common.errors import UsageError
 from kdcourse.evaluation.metrics import _checked, mean_interval, paired_interval
 
 ROUNDING = 1e-9  # points: values that differ by less are equal

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from kdcourse.errors import UsageError
+from kdcourse.common.errors import UsageError
 from kdcourse.evaluation.metrics import Evaluation, score
 
 

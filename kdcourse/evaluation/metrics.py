@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from kdcourse.common.errors import UsageError
 from kdcourse.data.batches import Batches
 from kdcourse.data.splits import Split
-from kdcourse.errors import UsageError
 from kdcourse.models.cost import device_of, evaluating
 
 ECE_BINS = 15

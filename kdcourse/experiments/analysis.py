@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kdcourse.errors import UsageError
+from kdcourse.common.errors import UsageError
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,10 +16,10 @@ from functools import partial
 import torch
 from torch import nn
 
+from kdcourse.common.errors import UsageError
 from kdcourse.data import DataSplits
 from kdcourse.data.eurosat import TRUE_COLOUR
 from kdcourse.distillation import CachedTeacher, ResponseKD
-from kdcourse.errors import UsageError
 from kdcourse.experiments import baselines
 from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.training import Recipe

@@ -16,10 +16,10 @@ from functools import partial
 import pandas as pd
 from torch import nn
 
+from kdcourse.common.profiles import Profile
 from kdcourse.data.splits import DataSplits
 from kdcourse.distillation import CrossEntropy
 from kdcourse.models import thin_resnet
-from kdcourse.profiles import Profile
 from kdcourse.training import Recipe, adamw, load_or_train
 
 TEACHER = partial(thin_resnet, depth=14, width=16)

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 import torch
 
 import kdcourse
-from kdcourse.errors import ClusterError, UsageError, brief
+from kdcourse.common.errors import ClusterError, UsageError, brief
+from kdcourse.common.paths import work_dir
 from kdcourse.experiments.engines import ATTEMPTS, default_jobs
 from kdcourse.experiments.grid import Experiment, Outcome, Run, execute
-from kdcourse.paths import work_dir
 
 try:
     import ray

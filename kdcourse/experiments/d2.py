@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from kdcourse import plots
+from kdcourse.common.profiles import Profile
 from kdcourse.data import Augmentation
 from kdcourse.data.splits import DataSplits, Split, stratified
 from kdcourse.distillation import CachedTeacher, CrossEntropy, Teacher
@@ -31,7 +32,6 @@ from kdcourse.experiments.analysis import Analysis
 from kdcourse.experiments.d4 import THIN, Pair
 from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.models import resnet18, resnet50
-from kdcourse.profiles import Profile
 from kdcourse.training import History, Recipe, constant, load_or_train
 
 TEMPERATURE, LABEL_WEIGHT, SOFT_WEIGHT = 5.0, 0.25, 0.75

@@ -26,6 +26,9 @@ from torchvision.models import ResNet152_Weights
 
 import kdcourse
 from kdcourse import plots
+from kdcourse.common.errors import DataError, UsageError
+from kdcourse.common.paths import work_dir
+from kdcourse.common.profiles import Profile
 from kdcourse.curriculum import (
     CurriculumSampler,
     Linear,
@@ -46,15 +49,12 @@ from kdcourse.data import DataSplits
 from kdcourse.data import load as load_data
 from kdcourse.data.batches import SHUFFLE, generator
 from kdcourse.distillation import CachedTeacher, CrossEntropy, ResponseKD, Teacher
-from kdcourse.errors import DataError, UsageError
 from kdcourse.evaluation import evaluate, mean_interval, paired_interval
 from kdcourse.experiments import baselines
 from kdcourse.experiments.analysis import Analysis
 from kdcourse.experiments.d4 import THIN, Pair
 from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.models import mobilenet_v2, resnet152
-from kdcourse.paths import work_dir
-from kdcourse.profiles import Profile
 from kdcourse.training import History, Recipe, fit
 from kdcourse.training import checkpoint as files
 from kdcourse.training.checkpoint import describe

@@ -17,6 +17,7 @@ import pandas as pd
 from torch import nn
 
 from kdcourse import plots
+from kdcourse.common.profiles import Profile
 from kdcourse.data import DataSplits
 from kdcourse.data import load as load_data
 from kdcourse.data.catalog import CATALOG
@@ -28,7 +29,6 @@ from kdcourse.experiments import baselines
 from kdcourse.experiments.analysis import Analysis
 from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.models import resnet18, resnet50
-from kdcourse.profiles import Profile
 from kdcourse.training import Recipe, adamw, load_or_train
 
 ARMS = ("scratch", "response", "intermediate")

@@ -17,9 +17,9 @@ from multiprocessing.connection import Connection, wait
 
 import torch
 
-from kdcourse.errors import KDCourseError, UsageError
+from kdcourse.common.errors import KDCourseError, UsageError
+from kdcourse.common.system import cores
 from kdcourse.experiments.grid import Experiment, Outcome, Run, execute
-from kdcourse.machine import cores
 
 ATTEMPTS = 3  # of a run whose worker dies
 

@@ -32,16 +32,16 @@ import torch
 from torch import nn
 
 import kdcourse
+from kdcourse.common.errors import DataError, KDCourseError, UsageError, unknown
+from kdcourse.common.paths import write_whole
+from kdcourse.common.profiles import Profile, profile
 from kdcourse.data import DataSplits
 from kdcourse.data import load as load_data
 from kdcourse.data.splits import Split
-from kdcourse.errors import DataError, KDCourseError, UsageError, unknown
 from kdcourse.evaluation import predict, score
 from kdcourse.evaluation.fidelity import fidelity
 from kdcourse.experiments.analysis import Analysis
 from kdcourse.models.cost import cost
-from kdcourse.paths import write_whole
-from kdcourse.profiles import Profile, profile
 from kdcourse.training import History, Recipe, load_or_train
 from kdcourse.training.checkpoint import describe, load_weights
 

@@ -1,6 +1,7 @@
 """The experiments by the names that the command line knows."""
 
-from kdcourse.errors import unknown
+from kdcourse.common.errors import unknown
+from kdcourse.common.profiles import profile
 from kdcourse.experiments.bands import Bands
 from kdcourse.experiments.benchmark import Benchmark
 from kdcourse.experiments.d1 import D1
@@ -11,7 +12,6 @@ from kdcourse.experiments.grid import Experiment
 from kdcourse.experiments.negative import Negative
 from kdcourse.experiments.pays import Pays
 from kdcourse.experiments.unlabelled import Unlabelled
-from kdcourse.profiles import profile
 
 EXPERIMENTS = {
     experiment.name: experiment for experiment in (D1, D2, D3, D4, Benchmark, Pays, Negative, Unlabelled, Bands)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from kdcourse.common.errors import DataError, unknown
+from kdcourse.common.paths import write_whole
 from kdcourse.data.splits import DataSplits
-from kdcourse.errors import DataError, unknown
 from kdcourse.experiments.grid import FORMAT, Results
-from kdcourse.paths import write_whole
 
 FOLDER = Path(__file__).parent / "results"
 

@@ -17,15 +17,15 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from kdcourse import plots
+from kdcourse.common.errors import DataError, KDCourseError, UsageError
+from kdcourse.common.paths import write_whole
 from kdcourse.course.index import STYLE, table_markup
-from kdcourse.errors import DataError, KDCourseError, UsageError
 from kdcourse.evaluation.comparison import holm, paired
 from kdcourse.evaluation.metrics import mean_interval
 from kdcourse.experiments.analysis import Analysis
 from kdcourse.experiments.grid import Experiment, Results
 from kdcourse.experiments.named import as_it_was
 from kdcourse.experiments.records import Packed, last_line
-from kdcourse.paths import write_whole
 
 NONE = "–"
 

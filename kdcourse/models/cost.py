@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from kdcourse.errors import UsageError
-from kdcourse.machine import times
+from kdcourse.common.errors import UsageError
+from kdcourse.common.system import times
 
 
 @dataclass(frozen=True)

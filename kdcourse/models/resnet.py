@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-from kdcourse.errors import UsageError, unknown
+from kdcourse.common.errors import UsageError, unknown
 from kdcourse.models.weights import check_arguments, load_imagenet
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torchvision.models import WeightsEnum
 
-from kdcourse.errors import DownloadError, UsageError, unknown
+from kdcourse.common.errors import DownloadError, UsageError, unknown
 
 STEMS = ("imagenet", "small")
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kdcourse.errors import DataError, UsageError
-from kdcourse.machine import peak_memory, times
+from kdcourse.common.errors import DataError, UsageError
+from kdcourse.common.system import peak_memory, times
 from kdcourse.shipping.predict import Model
 
 

@@ -24,9 +24,9 @@ from torch import nn
 
 import kdcourse
 from kdcourse import models
+from kdcourse.common.errors import CheckpointError, DataError, ExportError, UsageError, brief, unknown
 from kdcourse.data.catalog import load
 from kdcourse.data.splits import DataSplits, Split
-from kdcourse.errors import CheckpointError, DataError, ExportError, UsageError, brief, unknown
 from kdcourse.models.cost import cost, evaluating
 from kdcourse.shipping.predict import ENTRY, FORMAT, Model, beside
 from kdcourse.shipping.quantise import CALIBRATION, quantise, quiet

@@ -18,8 +18,8 @@ from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
+from kdcourse.common.errors import DataError, UsageError, brief
 from kdcourse.data.eurosat import TIFF_HEADS
-from kdcourse.errors import DataError, UsageError, brief
 from kdcourse.shipping.predict import Model, beside
 
 TILE = 64  # pixels a side: EuroSAT's tiles, and those of `scenes`

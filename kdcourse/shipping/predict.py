@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from kdcourse.common.errors import DataError, UsageError, brief
+from kdcourse.common.system import cores
 from kdcourse.data.eurosat import read_geotiff
 from kdcourse.data.images import SUFFIXES, TIFF, read_image, scan
 from kdcourse.data.store import resize
-from kdcourse.errors import DataError, UsageError, brief
-from kdcourse.machine import cores
 
 ENTRY = "kdcourse"  # of a file's metadata: what export says of the network, as JSON
 FORMAT = 1  # of that entry

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kdcourse.common.errors import UsageError
 from kdcourse.data.splits import Split
-from kdcourse.errors import UsageError
 
 CALIBRATION = 256  # images
 # What computes with integers. Not Sub and Mul: raw values of all bands do not fit 8 bits, so normalising stays float32.

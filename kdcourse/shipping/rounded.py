@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from kdcourse.errors import UsageError
+from kdcourse.common.errors import UsageError
 from kdcourse.models.cost import evaluating
 
 WEIGHT_BITS = 7  # of the 8 that the file has: see `quantise`

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from kdcourse.errors import CheckpointError, UsageError
+from kdcourse.common.errors import CheckpointError, UsageError
 
 FORMAT = 1
 # What torch.load raises for files that are cut short, altered, or no checkpoints at all.

@@ -16,8 +16,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from kdcourse.common.errors import KDCourseError, UsageError
 from kdcourse.data.batches import Batch, Batches
-from kdcourse.errors import KDCourseError, UsageError
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 

@@ -16,10 +16,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import kdcourse
-from kdcourse.bars import bar
+from kdcourse.common.errors import CheckpointError, KDCourseError, TrainingError, UsageError, unknown
+from kdcourse.common.progress_bar import bar
 from kdcourse.data.batches import AUGMENTATIONS, Augmentation, Batches
 from kdcourse.data.splits import DataSplits, Split
-from kdcourse.errors import CheckpointError, KDCourseError, TrainingError, UsageError, unknown
 from kdcourse.evaluation.metrics import predict
 from kdcourse.training import checkpoint as files
 from kdcourse.training import distributed as processes

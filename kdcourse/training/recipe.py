@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 import kdcourse
+from kdcourse.common.paths import work_dir
 from kdcourse.data.batches import Augmentation
 from kdcourse.data.splits import DataSplits
-from kdcourse.paths import work_dir
 from kdcourse.training.checkpoint import describe
 from kdcourse.training.fit import adamw, fit, one_cycle
 from kdcourse.training.history import History

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from kdcourse.cli import main
+from kdcourse.common.errors import DataError
 from kdcourse.course import badges
-from kdcourse.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OLD_SETUP = """import math

@@ -6,9 +6,9 @@ from types import ModuleType
 import pytest
 from IPython.core.error import StdinNotImplementedError
 
+from kdcourse.common.paths import work_dir
 from kdcourse.course import colab
 from kdcourse.course.checks import progress
-from kdcourse.paths import work_dir
 
 
 @pytest.fixture

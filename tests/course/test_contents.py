@@ -8,11 +8,11 @@ from types import ModuleType
 
 import pytest
 
+from kdcourse.common.errors import UsageError
+from kdcourse.common.paths import checkout
 from kdcourse.course import contents, quiz
 from kdcourse.course.checks import progress, tasks
 from kdcourse.course.contents import CHAPTERS, Count, show, steps
-from kdcourse.errors import UsageError
-from kdcourse.paths import checkout
 
 NOTEBOOKS = sorted(checkout().glob("notebooks/*.ipynb"))
 SOLUTIONS = sorted(checkout().glob("solutions/*.ipynb"))

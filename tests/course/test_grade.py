@@ -18,11 +18,11 @@ import pytest
 import toy_exercise
 from toy_exercise import DOUBLED, notebook
 
+from kdcourse.common.errors import UsageError
 from kdcourse.course import grade as grading
 from kdcourse.course.grading import sandbox
 from kdcourse.course.grading.assemble import Exercise
 from kdcourse.course.grading.sandbox import Limits
-from kdcourse.errors import UsageError
 
 HERE = Path(toy_exercise.__file__).parent
 ROOT = HERE.parent.parent

@@ -15,12 +15,12 @@ import torch
 from toy_exercise import DOUBLED, check_cell, marked, notebook
 
 import kdcourse
+from kdcourse.common.errors import DataError, UsageError
 from kdcourse.course.checks import tasks
 from kdcourse.course.checks.guard import Piece, same
 from kdcourse.course.grade import exercises
 from kdcourse.course.grading import assemble, collect, report, sandbox, wire
 from kdcourse.course.grading.judge import judge
-from kdcourse.errors import DataError, UsageError
 
 EMPTY = b"{}"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from kdcourse.common.paths import checkout
 from kdcourse.course.exercises import SOLUTION
 from kdcourse.course.run import text
-from kdcourse.paths import checkout
 
 NBGRADER = checkout() / ".venv" / "nbgrader"
 EXERCISE = "04_response_distillation"

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from kdcourse.common.errors import KDCourseError, UsageError
 from kdcourse.course import quiz
 from kdcourse.course.checks import progress
 from kdcourse.course.quiz import Choice, Question, Quiz
-from kdcourse.errors import KDCourseError, UsageError
 from kdcourse.widgets import WIDGET_VIEW
 
 ONE = Question(

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_notebook
 
 from kdcourse.cli import main
+from kdcourse.common.paths import work_dir
 from kdcourse.course import rehearse
 from kdcourse.distillation import CrossEntropy
 from kdcourse.models import thin_resnet
-from kdcourse.paths import work_dir
 from kdcourse.training import fit
 
 TRAINING = """

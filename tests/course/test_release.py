@@ -12,10 +12,10 @@ from toy_exercise import notebook
 
 from kdcourse import __version__
 from kdcourse.cli import main
+from kdcourse.common.errors import DataError, UsageError
+from kdcourse.common.paths import checkout
 from kdcourse.course import exercises, release
 from kdcourse.course.run import text
-from kdcourse.errors import DataError, UsageError
-from kdcourse.paths import checkout
 
 REGION = re.compile(r"### BEGIN (SOLUTION|HIDDEN TESTS)\n(.*?)### END \1", re.DOTALL)
 

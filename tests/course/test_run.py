@@ -13,9 +13,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
+from kdcourse.common.errors import DataError, UsageError
 from kdcourse.course import run as course
 from kdcourse.course.index import table_markup
-from kdcourse.errors import DataError, UsageError
 
 PYTHON = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 PARAMETERS = 'profile = None\ndataset = "scenes"\nlimit = None'
@@ -81,7 +81,9 @@ def test_links_lead_from_the_executed_notebook_to_the_same_files(notebook, tmp_p
 
 
 def test_no_progress_bar_stands_still_in_what_was_executed(notebook, run, tmp_path):
-    outcomes, _ = run(notebook("bars", "from kdcourse.bars import bar\nprint(bar(range(3), shown=True).disable)"))
+    outcomes, _ = run(
+        notebook("bars", "from kdcourse.common.progress_bar import bar\nprint(bar(range(3), shown=True).disable)")
+    )
     assert outcomes[0].status == "done" and "True" in printed(tmp_path / "out" / "bars.ipynb")
 
 

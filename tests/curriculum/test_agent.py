@@ -11,6 +11,7 @@ from torch import nn
 pytest.importorskip("gymnasium")
 pytest.importorskip("stable_baselines3")
 
+from kdcourse.common.errors import CheckpointError, UsageError
 from kdcourse.curriculum import Linear, Step, agent
 from kdcourse.curriculum.agent import (
     EVERY_ACTION,
@@ -26,7 +27,6 @@ from kdcourse.curriculum.agent import (
 )
 from kdcourse.curriculum.environment import ACTION, DistillationEnv, SteeredKD
 from kdcourse.distillation import Teacher
-from kdcourse.errors import CheckpointError, UsageError
 from kdcourse.training.checkpoint import digest
 
 

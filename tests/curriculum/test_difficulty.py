@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from kdcourse.common.errors import UsageError
 from kdcourse.curriculum import (
     ForgettingEvents,
     d3_difficulty,
@@ -15,7 +16,6 @@ from kdcourse.curriculum import (
 )
 from kdcourse.data import Batches
 from kdcourse.distillation import CachedTeacher, Teacher
-from kdcourse.errors import UsageError
 
 
 def logits(count=12, classes=5, seed=0, scale=2.0):

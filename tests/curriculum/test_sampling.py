@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from kdcourse.common.errors import UsageError
 from kdcourse.curriculum import (
     STRATEGIES,
     CurriculumSampler,
@@ -27,7 +28,6 @@ from kdcourse.curriculum.sampling import CURRICULUM, _refilled
 from kdcourse.data import Batches
 from kdcourse.data.batches import AUGMENT, SHUFFLE, generator
 from kdcourse.distillation import CrossEntropy
-from kdcourse.errors import UsageError
 from kdcourse.training import fit
 
 THRESHOLDS = (0, 0.25, 0.5, 0.75, 1)

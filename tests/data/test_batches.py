@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from kdcourse.common.errors import UsageError
 from kdcourse.data.batches import AUGMENTATIONS, DRAWS, Augmentation, Batches
-from kdcourse.errors import UsageError
 
 SATELLITE = AUGMENTATIONS["satellite"]
 

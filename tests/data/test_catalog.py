@@ -6,10 +6,10 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from kdcourse.common.errors import DataError, UsageError
 from kdcourse.data import AUGMENTATIONS, CATALOG, load
 from kdcourse.data.eurosat import BANDS, CLASSES
 from kdcourse.data.fetch import DOWNLOADS
-from kdcourse.errors import DataError, UsageError
 
 NAMES = (
     "scenes eurosat_ms eurosat_rgb mnist fashion_mnist usps cifar10 cifar100 tiny_imagenet mini_imagenet digits".split()

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from kdcourse.common.errors import DataError, UsageError
 from kdcourse.data.complexity import (
     PUBLISHED_RANKING,
     Complexity,
@@ -10,7 +11,6 @@ from kdcourse.data.complexity import (
     intra_inter_ratio,
 )
 from kdcourse.data.splits import DataSplits
-from kdcourse.errors import DataError, UsageError
 
 
 def splits(images, labels, classes, name="made") -> DataSplits:

@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 import pytest
 
+from kdcourse.common.errors import DataError, UsageError
 from kdcourse.data import load
 from kdcourse.data.eurosat import BANDS, CLASSES, FALSE_COLOUR, TRUE_COLOUR, is_tile, read_tile
-from kdcourse.errors import DataError, UsageError
 
 
 @pytest.fixture

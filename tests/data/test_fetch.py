@@ -15,9 +15,9 @@ import pytest
 import requests
 from PIL import Image
 
+from kdcourse.common.errors import DataError, DownloadError, UsageError
 from kdcourse.data import CATALOG, fetch, load
 from kdcourse.data.eurosat import CLASSES
-from kdcourse.errors import DataError, DownloadError, UsageError
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"

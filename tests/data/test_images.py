@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kdcourse.common.errors import DataError
 from kdcourse.data import load
 from kdcourse.data.images import read_image, unpickle
-from kdcourse.errors import DataError
 
 RNG = np.random.default_rng(0)
 

@@ -8,10 +8,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from kdcourse.common.errors import DataError, UsageError
 from kdcourse.data import scenes
 from kdcourse.data.eurosat import read_tile
 from kdcourse.data.scenes import BANDS, CLASSES, make_scenes, render_tile
-from kdcourse.errors import DataError, UsageError
 
 
 def names(folder):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from kdcourse.common.errors import DataError, UsageError
 from kdcourse.data.splits import DataSplits, channel_statistics, stratified, stratified_sample
-from kdcourse.errors import DataError, UsageError
 
 LABELS = np.repeat([0, 1, 2], [100, 50, 30])
 

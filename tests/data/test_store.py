@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from kdcourse.common.errors import DataError
 from kdcourse.data import images, load, store
-from kdcourse.errors import DataError
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_a_disk_that_fills_up_while_writing(place, pictures):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
         from kdcourse.data import load
-        from kdcourse.errors import DataError
+        from kdcourse.common.errors import DataError
         try:
             load(SOURCE, progress=False)
         except DataError as error:

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import rasterio
 
+from kdcourse.common.errors import DataError, UsageError
 from kdcourse.data import wide
 from kdcourse.data.eurosat import CLASSES
 from kdcourse.data.scenes import BANDS
 from kdcourse.data.wide import UNSEEN, Landscape, make_wide_scene
-from kdcourse.errors import DataError, UsageError
 
 SIZE = 300  # no multiple of a strip or a tile
 

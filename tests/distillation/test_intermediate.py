@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kdcourse.common.errors import CheckpointError, TrainingError, UsageError
 from kdcourse.data import Augmentation, Batches
 from kdcourse.distillation import (
     AttentionTransfer,
@@ -39,7 +40,6 @@ from kdcourse.distillation.intermediate import (
     review_loss,
     similarity_preserving_loss,
 )
-from kdcourse.errors import CheckpointError, TrainingError, UsageError
 from kdcourse.models import thin_resnet
 from kdcourse.training import adamw, fit
 from kdcourse.training.checkpoint import digest

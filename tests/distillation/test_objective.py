@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from kdcourse.common.errors import UsageError
 from kdcourse.data import Batches
 from kdcourse.distillation import Combined, CrossEntropy, Objective, ResponseKD, Teacher
 from kdcourse.distillation.objective import check_weights
-from kdcourse.errors import UsageError
 from kdcourse.training import adamw, fit
 
 

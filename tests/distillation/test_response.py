@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kdcourse.common.errors import TrainingError, UsageError
 from kdcourse.data import Batches
 from kdcourse.data.batches import Batch
 from kdcourse.distillation import (
@@ -28,7 +29,6 @@ from kdcourse.distillation import (
     target_class_loss,
 )
 from kdcourse.distillation.taps import Seen
-from kdcourse.errors import TrainingError, UsageError
 from kdcourse.training import Recipe, adamw, constant, fit
 from kdcourse.training.checkpoint import digest
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from kdcourse.common.errors import UsageError
 from kdcourse.distillation import Taps, look
-from kdcourse.errors import UsageError
 from kdcourse.models import thin_resnet
 from kdcourse.training.checkpoint import digest
 

@@ -19,9 +19,9 @@ import pytest
 import torch
 from torch import nn
 
+from kdcourse.common.errors import CheckpointError, UsageError
 from kdcourse.data import Augmentation, Batches
 from kdcourse.distillation import CachedTeacher, Combined, CrossEntropy, FitNets, ResponseKD, Teacher
-from kdcourse.errors import CheckpointError, UsageError
 from kdcourse.evaluation.metrics import predict
 from kdcourse.training import Recipe, adamw, fit
 from kdcourse.training.checkpoint import digest

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from kdcourse.errors import UsageError
+from kdcourse.common.errors import UsageError
 from kdcourse.evaluation import (
     holm,
     in_words,

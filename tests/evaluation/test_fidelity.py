@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdcourse.errors import UsageError
+from kdcourse.common.errors import UsageError
 from kdcourse.evaluation import fidelity, per_class_transfer, score
 
 

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from kdcourse.errors import UsageError
+from kdcourse.common.errors import UsageError
 from kdcourse.evaluation import evaluate, mean_interval, paired_interval, predict, score, wilson_interval
 from kdcourse.models import thin_resnet
 

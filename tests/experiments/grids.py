@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from kdcourse.common.errors import DataError
 from kdcourse.data import DataSplits
-from kdcourse.errors import DataError
 from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.training import History, Recipe
 from kdcourse.training.checkpoint import describe

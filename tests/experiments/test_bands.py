@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from kdcourse.common.errors import UsageError
+from kdcourse.common.profiles import profile
 from kdcourse.distillation import CrossEntropy, ResponseKD
-from kdcourse.errors import UsageError
 from kdcourse.experiments.bands import (
     ALL,
     BY_ALL,
@@ -21,7 +22,6 @@ from kdcourse.experiments.bands import (
 )
 from kdcourse.experiments.grid import Results, Run, reproduce
 from kdcourse.experiments.named import named
-from kdcourse.profiles import profile
 
 CPU = Bands(profile("cpu"), datasets=("scenes",), seeds=1)
 

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from kdcourse import profiles
-from kdcourse.errors import UsageError
+from kdcourse.common import profiles
+from kdcourse.common.errors import UsageError
 from kdcourse.experiments import baselines
 from kdcourse.experiments.records import add_record, recorded
 from kdcourse.models import cost

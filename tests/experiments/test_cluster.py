@@ -10,11 +10,11 @@ import psutil
 import pytest
 from grids import Restless, Toy, Waits, marked
 
-from kdcourse.errors import ClusterError, UsageError
+from kdcourse.common.errors import ClusterError, UsageError
+from kdcourse.common.profiles import profile
 from kdcourse.experiments.d4 import D4
 from kdcourse.experiments.engines import Local
 from kdcourse.experiments.grid import Results, reproduce
-from kdcourse.profiles import profile
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'kdcourse[cluster]'")
 

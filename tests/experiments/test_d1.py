@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from kdcourse.common.profiles import profile
 from kdcourse.distillation import CachedTeacher, CrossEntropy, ResponseKD
 from kdcourse.experiments import baselines
 from kdcourse.experiments.d1 import CELLS, D1, UNAUGMENTED
 from kdcourse.experiments.grid import Results, Run, reproduce
 from kdcourse.models import d1_student, d1_teacher, resnet18
-from kdcourse.profiles import profile
 from kdcourse.training.checkpoint import describe
 
 SMOKE = profile("smoke")

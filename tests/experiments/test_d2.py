@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
+from kdcourse.common.errors import UsageError
+from kdcourse.common.profiles import profile
 from kdcourse.distillation import CachedTeacher, Teacher
-from kdcourse.errors import UsageError
 from kdcourse.experiments import baselines, d2, grid
 from kdcourse.experiments.d4 import Pair
 from kdcourse.experiments.grid import Results, reproduce
 from kdcourse.models import thin_resnet
-from kdcourse.profiles import profile
 from kdcourse.training import load_or_train
 
 SETTINGS = profile("smoke")

@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 import torch
 
+from kdcourse.common.errors import DataError, DownloadError, UsageError
+from kdcourse.common.profiles import profile
 from kdcourse.curriculum import Linear, Root, easiest, easy_to_hard, mixed, split_difficulty
 from kdcourse.data import Batches
 from kdcourse.distillation import CachedTeacher, CrossEntropy, ResponseKD, Teacher
-from kdcourse.errors import DataError, DownloadError, UsageError
 from kdcourse.evaluation import predict
 from kdcourse.experiments import baselines, d3, grid
 from kdcourse.experiments.grid import Results, reproduce
 from kdcourse.models import thin_resnet
-from kdcourse.profiles import profile
 from kdcourse.training import load_or_train
 from kdcourse.training.checkpoint import digest
 

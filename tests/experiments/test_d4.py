@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
+from kdcourse.common.errors import UsageError
+from kdcourse.common.profiles import profile
 from kdcourse.distillation import CachedTeacher, CrossEntropy, FitNets, ResponseKD
-from kdcourse.errors import UsageError
 from kdcourse.evaluation import paired_interval
 from kdcourse.experiments import baselines, d4
 from kdcourse.experiments.records import add_record
-from kdcourse.profiles import profile
 from kdcourse.training.checkpoint import describe
 
 SETTINGS = profile("smoke")

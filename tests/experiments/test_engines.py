@@ -16,11 +16,11 @@ from click.testing import CliRunner
 from grids import DiesAlways, DiesAnswering, DiesOnce, Environment, Toy, Waits, marked
 
 from kdcourse.cli import main
-from kdcourse.errors import UsageError
+from kdcourse.common.errors import UsageError
+from kdcourse.common.profiles import profile
 from kdcourse.experiments.d4 import D4
 from kdcourse.experiments.engines import ATTEMPTS, Local, default_jobs
 from kdcourse.experiments.grid import Results, reproduce
-from kdcourse.profiles import profile
 
 SMOKE = profile("smoke")
 DIGITS = D4(SMOKE, datasets=("digits",), seeds=2)
@@ -213,7 +213,7 @@ def test_a_process_starts_undisturbed_by_ctrl_c_and_ends_when_its_grid_is_killed
     run, said = Waits(SMOKE).runs()[0], tmp_path / "said"
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[1]); from grids import Waits\n"
-        "from kdcourse.experiments.engines import Local; from kdcourse.profiles import profile\n"
+        "from kdcourse.experiments.engines import Local; from kdcourse.common.profiles import profile\n"
         "engine, experiment = Local(1), Waits(profile('smoke'))\n"
         "try: engine.submit(experiment, experiment.runs()[0], [], True); time.sleep(600)\n"
         "except KeyboardInterrupt: print(engine.busy, flush=True); time.sleep(600)"

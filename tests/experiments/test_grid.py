@@ -11,12 +11,12 @@ import torch
 from grids import TAUGHT, Fails, StudentsFirst, Toy
 from torch import nn
 
-from kdcourse.errors import DataError, UsageError
+from kdcourse.common.errors import DataError, UsageError
+from kdcourse.common.profiles import PROFILES, profile
 from kdcourse.experiments import grid
 from kdcourse.experiments.d4 import D4
 from kdcourse.experiments.grid import Outcome, Progress, Results, Run, judged, pack_bits, reproduce, unpack_bits
 from kdcourse.experiments.named import EXPERIMENTS
-from kdcourse.profiles import PROFILES, profile
 
 SMOKE = profile("smoke")
 TOY = Toy(SMOKE, seeds=2)

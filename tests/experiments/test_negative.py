@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from kdcourse.common.profiles import profile
 from kdcourse.distillation import CachedTeacher, CrossEntropy, FitNets, ResponseKD
 from kdcourse.experiments import baselines
 from kdcourse.experiments.grid import Results, Run, reproduce
 from kdcourse.experiments.named import named
 from kdcourse.experiments.negative import OTHER, SMOOTHED, STRONGER, TAUGHT_BY, WORSE, Negative
-from kdcourse.profiles import profile
 from kdcourse.training.checkpoint import describe
 
 SMOKE = profile("smoke")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from kdcourse.common.profiles import profile
 from kdcourse.data.batches import Batches
 from kdcourse.distillation import CachedTeacher, CrossEntropy, ResponseKD
 from kdcourse.experiments import baselines, pays
 from kdcourse.experiments.grid import Results, Run, reproduce
 from kdcourse.experiments.pays import LONG, SHARES, SHORT, TEACHING, Pays, Samples
-from kdcourse.profiles import profile
 from kdcourse.training.checkpoint import describe
 
 SMOKE, CPU = profile("smoke"), profile("cpu")

@@ -12,7 +12,8 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from kdcourse.errors import DataError, UsageError
+from kdcourse.common.errors import DataError, UsageError
+from kdcourse.common.profiles import profile
 from kdcourse.experiments import records
 from kdcourse.experiments.analysis import Analysis
 from kdcourse.experiments.d4 import D4
@@ -20,7 +21,6 @@ from kdcourse.experiments.grid import Experiment, Outcome, Results, Run
 from kdcourse.experiments.named import EXPERIMENTS
 from kdcourse.experiments.records import Packed, pack, recorded_runs
 from kdcourse.experiments.report import made_by, table, write
-from kdcourse.profiles import profile
 
 ACCURACY = {  # by data set and arm, a number a seed
     "usps": {"teacher": [97.5], "scratch": [90, 92, 91], "response": [91, 92.5, 93.5], "intermediate": [89, 91, 90]},

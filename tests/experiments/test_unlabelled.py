@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
+from kdcourse.common.profiles import profile
 from kdcourse.distillation import CachedTeacher, CrossEntropy, PartlyLabelled, ResponseKD
 from kdcourse.experiments import unlabelled
 from kdcourse.experiments.grid import Results, Run, reproduce
 from kdcourse.experiments.named import named
 from kdcourse.experiments.unlabelled import ALL_IMAGES, Unlabelled, labelled, labelled_indices, replaced
-from kdcourse.profiles import profile
 
 SMOKE = profile("smoke")
 CPU = Unlabelled(profile("cpu"), datasets=("scenes",), seeds=1)

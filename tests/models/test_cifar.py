@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from kdcourse import models
+from kdcourse.common.errors import UsageError
 from kdcourse.distillation import AttentionTransfer, Combined, FitNets, RelationalKD, ResponseKD, Teacher, look
-from kdcourse.errors import UsageError
 from kdcourse.models.cifar import PreActivationBlock
 from kdcourse.training import fit
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from kdcourse import machine
-from kdcourse.errors import UsageError
+from kdcourse.common import system
+from kdcourse.common.errors import UsageError
 from kdcourse.models import cost, d1_student, d1_teacher, mobilenet_v2, stages, thin_resnet
 
 module = importlib.import_module("kdcourse.models.cost")  # `kdcourse.models.cost` is the function
@@ -59,7 +59,7 @@ def test_latency_of_each_batch_size_and_nothing_left_behind():
 
 def test_latency_is_a_median_after_warm_up(monkeypatch):
     ticks = iter([0, 9, 10, 11, 20, 22, 30, 33, 40, 44])  # five runs of 9, 1, 2, 3 and 4 seconds
-    monkeypatch.setattr(machine, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr(system, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     calls = []
     model = nn.Sequential(nn.Conv2d(1, 1, 1))
     model.register_forward_hook(lambda *_: calls.append(1))

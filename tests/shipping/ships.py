@@ -5,10 +5,10 @@ from pathlib import Path
 
 from torch import nn
 
+from kdcourse.common.paths import work_dir
 from kdcourse.data import DataSplits, load
 from kdcourse.distillation import CrossEntropy
 from kdcourse.models import thin_resnet
-from kdcourse.paths import work_dir
 from kdcourse.shipping.export import Exported, export_checkpoint
 from kdcourse.training import Recipe, load_or_train
 

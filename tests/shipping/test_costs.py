@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdcourse.errors import DataError, UsageError
+from kdcourse.common.errors import DataError, UsageError
 from kdcourse.models import cost
 from kdcourse.shipping import costs as module
 from kdcourse.shipping.costs import costs, in_fresh_process, on_front

@@ -16,9 +16,9 @@ from torch import nn
 
 from kdcourse import models
 from kdcourse.cli import main
+from kdcourse.common.errors import CheckpointError, DataError, ExportError, UsageError
 from kdcourse.data import AUGMENTATIONS, Batches, load
 from kdcourse.distillation import CrossEntropy
-from kdcourse.errors import CheckpointError, DataError, ExportError, UsageError
 from kdcourse.evaluation.metrics import predict
 from kdcourse.shipping import export as shipping
 from kdcourse.shipping.export import FORMATS, TOLERANCE, export, export_checkpoint, rebuilt

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from rasterio.errors import NotGeoreferencedWarning
 
 from kdcourse.cli import main
+from kdcourse.common.errors import DataError, UsageError
 from kdcourse.data.eurosat import CLASSES
-from kdcourse.errors import DataError, UsageError
 from kdcourse.shipping import maps
 from kdcourse.shipping.maps import NONE, classify, colours, overview
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from kdcourse.cli import main
+from kdcourse.common.errors import DataError, UsageError
 from kdcourse.data import Batches, DataSplits
-from kdcourse.errors import DataError, UsageError
 from kdcourse.shipping.export import export
 from kdcourse.shipping.predict import Model, predict
 from shipping import ships

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kdcourse.errors import UsageError
+from kdcourse.common.errors import UsageError
 from kdcourse.shipping.export import export
 from kdcourse.shipping.predict import Model
 from kdcourse.shipping.quantise import calibration_images, quantise

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from kdcourse.common.errors import UsageError
 from kdcourse.data import Batches
 from kdcourse.distillation import CrossEntropy
-from kdcourse.errors import UsageError
 from kdcourse.evaluation import evaluate, predict
 from kdcourse.models import mobilenet_v2, thin_resnet
 from kdcourse.shipping.rounded import Rounded, plain, round_through, rounded

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdcourse.errors import CheckpointError
+from kdcourse.common.errors import CheckpointError
 from kdcourse.training import checkpoint
 
 

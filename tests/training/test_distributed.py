@@ -15,9 +15,9 @@ import torch
 from conftest import make_data
 from torch import nn
 
+from kdcourse.common.errors import KDCourseError, UsageError
 from kdcourse.data import AUGMENTATIONS, Batches
 from kdcourse.distillation import CachedTeacher, CrossEntropy, FitNets, ResponseKD, ReviewKD, Teacher
-from kdcourse.errors import KDCourseError, UsageError
 from kdcourse.models import thin_resnet
 from kdcourse.training import checkpoint as files
 from kdcourse.training import distributed, fit

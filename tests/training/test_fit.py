@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+from kdcourse.common.errors import CheckpointError, TrainingError, UsageError
 from kdcourse.data import Augmentation, Batches
 from kdcourse.distillation import CrossEntropy, ResponseKD, Teacher
-from kdcourse.errors import CheckpointError, TrainingError, UsageError
 from kdcourse.training import Recipe, adamw, constant, fit, load_or_train, one_cycle
 from kdcourse.training import checkpoint as files
 from kdcourse.training import fit as fit_function

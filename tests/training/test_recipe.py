@@ -6,9 +6,9 @@ from functools import partial
 import pytest
 from test_fit import fresh, loop, small_net
 
+from kdcourse.common.errors import UsageError
 from kdcourse.data import Augmentation
 from kdcourse.distillation import CrossEntropy
-from kdcourse.errors import UsageError
 from kdcourse.training import Recipe, adamw, load_or_train
 from kdcourse.training.checkpoint import describe, digest
 

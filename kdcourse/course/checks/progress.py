@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from kdcourse.errors import DataWarning
-from kdcourse.paths import work_dir
+from kdcourse.common.errors import DataWarning
+from kdcourse.common.paths import work_dir
 
 FORMAT = 1
 EMPTY = {"tries": 0, "hints": 0, "right": False, "solution": False, "when": ""}  # of one task

@@ -25,10 +25,10 @@ from IPython.display import display
 from matplotlib.figure import Figure
 
 from kdcourse import plots
+from kdcourse.common.errors import UsageError
+from kdcourse.common.paths import checkout
 from kdcourse.course.checks import guard, progress
 from kdcourse.course.checks.guard import Outcome, Piece
-from kdcourse.errors import UsageError
-from kdcourse.paths import checkout
 
 __all__ = ["Answer", "Outcome", "Piece", "Task", "Verdict", "Wrong", "task"]
 

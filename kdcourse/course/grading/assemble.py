@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kdcourse.common.errors import DataError
 from kdcourse.course.run import read_notebook, text
-from kdcourse.errors import DataError
 
 MAX_NOTEBOOK = 20_000_000  # bytes
 

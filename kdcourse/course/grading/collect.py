@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from kdcourse.common.errors import UsageError
 from kdcourse.course.grading.assemble import MAX_NOTEBOOK
-from kdcourse.errors import UsageError
 
 MAX_ENTRIES = 20_000  # of a zip
 MAX_ZIP = 200_000_000  # bytes of a student's zip, and of all that comes out of it

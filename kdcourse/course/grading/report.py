@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
+from kdcourse.common.paths import write_whole
 from kdcourse.course.grading.assemble import Exercise
 from kdcourse.course.index import STYLE, versions
-from kdcourse.paths import write_whole
 
 COLUMNS = ("student", "exercise", "task", "points", "of", "fault", "message", "seconds", "sandboxed", "file")
 

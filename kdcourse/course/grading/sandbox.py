@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import kdcourse
+from kdcourse.common.errors import UsageError
 from kdcourse.course.grading import wire
-from kdcourse.errors import UsageError
 
 MB = 1_000_000
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")

@@ -15,10 +15,10 @@ import pytest
 import torch
 from IPython.core.inputtransformer2 import TransformerManager
 
+from kdcourse.common.paths import checkout
 from kdcourse.course.checks import exercises
 from kdcourse.course.checks.guard import PRINTED
 from kdcourse.course.checks.task import Answer
-from kdcourse.paths import checkout
 
 TASKS = {task.key: task for tasks in exercises().values() for task in tasks.values()}
 TABLES = {path.stem[-4:]: importlib.import_module(path.stem) for path in Path(__file__).parent.glob("answers_ex*.py")}

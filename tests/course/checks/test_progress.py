@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from kdcourse.cli import main
+from kdcourse.common.errors import DataWarning
 from kdcourse.course.checks import progress
-from kdcourse.errors import DataWarning
 
 
 @pytest.fixture(autouse=True)

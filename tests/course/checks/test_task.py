@@ -9,11 +9,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from kdcourse.common.errors import UsageError
 from kdcourse.course.checks import expect, guard, progress
 from kdcourse.course.checks import task as module
 from kdcourse.course.checks.guard import PRINTED, call, look
 from kdcourse.course.checks.task import Answer, Piece, Wrong, task
-from kdcourse.errors import UsageError
 
 
 def make(judge, **settings):

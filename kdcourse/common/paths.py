@@ -8,13 +8,23 @@
 import os
 from pathlib import Path
 
-from kdcourse.errors import DataError
+from kdcourse.common.errors import DataError
 
 
 def checkout() -> Path | None:
     """The root of the repository if the package runs from one (an editable install), else None."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     return root if (root / "notebooks").is_dir() and (root / "pyproject.toml").is_file() else None
+
+
+def errors_page() -> str:
+    """Where docs/errors.md is: a path in a checkout, else its address."""
+    from importlib.metadata import metadata
+
+    if checkout():
+        return "docs/errors.md"
+    addresses = dict(line.split(", ") for line in metadata("kdcourse").get_all("Project-URL"))
+    return f"{addresses['Repository']}/blob/main/docs/errors.md"
 
 
 def write_whole(path: Path, content: bytes) -> None:

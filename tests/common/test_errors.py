@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from kdcourse import errors, paths
 from kdcourse.cli import main
-from kdcourse.errors import DataError, KDCourseError, UsageError, with_pointer
+from kdcourse.common import errors, paths
+from kdcourse.common.errors import DataError, KDCourseError, UsageError, with_pointer
+from kdcourse.common.paths import errors_page
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
 OTHERS = ("Python, PyTorch and the system", "Windows", "macOS")  # sections whose messages are not the course's
 
@@ -74,8 +75,11 @@ def test_a_message_of_the_command_line_ends_with_the_pointer(tmp_path, monkeypat
 
 
 def test_where_it_points_to(monkeypatch):
-    assert with_pointer(UsageError("all is said")) == "all is said"
-    assert with_pointer(DataError("a.tif: the file is empty")).startswith("a.tif: the file is empty. See ")
-    assert with_pointer(DataError("two files:\n  a\n  b")).endswith("  b\nSee docs/errors.md#data")
+    assert with_pointer(UsageError("all is said"), errors_page()) == "all is said"
+    data_error = DataError("a.tif: the file is empty")
+    assert with_pointer(data_error, errors_page()).startswith("a.tif: the file is empty. See ")
+        "a.tif: the file is empty. See "
+    )
+    assert with_pointer(DataError("two files:\n  a\n  b"), errors_page()).endswith("  b\nSee docs/errors.md#data")
     monkeypatch.setattr(paths, "checkout", lambda: None)
-    assert re.search(r"See https://\S+/blob/main/docs/errors.md#data$", with_pointer(DataError("a")))
+    assert re.search(r"See https://\S+/blob/main/docs/errors.md#data$", with_pointer(DataError("a"), errors_page()))

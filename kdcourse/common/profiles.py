@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from kdcourse.errors import unknown
+from kdcourse.common.errors import unknown
 
 
 @dataclass(frozen=True)

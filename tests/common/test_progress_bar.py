@@ -5,7 +5,7 @@ import time
 import pytest
 from torch import nn
 
-from kdcourse.bars import bar
+from kdcourse.common.progress_bar import bar
 from kdcourse.distillation import CrossEntropy
 from kdcourse.training import fit
 

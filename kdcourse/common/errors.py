@@ -50,25 +50,13 @@ class ClusterError(KDCourseError):
     section = "clusters"
 
 
-def with_pointer(error: KDCourseError) -> str:
-    """What the error says, and where docs/errors.md says more, if it does."""
+def with_pointer(error: KDCourseError, page: str) -> str:
+    """The error's message, and the section of `page` (docs/errors.md) that says more, if there is one."""
     message = str(error)
     if not error.section:
         return message
     between = "\n" if "\n" in message else " " if message.endswith(".") else ". "
-    return f"{message}{between}See {_page()}#{error.section}"
-
-
-def _page() -> str:
-    """docs/errors.md: in a checkout its path, else its address."""
-    from importlib.metadata import metadata
-
-    from kdcourse.paths import checkout
-
-    if checkout():
-        return "docs/errors.md"
-    addresses = dict(line.split(", ") for line in metadata("kdcourse").get_all("Project-URL"))
-    return f"{addresses['Repository']}/blob/main/docs/errors.md"
+    return f"{message}{between}See {page}#{error.section}"
 
 
 def brief(error: BaseException) -> str:
