@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from kdcourse.common.profiles import profile
-from kdcourse.experiments.d4 import D4
+from kdcourse.experiments.complexity import D4
 from kdcourse.experiments.engines import Local
 from kdcourse.experiments.grid import TEACHER, Outcome, Run, execute, reproduce
 

@@ -21,8 +21,8 @@ import numpy as np
 from loading import arguments, describe, finish, machine, parse, spread, tiles
 
 from kdcourse.common import profiles
+from kdcourse.data.large_scene import make_wide_scene
 from kdcourse.data.scenes import BANDS
-from kdcourse.data.wide import make_wide_scene
 from kdcourse.distillation import CachedTeacher, ResponseKD
 from kdcourse.evaluation import predict
 from kdcourse.experiments import baselines

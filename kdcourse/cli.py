@@ -245,11 +245,11 @@ def reproduce(
     from kdcourse.common.errors import unknown
     from kdcourse.common.profiles import profile as find_profile
     from kdcourse.experiments import grid
-    from kdcourse.experiments.named import named
+    from kdcourse.experiments.registry import experiment_class
     from kdcourse.experiments.report import write
 
     settings = find_profile(profile)
-    kind = named(experiment)
+    kind = experiment_class(experiment)
     recipe = kind(
         settings, datasets=datasets, methods=methods, seeds=seeds, limit=limit,
         networks=networks or ("published" if settings.name == "gpu" else "thin"),
@@ -346,7 +346,7 @@ def predict(model, paths, output, batch_size) -> None:
       kdcourse predict student.onnx tile.tif
       kdcourse predict student.onnx tiles/ --csv classes.csv
 
-    Status: 0 all done, 1 a file could not be used (it is named, the others are done), 2 a wrong argument.
+    Status: 0 all done, 1 a file could not be used (it is experiment_class, the others are done), 2 a wrong argument.
     """
     from kdcourse.common.errors import DataError
     from kdcourse.shipping import predict as shipped
@@ -707,7 +707,7 @@ def wide(size, seed, output) -> None:
     Example:
       kdcourse data make wide --size 4096 --output scene.tif
     """
-    from kdcourse.data.wide import make_wide_scene
+    from kdcourse.data.large_scene import make_wide_scene
 
     make_wide_scene(output, size, seed=seed)
     click.echo(f"Scene: {output}")

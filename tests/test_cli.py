@@ -13,8 +13,8 @@ from kdcourse.common.errors import UsageError
 from kdcourse.common.profiles import profile
 from kdcourse.data.catalog import CATALOG
 from kdcourse.experiments import grid
-from kdcourse.experiments.d1 import D1
-from kdcourse.experiments.named import EXPERIMENTS
+from kdcourse.experiments.eurosat import D1
+from kdcourse.experiments.registry import EXPERIMENTS
 
 COMMANDS = ["", "run", "reproduce", "report", "doctor", "data", "data list", "data info", "data get", "data make"]
 COMMANDS += ["data make scenes", "export", "predict", "badges", "release", "grade"]

@@ -211,9 +211,9 @@ def find_dataset(name: str) -> str:
 
     Raises UsageError if it is neither, DataError if the files or the folder are not here.
     """
-    from kdcourse.data.catalog import CATALOG, named
+    from kdcourse.data.catalog import CATALOG, dataset_info
 
-    info = named(name)
+    info = dataset_info(name)
     if name in CATALOG:
         if not where(info, data_root()):
             info.found(None)  # raises the error that says how to get it

@@ -104,7 +104,7 @@ def load(
         raise UsageError(f"skip_bad={skip_bad!r}: expected True or False")
     if split not in (None, *SPLITS):
         raise unknown("split", split, SPLITS)
-    info = named(name)
+    info = dataset_info(name)
     asked = dict(
         name=str(name) if str(name) in CATALOG else os.path.abspath(os.path.expanduser(name)),
         root=root and os.path.abspath(os.path.expanduser(root)),
@@ -219,7 +219,7 @@ def _check(**arguments) -> None:
 # --- opening ---------------------------------------------------------------------------------------------------------
 
 
-def named(name: str | os.PathLike) -> DatasetInfo:
+def dataset_info(name: str | os.PathLike) -> DatasetInfo:
     """The entry of a name, or one made for a folder of images by its path.
 
     Raises UsageError for a name that is neither, DataError for a path that leads to no folder.

@@ -1,5 +1,6 @@
 """Objectives: what a student learns from."""
 
+from kdcourse.distillation.hooks import Seen, Taps, look
 from kdcourse.distillation.intermediate import (
     AttentionBasedFusion,
     AttentionTransfer,
@@ -39,7 +40,6 @@ from kdcourse.distillation.response import (
     standardised_soft_target_loss,
     target_class_loss,
 )
-from kdcourse.distillation.taps import Seen, Taps, look
 from kdcourse.distillation.teacher import CachedTeacher, Teacher
 
 __all__ = [

@@ -23,8 +23,8 @@ from torch.nn import functional as F
 
 from kdcourse.common.errors import UsageError, unknown
 from kdcourse.data.batches import Batch
+from kdcourse.distillation.hooks import Seen, Taps, look
 from kdcourse.distillation.objective import Objective, check_weights
-from kdcourse.distillation.taps import Seen, Taps, look
 from kdcourse.distillation.teacher import Teacher
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from kdcourse.common.errors import UsageError
 from kdcourse.data.batches import Batch
-from kdcourse.distillation.taps import Seen, look
+from kdcourse.distillation.hooks import Seen, look
 from kdcourse.distillation.teacher import Teacher
 
 

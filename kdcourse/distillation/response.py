@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from kdcourse.common.errors import UsageError
 from kdcourse.data.batches import Batch
+from kdcourse.distillation.hooks import Seen
 from kdcourse.distillation.objective import Objective, check_weights
-from kdcourse.distillation.taps import Seen
 from kdcourse.distillation.teacher import Teacher
 
 

@@ -22,7 +22,7 @@ from kdcourse.common.errors import CheckpointError, UsageError
 from kdcourse.common.paths import work_dir
 from kdcourse.common.progress_bar import bar
 from kdcourse.data.batches import Batch, Batches
-from kdcourse.distillation.taps import Seen, look
+from kdcourse.distillation.hooks import Seen, look
 from kdcourse.training.checkpoint import digest
 
 FORMAT = 1  # of the folders with kept answers

@@ -53,7 +53,7 @@ class Local:
         method = "forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn"
         self._context = mp.get_context(method)
         if method == "forkserver":  # PyTorch is imported once, not once a run
-            self._context.set_forkserver_preload(["kdcourse.experiments.engines", "kdcourse.experiments.named"])
+            self._context.set_forkserver_preload(["kdcourse.experiments.engines", "kdcourse.experiments.registry"])
         self._workers: list[_Worker] = []
         self._attempts: dict[Run, int] = {}
 

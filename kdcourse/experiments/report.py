@@ -24,8 +24,8 @@ from kdcourse.evaluation.comparison import holm, paired
 from kdcourse.evaluation.metrics import mean_interval
 from kdcourse.experiments.analysis import Analysis
 from kdcourse.experiments.grid import Experiment, Results
-from kdcourse.experiments.named import as_it_was
 from kdcourse.experiments.records import Packed, last_line
+from kdcourse.experiments.registry import as_it_was
 
 NONE = "–"
 

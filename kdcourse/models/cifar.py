@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock
 
-from kdcourse.models.weights import check_arguments
+from kdcourse.models.pretrained import check_arguments
 
 
 class CifarResNet(nn.Sequential):

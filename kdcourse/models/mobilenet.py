@@ -4,7 +4,7 @@ import torchvision
 from torch import nn
 from torchvision.models import MobileNetV2
 
-from kdcourse.models.weights import check_arguments, load_imagenet
+from kdcourse.models.pretrained import check_arguments, load_imagenet
 
 
 def mobilenet_v2(channels: int = 3, classes: int = 10, stem: str = "imagenet", pretrained: bool = False) -> MobileNetV2:

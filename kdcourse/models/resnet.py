@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from kdcourse.common.errors import UsageError, unknown
-from kdcourse.models.weights import check_arguments, load_imagenet
+from kdcourse.models.pretrained import check_arguments, load_imagenet
 
 
 def d1_teacher(channels: int = 13, classes: int = 10) -> ResNet:

@@ -78,8 +78,6 @@ def test_where_it_points_to(monkeypatch):
     assert with_pointer(UsageError("all is said"), errors_page()) == "all is said"
     data_error = DataError("a.tif: the file is empty")
     assert with_pointer(data_error, errors_page()).startswith("a.tif: the file is empty. See ")
-        "a.tif: the file is empty. See "
-    )
     assert with_pointer(DataError("two files:\n  a\n  b"), errors_page()).endswith("  b\nSee docs/errors.md#data")
     monkeypatch.setattr(paths, "checkout", lambda: None)
     assert re.search(r"See https://\S+/blob/main/docs/errors.md#data$", with_pointer(DataError("a"), errors_page()))

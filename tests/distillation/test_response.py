@@ -28,7 +28,7 @@ from kdcourse.distillation import (
     standardised_soft_target_loss,
     target_class_loss,
 )
-from kdcourse.distillation.taps import Seen
+from kdcourse.distillation.hooks import Seen
 from kdcourse.training import Recipe, adamw, constant, fit
 from kdcourse.training.checkpoint import digest
 

@@ -12,7 +12,7 @@ from grids import Restless, Toy, Waits, marked
 
 from kdcourse.common.errors import ClusterError, UsageError
 from kdcourse.common.profiles import profile
-from kdcourse.experiments.d4 import D4
+from kdcourse.experiments.complexity import D4
 from kdcourse.experiments.engines import Local
 from kdcourse.experiments.grid import Results, reproduce
 

@@ -18,7 +18,7 @@ from grids import DiesAlways, DiesAnswering, DiesOnce, Environment, Toy, Waits, 
 from kdcourse.cli import main
 from kdcourse.common.errors import UsageError
 from kdcourse.common.profiles import profile
-from kdcourse.experiments.d4 import D4
+from kdcourse.experiments.complexity import D4
 from kdcourse.experiments.engines import ATTEMPTS, Local, default_jobs
 from kdcourse.experiments.grid import Results, reproduce
 

@@ -14,9 +14,9 @@ from torch import nn
 from kdcourse.common.errors import DataError, UsageError
 from kdcourse.common.profiles import PROFILES, profile
 from kdcourse.experiments import grid
-from kdcourse.experiments.d4 import D4
+from kdcourse.experiments.complexity import D4
 from kdcourse.experiments.grid import Outcome, Progress, Results, Run, judged, pack_bits, reproduce, unpack_bits
-from kdcourse.experiments.named import EXPERIMENTS
+from kdcourse.experiments.registry import EXPERIMENTS
 
 SMOKE = profile("smoke")
 TOY = Toy(SMOKE, seeds=2)

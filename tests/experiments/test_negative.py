@@ -9,8 +9,8 @@ from kdcourse.common.profiles import profile
 from kdcourse.distillation import CachedTeacher, CrossEntropy, FitNets, ResponseKD
 from kdcourse.experiments import baselines
 from kdcourse.experiments.grid import Results, Run, reproduce
-from kdcourse.experiments.named import named
 from kdcourse.experiments.negative import OTHER, SMOOTHED, STRONGER, TAUGHT_BY, WORSE, Negative
+from kdcourse.experiments.registry import experiment_class
 from kdcourse.training.checkpoint import describe
 
 SMOKE = profile("smoke")
@@ -38,7 +38,7 @@ def student(arm, seed=0):
 
 
 def test_it_is_known_by_its_name():
-    assert named("negative") is Negative
+    assert experiment_class("negative") is Negative
 
 
 def test_each_method_has_its_teacher():

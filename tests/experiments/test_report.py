@@ -16,10 +16,10 @@ from kdcourse.common.errors import DataError, UsageError
 from kdcourse.common.profiles import profile
 from kdcourse.experiments import records
 from kdcourse.experiments.analysis import Analysis
-from kdcourse.experiments.d4 import D4
+from kdcourse.experiments.complexity import D4
 from kdcourse.experiments.grid import Experiment, Outcome, Results, Run
-from kdcourse.experiments.named import EXPERIMENTS
 from kdcourse.experiments.records import Packed, pack, recorded_runs
+from kdcourse.experiments.registry import EXPERIMENTS
 from kdcourse.experiments.report import made_by, table, write
 
 ACCURACY = {  # by data set and arm, a number a seed

@@ -9,7 +9,7 @@ from kdcourse.common.profiles import profile
 from kdcourse.distillation import CachedTeacher, CrossEntropy, PartlyLabelled, ResponseKD
 from kdcourse.experiments import unlabelled
 from kdcourse.experiments.grid import Results, Run, reproduce
-from kdcourse.experiments.named import named
+from kdcourse.experiments.registry import experiment_class
 from kdcourse.experiments.unlabelled import ALL_IMAGES, Unlabelled, labelled, labelled_indices, replaced
 
 SMOKE = profile("smoke")
@@ -29,7 +29,7 @@ def run(arm, share, teacher="own"):
 
 
 def test_it_is_known_by_its_name():
-    assert named("unlabelled") is Unlabelled
+    assert experiment_class("unlabelled") is Unlabelled
 
 
 def test_each_student_has_the_teacher_that_it_names():

@@ -8,7 +8,7 @@ import torchvision
 
 from kdcourse import models
 from kdcourse.common.errors import DownloadError, KDCourseError, UsageError
-from kdcourse.models.weights import adapt_first_convolution
+from kdcourse.models.pretrained import adapt_first_convolution
 
 NETWORKS = ("resnet18", "resnet34", "resnet50", "resnet152", "mobilenet_v2")
 

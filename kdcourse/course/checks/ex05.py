@@ -52,7 +52,7 @@ def same_size(answer: Answer, rng: torch.Generator) -> None:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if not isinstance(value, list | tuple):
-        raise Wrong(f"The answer is {guard.named(value)}: {form}.", "form")
+        raise Wrong(f"The answer is {guard.type_name(value)}: {form}.", "form")
     pairs = [tuple(str(name).lower() for name in pair) if isinstance(pair, list | tuple) else pair for pair in value]
     if not all(isinstance(pair, tuple) and len(pair) == 2 and set(pair) <= set(STAGES) for pair in pairs):
         raise Wrong(f"The answer is {value!r}: {form}. The stages are {', '.join(STAGES)}.", "form")

@@ -9,7 +9,7 @@ from scipy import stats
 from kdcourse.course.checks import expect
 from kdcourse.course.checks.task import Answer, Wrong, task
 from kdcourse.evaluation import comparison
-from kdcourse.experiments import d2
+from kdcourse.experiments import cifar10
 
 PILOT = (0.1, 1.3, 0.6, -0.2, 0.9)  # gains of five seeds, points (made up)
 WORTH = 0.4  # points: the gain that is looked for
@@ -401,12 +401,12 @@ def _tells(x: np.ndarray, y: np.ndarray) -> bool:
 
 def _d2_sentences() -> dict[str, tuple[bool, str, str]]:
     """Letter → whether it follows from what D2 publishes, the fault of those who err, where to look."""
-    table = d2.PUBLISHED.drop(index="overall")
+    table = cifar10.PUBLISHED.drop(index="overall")
     kd, plain = (np.rint(10 * table[arm]).astype(int) for arm in D2_EPOCHS)  # of 1,000 images a class
     up, down = int((kd > plain).sum()), int((kd < plain).sum())
     least = {name: _range(kd[name], plain[name])[0] for name in table.index}
     most = {name: _range(kd[name], plain[name])[1] for name in table.index}
-    total = [round(100 * CLASS_IMAGES * d2.PUBLISHED.loc["overall", arm] / 1000) for arm in D2_EPOCHS]
+    total = [round(100 * CLASS_IMAGES * cifar10.PUBLISHED.loc["overall", arm] / 1000) for arm in D2_EPOCHS]
     overall = _range(*total, 10 * CLASS_IMAGES)
     return {
         "a": (

@@ -146,7 +146,7 @@ def _must_fail(answer: Answer, case: int, number: int, tries: int, look: str) ->
         )
     if isinstance(silent[0].value, bool | np.bool_ | str | torch.Tensor):
         raise Wrong(
-            f"Your check returned {expect.named(silent[0].value)} for {what}. Nobody reads what a check returns: "
+            f"Your check returned {expect.type_name(silent[0].value)} for {what}. Nobody reads what a check returns: "
             "it must raise. Write `assert …` where you wrote `return …`.",
             "returns",
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import torch
 
-from kdcourse.course.checks.guard import named
+from kdcourse.course.checks.guard import type_name
 from kdcourse.course.checks.task import Wrong
 
 RTOL, ATOL = 1e-4, 1e-6  # fit for float32
@@ -18,7 +18,7 @@ def tensor(value, of: str = "the answer") -> torch.Tensor:
     """value as a tensor of float64: a tensor, an array, a number, or lists of numbers, of any dtype."""
     if value is None:
         raise Wrong(f"Expected a value for {of}, got None. Is there a `return`?", "none")
-    problem = Wrong(f"Expected {of} as a tensor or numbers, got {named(value)}.", "type")
+    problem = Wrong(f"Expected {of} as a tensor or numbers, got {type_name(value)}.", "type")
     if isinstance(value, list | tuple) and any(isinstance(inner, torch.Tensor) for inner in value):
         rows = [tensor(inner, of) for inner in value]
         if len({row.shape for row in rows}) > 1:
@@ -94,7 +94,7 @@ def boolean(value, of: str = "the answer") -> bool:
     if isinstance(value, torch.Tensor | np.ndarray | np.generic) and np.prod(value.shape) == 1:
         value = value.item()
     if not isinstance(value, bool):
-        raise Wrong(f"Expected True or False for {of}, got {named(value)}.", "type")
+        raise Wrong(f"Expected True or False for {of}, got {type_name(value)}.", "type")
     return value
 
 
@@ -145,7 +145,7 @@ def one_of(value, choices: Sequence[str], of: str = "your choice") -> str:
     value = only(value)
     came = _bare(value) if isinstance(value, str) else None
     if came not in known:
-        shown = repr(value) if isinstance(value, str) else named(value)
+        shown = repr(value) if isinstance(value, str) else type_name(value)
         raise Wrong(f"Expected one of {', '.join(map(repr, known.values()))} for {of}, got {shown}.", "type")
     return known[came]
 
@@ -180,7 +180,7 @@ def sorted_into(value, right: Mapping[str, str], why: Mapping[str, str], of: str
         pairs = all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in value)
         value = {str(key): word for key, word in value} if pairs else dict(zip(right, value, strict=True))
     if not isinstance(value, Mapping):
-        raise Wrong(f"Expected a dict with the keys {', '.join(right)} for {of}, got {named(value)}.", "type")
+        raise Wrong(f"Expected a dict with the keys {', '.join(right)} for {of}, got {type_name(value)}.", "type")
     value = {_bare(str(key)).upper(): word for key, word in value.items()}
     if set(value) != set(right):
         raise Wrong(
@@ -214,7 +214,7 @@ def letters(value, known: Iterable[str], of: str = "your answer") -> set[str]:
     if isinstance(value, list | tuple) and all(isinstance(letter, str) for letter in value):
         value = " ".join(value)
     if not isinstance(value, str):
-        raise Wrong(f"Expected letters for {of}, such as 'ac', got {named(value)}.", "type")
+        raise Wrong(f"Expected letters for {of}, such as 'ac', got {type_name(value)}.", "type")
     came = set(_bare(re.sub(r"\band\b", " ", value.lower())))
     spelt = {letter.lower(): letter for letter in known}
     if strange := came - spelt.keys():

@@ -77,7 +77,7 @@ def plain(value):
         return {plain(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(map(plain, value)) if type(value) in (list, tuple) else tuple(map(plain, value))
-    raise NotPlain(named(value))
+    raise NotPlain(type_name(value))
 
 
 def same(a, b) -> bool:
@@ -175,7 +175,7 @@ def call(function: Callable, args: Sequence = (), kwargs: Mapping | None = None,
     only a new kernel ends it. Nor does it bound memory. Grading, which must, does so from outside the process.
     """
     if not callable(function):
-        return Outcome(error=("NotCallable", named(function)))
+        return Outcome(error=("NotCallable", type_name(function)))
     started = time.monotonic()
     args, kwargs = tuple(args), dict(kwargs or {})
     given = dict(enumerate(args)) | kwargs
@@ -231,7 +231,7 @@ def look(value: object) -> Outcome:
         return Outcome(error=("NotPlain", str(error)))
 
 
-def named(value: object) -> str:
+def type_name(value: object) -> str:
     """What something is, in words: "a Linear", "None", "a tensor of shape (3, 4)"."""
     if value is None:
         return "None"

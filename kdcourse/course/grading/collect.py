@@ -55,7 +55,7 @@ def collect(submissions: str | os.PathLike, scratch: Path) -> list[Submission]:
         raise UsageError(f"{source} is no folder and no zip. Name the folder of submissions, or the platform's zip.")
     else:
         raise UsageError(f"{source}: no such folder or zip.")
-    found = _named(list(_unzipped(entries, scratch)), zipped=source.is_file())
+    found = _submissions_of(list(_unzipped(entries, scratch)), zipped=source.is_file())
     if all(submission.refused == NO_NOTEBOOK for submission in found):
         raise UsageError(f"{source} holds no notebooks: expected a folder or an .ipynb for each student.")
     return sorted(found, key=lambda submission: (submission.student.casefold(), submission.student, submission.name))
@@ -217,7 +217,7 @@ def _inner(entry: _Entry, unpacked: _Unpacked, depth: int) -> Iterator[_Entry]:
 # --- whose -----------------------------------------------------------------------------------------------------------
 
 
-def _named(entries: Sequence[_Entry], zipped: bool) -> list[Submission]:
+def _submissions_of(entries: Sequence[_Entry], zipped: bool) -> list[Submission]:
     """Of files that are neither notebook nor zip one a student, who handed in nothing else: that is said to them."""
     wanted = [entry for entry in entries if entry.refused != NO_NOTEBOOK]
     depth = _wrapping([entry.parts for entry in wanted]) if zipped else 0

@@ -134,7 +134,7 @@ class Landscape:
             classes = self.classes(row * tile, tile)
             for column in range(count):
                 of_tile = classes[:, column * tile : (column + 1) * tile]
-                found[row, column] = _named(np.bincount(of_tile.reshape(-1), minlength=256) / tile**2)
+                found[row, column] = _dominant_class(np.bincount(of_tile.reshape(-1), minlength=256) / tile**2)
         return found
 
     def paint(self, top: int, height: int) -> np.ndarray:
@@ -189,7 +189,7 @@ def _at(first: int, count: int) -> np.ndarray:
     return np.arange(first, first + count, dtype=np.float32)[:, None]
 
 
-def _named(shares: np.ndarray) -> int:
+def _dominant_class(shares: np.ndarray) -> int:
     """The class of a tile, from the share of each class (256,) in it."""
     if shares[UNSEEN] > 0.5:
         return UNSEEN

@@ -2,23 +2,23 @@
 
 from kdcourse.common.errors import unknown
 from kdcourse.common.profiles import profile
-from kdcourse.experiments.bands import Bands
 from kdcourse.experiments.benchmark import Benchmark
-from kdcourse.experiments.d1 import D1
-from kdcourse.experiments.d2 import D2
-from kdcourse.experiments.d3 import D3
-from kdcourse.experiments.d4 import D4
+from kdcourse.experiments.cifar10 import D2
+from kdcourse.experiments.complexity import D4
+from kdcourse.experiments.curriculum import D3
+from kdcourse.experiments.eurosat import D1
 from kdcourse.experiments.grid import Experiment
+from kdcourse.experiments.missing_bands import Bands
 from kdcourse.experiments.negative import Negative
-from kdcourse.experiments.pays import Pays
 from kdcourse.experiments.unlabelled import Unlabelled
+from kdcourse.experiments.when_it_pays import Pays
 
 EXPERIMENTS = {
     experiment.name: experiment for experiment in (D1, D2, D3, D4, Benchmark, Pays, Negative, Unlabelled, Bands)
 }
 
 
-def named(name: str) -> type[Experiment]:
+def experiment_class(name: str) -> type[Experiment]:
     """The experiment of this name. Raises UsageError for one that is not known."""
     if name not in EXPERIMENTS:
         raise unknown("experiment", name, EXPERIMENTS)
@@ -27,7 +27,7 @@ def named(name: str) -> type[Experiment]:
 
 def as_it_was(about: dict) -> Experiment:
     """The experiment of a results folder, from what its experiment.json says."""
-    kind = named(about["experiment"])
+    kind = experiment_class(about["experiment"])
     return kind(
         profile(about["profile"]), limit=about["limit"], networks=about["networks"], split_seed=about["split_seed"]
     )

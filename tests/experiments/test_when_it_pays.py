@@ -9,9 +9,9 @@ import torch
 from kdcourse.common.profiles import profile
 from kdcourse.data.batches import Batches
 from kdcourse.distillation import CachedTeacher, CrossEntropy, ResponseKD
-from kdcourse.experiments import baselines, pays
+from kdcourse.experiments import baselines, when_it_pays
 from kdcourse.experiments.grid import Results, Run, reproduce
-from kdcourse.experiments.pays import LONG, SHARES, SHORT, TEACHING, Pays, Samples
+from kdcourse.experiments.when_it_pays import LONG, SHARES, SHORT, TEACHING, Pays, Samples
 from kdcourse.training.checkpoint import describe
 
 SMOKE, CPU = profile("smoke"), profile("cpu")
@@ -133,7 +133,7 @@ def made():
 @pytest.fixture
 def frame(data, made, in_process, tmp_path, monkeypatch):
     monkeypatch.setattr(Pays, "load", lambda self, name: self.fewer(data))
-    monkeypatch.setattr(pays, "SHARES", (0.1, 1.0))
+    monkeypatch.setattr(when_it_pays, "SHARES", (0.1, 1.0))
     if "frame" not in made:
         experiment = Pays(SMOKE, datasets=("cifar10",), seeds=1)
         progress = reproduce(experiment, tmp_path, in_process, echo=str)
@@ -151,7 +151,7 @@ def test_a_part_of_the_surface_runs(frame):
 
 
 def test_gains_are_of_pairs(frame):
-    gains = pays.gains(frame)
+    gains = when_it_pays.gains(frame)
     assert len(gains) == 7 and set(gains.share) == {0.1, 1.0}
     row = gains[(gains.share == 0.1) & (gains.condition == "teacher of the same images")].iloc[0]
     at = frame[(frame.share == 0.1) & (frame.budget != "long") & (frame.student != "wide")]

@@ -29,7 +29,7 @@ from kdcourse.distillation.response import ResponseKD
 from kdcourse.evaluation import evaluate, paired_interval
 from kdcourse.experiments import baselines
 from kdcourse.experiments.analysis import Analysis
-from kdcourse.experiments.d4 import THIN, Pair
+from kdcourse.experiments.complexity import THIN, Pair
 from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.models import resnet18, resnet50
 from kdcourse.training import History, Recipe, constant, load_or_train

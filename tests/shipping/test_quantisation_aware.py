@@ -11,7 +11,7 @@ from kdcourse.data import Batches
 from kdcourse.distillation import CrossEntropy
 from kdcourse.evaluation import evaluate, predict
 from kdcourse.models import mobilenet_v2, thin_resnet
-from kdcourse.shipping.rounded import Rounded, plain, round_through, rounded
+from kdcourse.shipping.quantisation_aware import Rounded, plain, round_through, rounded
 from kdcourse.training import fit
 
 

@@ -52,7 +52,7 @@ from kdcourse.distillation import CachedTeacher, CrossEntropy, ResponseKD, Teach
 from kdcourse.evaluation import evaluate, mean_interval, paired_interval
 from kdcourse.experiments import baselines
 from kdcourse.experiments.analysis import Analysis
-from kdcourse.experiments.d4 import THIN, Pair
+from kdcourse.experiments.complexity import THIN, Pair
 from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.models import mobilenet_v2, resnet152
 from kdcourse.training import History, Recipe, fit

@@ -10,8 +10,8 @@ import torch
 from kdcourse.common.errors import UsageError
 from kdcourse.common.profiles import profile
 from kdcourse.distillation import CachedTeacher, Teacher
-from kdcourse.experiments import baselines, d2, grid
-from kdcourse.experiments.d4 import Pair
+from kdcourse.experiments import baselines, cifar10, grid
+from kdcourse.experiments.complexity import Pair
 from kdcourse.experiments.grid import Results, reproduce
 from kdcourse.models import thin_resnet
 from kdcourse.training import load_or_train
@@ -31,7 +31,7 @@ def teacher(data):
 
 
 def test_each_step_mends_one_fault_more(teacher):
-    steps = d2.steps(teacher, epochs=3)
+    steps = cifar10.steps(teacher, epochs=3)
     assert [step.name for step in steps] == [
         "as published", "+ T²", "+ no flips at test time", "+ equal epochs", "+ no pretraining",
     ]  # fmt: skip
@@ -47,7 +47,7 @@ def test_each_step_mends_one_fault_more(teacher):
 
 
 def test_halves_share_no_image_and_have_the_same_classes(data):
-    first, second = d2.halves(data)
+    first, second = cifar10.halves(data)
     assert not set(first.train.rows) & set(second.train.rows)
     assert sorted([*first.train.rows, *second.train.rows]) == data.train.rows.tolist()
     assert np.bincount(first.train.labels).tolist() == np.bincount(second.train.labels).tolist()
@@ -56,22 +56,22 @@ def test_halves_share_no_image_and_have_the_same_classes(data):
 
 def test_flips_mirror_some_images_and_leave_the_data_alone(data):
     before = data.test.take(range(len(data.test)))
-    after = d2.flipped(data.test, seed=1)
+    after = cifar10.flipped(data.test, seed=1)
     mirrored = [np.array_equal(a, b[..., ::-1]) for a, b in zip(after.images, before, strict=True)]
     same = [np.array_equal(a, b) for a, b in zip(after.images, before, strict=True)]
     assert 0 < sum(mirrored) < len(before) and all(np.logical_xor(mirrored, same))
     assert np.array_equal(after.labels, data.test.labels) and after.fingerprint == ""
     assert np.array_equal(before, data.test.take(range(len(data.test))))
-    assert np.array_equal(after.images, d2.flipped(data.test, seed=1).images)
+    assert np.array_equal(after.images, cifar10.flipped(data.test, seed=1).images)
 
 
 def test_run_gives_every_step_with_every_seed(data, teacher):
-    runs = d2.run(data, SETTINGS, teacher, epochs=1, seeds=(0, 1), views=2)
+    runs = cifar10.run(data, SETTINGS, teacher, epochs=1, seeds=(0, 1), views=2)
     assert len(runs) == 5 * 2 and runs[["plain", "distilled"]].stack().between(0, 100).all()
     by_step = runs.set_index(["step", "seed"])
     published, square, upright = (by_step.loc[name] for name in ("as published", "+ T²", "+ no flips at test time"))
     assert (published["plain"] == square["plain"]).all()  # the same network on the same flipped images
-    pd.testing.assert_frame_equal(runs, d2.run(data, SETTINGS, teacher, epochs=1, seeds=(0, 1), views=2))
+    pd.testing.assert_frame_equal(runs, cifar10.run(data, SETTINGS, teacher, epochs=1, seeds=(0, 1), views=2))
 
 
 def test_summary_pairs_the_seeds():
@@ -81,7 +81,7 @@ def test_summary_pairs_the_seeds():
         ("b", 0, 50.0, 49.0, 2, 2),
         ("b", 1, 60.0, 59.0, 2, 2),
     ]
-    table = d2.summary(
+    table = cifar10.summary(
         pd.DataFrame(rows, columns=["step", "seed", "plain", "distilled", "plain epochs", "distilled epochs"])
     ).set_index("step")
     assert table.index.tolist() == ["a", "b"] and table.seeds.tolist() == [2, 2]
@@ -90,8 +90,8 @@ def test_summary_pairs_the_seeds():
 
 
 def test_the_published_table_is_that_of_the_repository():
-    assert d2.PUBLISHED.loc["overall"].tolist() == [95.4, 94.2, 94.1]
-    assert d2.PUBLISHED.loc["dog"].tolist() == [91.9, 89.9, 92.1] and len(d2.PUBLISHED) == 11
+    assert cifar10.PUBLISHED.loc["overall"].tolist() == [95.4, 94.2, 94.1]
+    assert cifar10.PUBLISHED.loc["dog"].tolist() == [91.9, 89.9, 92.1] and len(cifar10.PUBLISHED) == 11
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_the_published_table_is_that_of_the_repository():
     ],
 )
 def test_the_symptom_is_decided_by_the_whole_interval(gain, half, said):
-    assert said in d2.symptom(gain, half)
+    assert said in cifar10.symptom(gain, half)
 
 
 # --- as a grid --------------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def test_the_symptom_is_decided_by_the_whole_interval(gain, half, said):
 @pytest.fixture
 def experiment(data, monkeypatch):
     monkeypatch.setattr(grid, "load_data", lambda name, **options: data)
-    return d2.D2(SETTINGS, datasets=("toy",), seeds=2)
+    return cifar10.D2(SETTINGS, datasets=("toy",), seeds=2)
 
 
 def done(experiment, folder, engine):
@@ -130,25 +130,25 @@ def test_the_grid_trains_each_network_once_and_finds_what_run_finds(
 ):
     frame = done(experiment, tmp_path / "grid", in_process)
     names = [run.arm for run in in_process.submitted]
-    assert names == ["teacher", "start", "start", *(arm for arm in d2.D2.METHODS for _ in range(2))]
-    assert len(d2.D2.METHODS) == 6  # of the ten networks that five steps compare
+    assert names == ["teacher", "start", "start", *(arm for arm in cifar10.D2.METHODS for _ in range(2))]
+    assert len(cifar10.D2.METHODS) == 6  # of the ten networks that five steps compare
     assert frame.groupby("arm")["training images"].first().to_dict() == {
-        "teacher": 72, **dict.fromkeys(("start", *d2.D2.METHODS), 36),
+        "teacher": 72, **dict.fromkeys(("start", *cifar10.D2.METHODS), 36),
     }  # fmt: skip
 
     monkeypatch.setenv("KDCOURSE_WORK", str(tmp_path / "work"))  # all of it is trained once more
     budget = experiment.budget
     network, _ = load_or_train(baselines.teacher_recipe(data, SETTINGS, 0, budget.teacher_epochs), data, progress=False)
-    runs = d2.run(
+    runs = cifar10.run(
         data, SETTINGS, CachedTeacher(network), epochs=budget.student_epochs, seeds=(0, 1), views=budget.views
     )
     order = ["step", "seed"]
-    found = d2.by_step(frame, budget.student_epochs)
+    found = cifar10.by_step(frame, budget.student_epochs)
     pd.testing.assert_frame_equal(
         found.sort_values(order, ignore_index=True), runs.sort_values(order, ignore_index=True)
     )
     (analysis,) = experiment.analyses(frame)
-    pd.testing.assert_frame_equal(analysis.table, d2.summary(runs).round(2))
+    pd.testing.assert_frame_equal(analysis.table, cifar10.summary(runs).round(2))
     assert "symptom" in analysis.text and "+ T²" in analysis.figure.alt
 
 
@@ -156,9 +156,9 @@ def test_a_network_that_steps_share_is_the_same_in_all_of_them(experiment, data,
     scratch = baselines.student_recipe(data, SETTINGS, 0, 2)
     start = scratch.model()
     keys = {}
-    for step in d2.steps(teacher, 1):
+    for step in cifar10.steps(teacher, 1):
         recipes = step.recipes(scratch, replace(scratch, model=partial(copy.deepcopy, start)))
-        for arm, recipe in zip(d2.COMPARED[step.name], recipes, strict=True):
+        for arm, recipe in zip(cifar10.COMPARED[step.name], recipes, strict=True):
             keys.setdefault(arm, set()).add(recipe.key(data))
     assert all(len(own) == 1 for own in keys.values()) and len(set.union(*keys.values())) == len(keys) == 6
 
@@ -176,10 +176,10 @@ def test_who_needs_a_start(experiment):
 def test_steps_of_a_grid_that_is_not_done():
     columns = ["arm", "seed", "accuracy", "accuracy flipped"]
     rows = [("plain", 0, 50.0, 40.0), ("distilled", 0, 53.0, 44.0), ("distilled", 1, 60.0, 61.0)]
-    found = d2.by_step(pd.DataFrame(rows, columns=columns), epochs=3)
+    found = cifar10.by_step(pd.DataFrame(rows, columns=columns), epochs=3)
     assert found.values.tolist() == [["+ T²", 0, 40.0, 44.0, 3, 6], ["+ no flips at test time", 0, 50.0, 53.0, 3, 6]]
     teachers = pd.DataFrame([("toy", "teacher", 0, 50.0, 40.0)], columns=["data", *columns])
-    assert list(d2.D2(SETTINGS).analyses(teachers)) == []
+    assert list(cifar10.D2(SETTINGS).analyses(teachers)) == []
 
 
 def small(channels, classes, pretrained=False):
@@ -191,11 +191,11 @@ def small(channels, classes, pretrained=False):
 
 
 def test_d2s_own_networks_come_pretrained_and_train_as_d2s(data, monkeypatch):
-    makers = (partial(d2.own_recipe, network) for network in (partial(small, pretrained=True), small))
-    monkeypatch.setattr(d2, "OWN", Pair(*makers))
-    own = d2.D2(profile("gpu"), networks="published", seeds=1)
+    makers = (partial(cifar10.own_recipe, network) for network in (partial(small, pretrained=True), small))
+    monkeypatch.setattr(cifar10, "OWN", Pair(*makers))
+    own = cifar10.D2(profile("gpu"), networks="published", seeds=1)
     runs = {run.arm: run for run in own.runs()}
-    assert list(runs) == ["teacher", *d2.D2.METHODS] and all(len(run.needs) <= 1 for run in runs.values())
+    assert list(runs) == ["teacher", *cifar10.D2.METHODS] and all(len(run.needs) <= 1 for run in runs.values())
     assert all(own.part(run, data) is data for run in runs.values())
     teacher = own.recipe(runs["teacher"], data, ()).model()
     recipes = {arm: own.recipe(run, data, [teacher]) for arm, run in runs.items()}
@@ -215,7 +215,7 @@ def test_the_size_of_images_and_what_is_said_of_it(networks, sizes, data, monkey
     monkeypatch.setattr(grid, "load_data", lambda name, **options: asked.append(options) or data)
     said = []
     for name in ("smoke", "cpu", "gpu"):
-        own = d2.D2(profile(name), networks=networks)
+        own = cifar10.D2(profile(name), networks=networks)
         own.load("cifar10")
         said.append(" ".join(own.differences()))
     assert [options["image_size"] for options in asked] == sizes and asked[0]["split_seed"] == 1
@@ -224,7 +224,7 @@ def test_the_size_of_images_and_what_is_said_of_it(networks, sizes, data, monkey
 
 
 def test_published_figures_stand_at_the_arms_as_published():
-    published = d2.D2.PUBLISHED.published
+    published = cifar10.D2.PUBLISHED.published
     assert published.to_dict() == {
         ("cifar10", "teacher"): 95.4, ("cifar10", "plain"): 94.1, ("cifar10", "distilled without T²"): 94.2,
     }  # fmt: skip
@@ -232,4 +232,4 @@ def test_published_figures_stand_at_the_arms_as_published():
 
 def test_an_unknown_method_is_said():
     with pytest.raises(UsageError, match="unknown method of d2 'distiled'. Did you mean distilled"):
-        d2.D2(SETTINGS, methods=("distiled",))
+        cifar10.D2(SETTINGS, methods=("distiled",))

@@ -5,10 +5,10 @@ import pytest
 import rasterio
 
 from kdcourse.common.errors import DataError, UsageError
-from kdcourse.data import wide
+from kdcourse.data import large_scene
 from kdcourse.data.eurosat import CLASSES
+from kdcourse.data.large_scene import UNSEEN, Landscape, make_wide_scene
 from kdcourse.data.scenes import BANDS
-from kdcourse.data.wide import UNSEEN, Landscape, make_wide_scene
 
 SIZE = 300  # no multiple of a strip or a tile
 
@@ -67,7 +67,7 @@ def test_cells_lie_within_their_tiles():
 
 def test_water_is_dark_and_forest_is_green():
     land = Landscape(1024)
-    top = int(np.argmax((land.classes(0, 1024) == wide.LAKE).sum(1)))
+    top = int(np.argmax((land.classes(0, 1024) == large_scene.LAKE).sum(1)))
     top = min(max(top - 32, 0), 1024 - 64)
     image, found = land.paint(top, 64).astype(float), land.classes(top, 64)
     infrared, red = (image[BANDS.index(name)] for name in ("B08", "B04"))
@@ -81,7 +81,7 @@ def test_a_tile_is_named_as_eurosat_would():
         given = np.zeros(256)
         for name, share in shares.items():
             given[UNSEEN if name == "unseen" else CLASSES.index(name)] = share
-        found = wide._named(given)
+        found = large_scene._dominant_class(given)
         return "unseen" if found == UNSEEN else CLASSES[found]
 
     assert named(Forest=0.6, Pasture=0.4) == "Forest"
@@ -96,7 +96,7 @@ def test_truth_of_tiles(scene):
     assert found.shape == (4, 4)
     np.testing.assert_array_equal(found, scene[1].tiles(64))
     one = scene[1].classes(128, 64)[:, 192:256]
-    assert found[2, 3] == wide._named(np.bincount(one.reshape(-1), minlength=256) / 64**2)
+    assert found[2, 3] == large_scene._dominant_class(np.bincount(one.reshape(-1), minlength=256) / 64**2)
 
 
 def test_a_scene_that_is_there_is_left_and_another_refused(scene, tmp_path):

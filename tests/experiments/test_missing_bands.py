@@ -9,7 +9,8 @@ import torch
 from kdcourse.common.errors import UsageError
 from kdcourse.common.profiles import profile
 from kdcourse.distillation import CrossEntropy, ResponseKD
-from kdcourse.experiments.bands import (
+from kdcourse.experiments.grid import Results, Run, reproduce
+from kdcourse.experiments.missing_bands import (
     ALL,
     BY_ALL,
     BY_THREE,
@@ -20,8 +21,7 @@ from kdcourse.experiments.bands import (
     SomeBands,
     with_bands,
 )
-from kdcourse.experiments.grid import Results, Run, reproduce
-from kdcourse.experiments.named import named
+from kdcourse.experiments.registry import experiment_class
 
 CPU = Bands(profile("cpu"), datasets=("scenes",), seeds=1)
 
@@ -39,7 +39,7 @@ def seen_by(network) -> list[int]:
 
 
 def test_who_sees_what_and_who_teaches(data):
-    assert named("bands") is Bands
+    assert experiment_class("bands") is Bands
     torch.manual_seed(0)
     teachers = {name: CPU.recipe(Run("scenes", name, 0), data, []).model() for name in ("teacher", TEACHER_OF_THREE)}
     assert seen_by(teachers["teacher"]) == list(range(13)) and seen_by(teachers[TEACHER_OF_THREE]) == [1, 2, 3]

@@ -11,7 +11,7 @@ from torch import nn
 from kdcourse.common.profiles import profile
 from kdcourse.distillation import CachedTeacher, CrossEntropy, ResponseKD
 from kdcourse.experiments import baselines
-from kdcourse.experiments.d1 import CELLS, D1, UNAUGMENTED
+from kdcourse.experiments.eurosat import CELLS, D1, UNAUGMENTED
 from kdcourse.experiments.grid import Results, Run, reproduce
 from kdcourse.models import d1_student, d1_teacher, resnet18
 from kdcourse.training.checkpoint import describe
