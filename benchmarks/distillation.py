@@ -28,7 +28,12 @@ from kdcourse.training import fit
 from kdcourse.training.fit import resolve_augmentation
 
 VIEWS = 2
-PLAIN, CACHED, LIVE, HINTS = "cross-entropy", "cached teacher", "live teacher", "hints, live teacher"
+PLAIN, CACHED, LIVE, HINTS = (
+    "cross-entropy",
+    "cached teacher",
+    "live teacher",
+    "hints, live teacher",
+)
 
 
 class Counting(nn.Module):
@@ -74,7 +79,9 @@ def measure(dataset: str, count: int, size: int, epochs: int, repeats: int) -> d
     data, _ = tiles(dataset, count, size)
     data = replace(data, val=data.val.subset([0, 1]))
     torch.manual_seed(0)
-    start, network = (make(channels=len(data.channels), classes=len(data.classes)) for make in (STUDENT, TEACHER))
+    start, network = (
+        make(channels=len(data.channels), classes=len(data.classes)) for make in (STUDENT, TEACHER)
+    )
     live, cached = Teacher(network.to(memory_format=torch.channels_last)), CachedTeacher(network)
     sides = {
         PLAIN: CrossEntropy,
@@ -100,7 +107,9 @@ def measure(dataset: str, count: int, size: int, epochs: int, repeats: int) -> d
     if len(set(seen.values())) > 1:
         raise SystemExit(f"the sides do not do the same work: images an epoch {seen}")
     if cached.computed != answered or cached.served != seen[CACHED] * epochs * repeats:
-        raise SystemExit(f"{cached.served} answers were read and {cached.computed - answered} made anew: all are kept")
+        raise SystemExit(
+            f"{cached.served} answers were read and {cached.computed - answered} made anew: all are kept"
+        )
     seconds = {side: [r["seconds"] for r in runs[side]] for side in sides}
 
     def ratio(side: str, to: str) -> dict:
@@ -133,10 +142,14 @@ def report(result: dict) -> str:
     ]
     for side, times in result["epoch"].items():
         ratio = result["ratio_to_plain"].get(side)
-        said = f"{ratio['median']:.2f} ({ratio['lowest']:.2f}–{ratio['highest']:.2f})" if ratio else ""
+        said = (
+            f"{ratio['median']:.2f} ({ratio['lowest']:.2f}–{ratio['highest']:.2f})" if ratio else ""
+        )
         lines.append(f"{side:20} {times['median']:7.2f} s   {said}")
     ratio = result["ratio_live_to_cached"]
-    lines.append(f"ratio of live to cached {ratio['median']:.2f} ({ratio['lowest']:.2f}–{ratio['highest']:.2f})")
+    lines.append(
+        f"ratio of live to cached {ratio['median']:.2f} ({ratio['lowest']:.2f}–{ratio['highest']:.2f})"
+    )
     lines.append(
         f"to answer a view: {result['fill_a_view']:.2f} s, {result['bytes_a_view']:,} bytes, largest rounding error "
         f"{result['rounding_error']:.2g}"

@@ -18,8 +18,8 @@ from pathlib import Path
 if __name__ == "__main__":  # the processes that judge import this file, too
     from loading import describe, finish, machine, spread
 
-from kdcourse.course.grade import exercises, grade
-from kdcourse.course.grading import sandbox
+from kdcourse.grading import sandbox
+from kdcourse.grading.grade import exercises, grade
 
 
 class Memory:
@@ -62,7 +62,9 @@ def run(exercise, count: int, jobs: int, sandboxed: bool) -> dict:
 
 def measure(exercise, count: int, jobs: list[int], repeats: int) -> dict:
     about = machine()
-    sides = {f"sandbox, {n} at a time": (n, True) for n in jobs} | {"no sandbox, 1 at a time": (1, False)}
+    sides = {f"sandbox, {n} at a time": (n, True) for n in jobs} | {
+        "no sandbox, 1 at a time": (1, False)
+    }
     measured = {side: [] for side in sides}
     for _ in range(repeats):
         for side, (n, sandboxed) in sides.items():
@@ -83,7 +85,8 @@ def measure(exercise, count: int, jobs: list[int], repeats: int) -> dict:
         "a_submission": {side: spread(of(side, "a_submission")) for side in sides},
         "memory": {side: spread(of(side, "memory")) for side in sides},
         "ratio": {
-            side: spread([a / b for a, b in zip(of(side, "a_submission"), plain, strict=True)]) for side in sides
+            side: spread([a / b for a, b in zip(of(side, "a_submission"), plain, strict=True)])
+            for side in sides
         },
     }
 
@@ -106,9 +109,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--exercise", default="ex04")
     parser.add_argument("--submissions", type=int, default=8)
-    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2], help="how many at a time, one side each")
+    parser.add_argument(
+        "--jobs", type=int, nargs="+", default=[1, 2], help="how many at a time, one side each"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="rounds, each with all sides")
-    parser.add_argument("--quick", action="store_true", help="one submission, one round: does it run?")
+    parser.add_argument(
+        "--quick", action="store_true", help="one submission, one round: does it run?"
+    )
     parser.add_argument("--json", type=Path, help="write the result there as well")
     given = parser.parse_args()
     if why := sandbox.refusal():

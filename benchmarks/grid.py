@@ -26,7 +26,7 @@ import torch
 from kdcourse.common.profiles import profile
 from kdcourse.experiments.complexity import D4
 from kdcourse.experiments.engines import Local
-from kdcourse.experiments.grid import TEACHER, Outcome, Run, execute, reproduce
+from kdcourse.experiments.grid import TEACHER, Run, RunOutcome, execute, reproduce
 
 if __name__ == "__main__":  # workers import this file, too: nothing that they do not need
     from loading import describe, finish, machine, spread
@@ -58,7 +58,7 @@ def by_engine(make: Callable, jobs: int, experiment: Teachers, folder: str) -> d
     """
     accuracies, ends, inside = {}, [], []
 
-    def ended(run: Run, outcome: Outcome) -> None:
+    def ended(run: Run, outcome: RunOutcome) -> None:
         ends.append(time.perf_counter() - started)
         inside.append(outcome.seconds["all"])
         accuracies[run.seed] = outcome.results["accuracy"]
@@ -94,13 +94,21 @@ def measure(runs: int, jobs: list[int], repeats: int) -> dict:
                 with tempfile.TemporaryDirectory() as work:
                     os.environ["KDCOURSE_WORK"] = work  # nothing is found again
                     experiment.load("digits")  # decoded before the clock starts
-                    again = one_after_another(experiment) if run is None else run(experiment, f"{work}/results")
+                    again = (
+                        one_after_another(experiment)
+                        if run is None
+                        else run(experiment, f"{work}/results")
+                    )
                 measured[side].append(again)
     finally:
         os.environ.pop("KDCOURSE_WORK")
         if before is not None:
             os.environ["KDCOURSE_WORK"] = before
-    if any(m["accuracies"] != measured[HERE][0]["accuracies"] for each in measured.values() for m in each):
+    if any(
+        m["accuracies"] != measured[HERE][0]["accuracies"]
+        for each in measured.values()
+        for m in each
+    ):
         raise SystemExit(f"the sides do not do the same work: {measured}")
 
     def seconds(side: str, name: str) -> list[float]:
@@ -116,7 +124,9 @@ def measure(runs: int, jobs: list[int], repeats: int) -> dict:
         "first": {side: spread(seconds(side, "first")) for side in engines},
         "not_the_run": {side: spread(seconds(side, "not_the_run")) for side in engines},
         "ratio": {
-            side: spread([a / b for a, b in zip(seconds(HERE, "a_run"), seconds(side, "a_run"), strict=True)])
+            side: spread(
+                [a / b for a, b in zip(seconds(HERE, "a_run"), seconds(side, "a_run"), strict=True)]
+            )
             for side in engines
         },
     }
@@ -132,23 +142,34 @@ def report(result: dict) -> str:
 
     def said(name: str, side: str) -> str:
         times = result[name].get(side)
-        return f"{times['median']:.2f} ({times['lowest']:.2f}–{times['highest']:.2f})" if times else ""
+        return (
+            f"{times['median']:.2f} ({times['lowest']:.2f}–{times['highest']:.2f})" if times else ""
+        )
 
     for side in result["a_run"]:
-        first, a_run, own, ratio = (said(name, side) for name in ("first", "a_run", "not_the_run", "ratio"))
+        first, a_run, own, ratio = (
+            said(name, side) for name in ("first", "a_run", "not_the_run", "ratio")
+        )
         lines.append(f"{side:16} {first:>20} {a_run:>20} {own:>21} {ratio:>20}".rstrip())
-    lines.append("ratio: how many times as fast as one after another in this process, once the engine has started")
+    lines.append(
+        "ratio: how many times as fast as one after another in this process, once the engine has started"
+    )
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--runs", type=int, default=12, help="of a grid, at least twice as many as the largest of --jobs"
+        "--runs",
+        type=int,
+        default=12,
+        help="of a grid, at least twice as many as the largest of --jobs",
     )
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2], help="runs at a time")
     parser.add_argument("--repeats", type=int, default=3, help="rounds, each with all sides")
-    parser.add_argument("--quick", action="store_true", help="four runs, two at a time, one round: does it run?")
+    parser.add_argument(
+        "--quick", action="store_true", help="four runs, two at a time, one round: does it run?"
+    )
     parser.add_argument("--json", type=Path, help="write the result there as well")
     given = parser.parse_args()
     if given.quick:

@@ -33,26 +33,36 @@ BATCH_SIZE = 64
 def machine() -> dict:
     """What the figures hold for."""
     info = Path("/proc/cpuinfo")
-    models = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    models = [
+        line.split(":")[1].strip()
+        for line in info.read_text().splitlines()
+        if line.startswith("model name")
+    ]
     cpu = models[0] if models else platform.processor() or platform.machine()
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "bfloat16": has_bfloat16(torch.device("cpu")),
-        "load_before": round(os.getloadavg()[0], 2),  # processes that wanted a core in the last minute
+        "load_before": round(
+            os.getloadavg()[0], 2
+        ),  # processes that wanted a core in the last minute
         "python": platform.python_version(),
         "torch": torch.__version__,
         "rasterio": f"{rasterio.__version__} (GDAL {rasterio.__gdal_version__})",
     }
 
 
-def tiles(dataset: str, count: int, image_size: int | None, root=None) -> tuple[DataSplits, list[str]]:
+def tiles(
+    dataset: str, count: int, image_size: int | None, root=None
+) -> tuple[DataSplits, list[str]]:
     """A data set of GeoTIFFs, and the file behind each row of its array. count: of `scenes`, rounded up to tens."""
     limit = -(-count // 10) * 10 if dataset == "scenes" else None
     info = CATALOG[dataset]
     data = load(dataset, image_size=image_size, limit=limit, root=root, progress=False)
-    paths = [str(path) for path in info.open(info, Request(root=root, limit=limit, progress=False)).items]
+    paths = [
+        str(path) for path in info.open(info, Request(root=root, limit=limit, progress=False)).items
+    ]
     if len(paths) != len(data.train.images):
         raise SystemExit(f"{len(paths)} files for {len(data.train.images)} rows of the store")
     return data, paths
@@ -97,16 +107,26 @@ def seconds(epoch: Callable[[], Iterator]) -> float:
 
 
 def spread(values: list[float]) -> dict:
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values), "all": values}
+    return {
+        "median": statistics.median(values),
+        "lowest": min(values),
+        "highest": max(values),
+        "all": values,
+    }
 
 
 def measure(dataset: str, count: int, image_size: int | None, repeats: int) -> dict:
     about = machine()
     data, paths = tiles(dataset, count, image_size)
-    held = {"store": pixels(from_store(data, 0)), "files": pixels(from_files(data, paths, 0))}  # the first epoch
+    held = {
+        "store": pixels(from_store(data, 0)),
+        "files": pixels(from_files(data, paths, 0)),
+    }  # the first epoch
     for name, value in held["store"].items():
         if not np.isclose(value, held["files"][name], rtol=1e-4, atol=1e-5):
-            raise SystemExit(f"the sides do not do the same work: {name} {value} and {held['files'][name]}")
+            raise SystemExit(
+                f"the sides do not do the same work: {name} {value} and {held['files'][name]}"
+            )
     times = {"store": [], "files": []}
     for epoch in range(1, repeats + 1):
         times["store"].append(seconds(lambda epoch=epoch: from_store(data, epoch)))
@@ -149,10 +169,14 @@ def describe(machine: dict) -> str:
 def arguments(about: str, count: int, repeats: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=about.splitlines()[0])
     parser.add_argument("--dataset", default="scenes", choices=("scenes", "eurosat_ms"))
-    parser.add_argument("--tiles", type=int, default=count, help="tiles of scenes; eurosat_ms is taken whole")
+    parser.add_argument(
+        "--tiles", type=int, default=count, help="tiles of scenes; eurosat_ms is taken whole"
+    )
     parser.add_argument("--image-size", type=int, default=32, help="pixels a side")
     parser.add_argument("--repeats", type=int, default=repeats, help="rounds, each with both sides")
-    parser.add_argument("--quick", action="store_true", help="60 tiles of 16×16, one round: does it run?")
+    parser.add_argument(
+        "--quick", action="store_true", help="60 tiles of 16×16, one round: does it run?"
+    )
     parser.add_argument("--json", type=Path, help="write the result there as well")
     return parser
 

@@ -39,8 +39,12 @@ LEAST = 99.9  # % of the tiles whose file gets the same first class
 def networks(data, settings) -> dict:
     """Teacher and distilled student."""
     teacher, _ = load_or_train(baselines.teacher_recipe(data, settings), data, progress=False)
-    recipe = replace(baselines.student_recipe(data, settings, 0, settings.compare_epochs), views=settings.views)
-    objective = partial(ResponseKD, CachedTeacher(teacher), temperature=4, soft_weight=0.9, label_weight=0.1)
+    recipe = replace(
+        baselines.student_recipe(data, settings, 0, settings.compare_epochs), views=settings.views
+    )
+    objective = partial(
+        ResponseKD, CachedTeacher(teacher), temperature=4, soft_weight=0.9, label_weight=0.1
+    )
     student, _ = load_or_train(replace(recipe, objective=objective), data, progress=False)
     return {"teacher": teacher, "student": student}
 
@@ -48,10 +52,15 @@ def networks(data, settings) -> dict:
 def round_trip(network, file: Path, data, paths: list[str]) -> float:
     """% of the test tiles to which the file, given their GeoTIFFs, answers as the network does in PyTorch."""
     ours = predict(network, data.test)[0].argmax(1).numpy()
-    theirs = [answer.argmax() for _, answer in predict_files(Model(file), [paths[row] for row in data.test.rows])]
+    theirs = [
+        answer.argmax()
+        for _, answer in predict_files(Model(file), [paths[row] for row in data.test.rows])
+    ]
     same = 100 * float((np.array(theirs) == ours).mean())
     if same < LEAST:
-        raise SystemExit(f"{file.name}: the same first class for {same:.2f} % of the test tiles, expected {LEAST} %")
+        raise SystemExit(
+            f"{file.name}: the same first class for {same:.2f} % of the test tiles, expected {LEAST} %"
+        )
     return same
 
 
@@ -97,7 +106,9 @@ def measure(given) -> dict:
             maps = {
                 name: {
                     "pace": spread([one[name].pace for one in rounds]),
-                    "network": statistics.median(one[name].answering / one[name].megapixels for one in rounds),
+                    "network": statistics.median(
+                        one[name].answering / one[name].megapixels for one in rounds
+                    ),
                 }
                 for name in files
             }
@@ -117,7 +128,9 @@ def measure(given) -> dict:
 def report(result: dict) -> str:
     lines = [describe(result["machine"]), result["data"]]
     for name, same in result["same"].items():
-        lines.append(f"{name}: the same first class as PyTorch for {same:.2f} % of the test tiles' files")
+        lines.append(
+            f"{name}: the same first class as PyTorch for {same:.2f} % of the test tiles' files"
+        )
     lines.append(f"int8 loses {result['lost']:+.2f} points of test accuracy")
     for row in result["table"]:
         lines.append(
@@ -125,9 +138,13 @@ def report(result: dict) -> str:
             f"{row['median_ms']:7.3f} ms (p95 {row['p95_ms']:.3f}) {row['images_per_second']:9.0f} tiles/s "
             f"{row['memory_mb']:6.1f} MB, own {row['own_mb']:5.1f}; {row['accuracy']:.2f} %, ECE {row['ece']:.2f} %"
         )
-    lines.append(f"ratio of one tile's time, teacher to student: {result['ratio']:.1f}; threads {row['threads']}")
+    lines.append(
+        f"ratio of one tile's time, teacher to student: {result['ratio']:.1f}; threads {row['threads']}"
+    )
     start = result["start"]
-    lines.append(f"predict, one tile: {start['median']:.2f} s ({start['lowest']:.2f}–{start['highest']:.2f}), no torch")
+    lines.append(
+        f"predict, one tile: {start['median']:.2f} s ({start['lowest']:.2f}–{start['highest']:.2f}), no torch"
+    )
     for name, its in result["maps"].items():
         pace = its["pace"]
         lines.append(
@@ -140,7 +157,9 @@ def report(result: dict) -> str:
 if __name__ == "__main__":
     parser = arguments(__doc__, count=2000, repeats=7)
     parser.add_argument("--threads", type=int, default=1, help="that each file answers with")
-    parser.add_argument("--scene", type=int, default=2048, help="pixels a side of the scene that is mapped")
+    parser.add_argument(
+        "--scene", type=int, default=2048, help="pixels a side of the scene that is mapped"
+    )
     given = parse(parser)
     if given.quick:
         given.scene = 128

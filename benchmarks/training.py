@@ -40,7 +40,9 @@ class Tiles(Dataset):
 
     def __init__(self, split: Split, paths: list[str], size: int):
         self.paths, self.labels, self.size = [paths[row] for row in split.rows], split.labels, size
-        self.mean, self.std = (torch.from_numpy(value)[:, None, None] for value in (split.mean, split.std))
+        self.mean, self.std = (
+            torch.from_numpy(value)[:, None, None] for value in (split.mean, split.std)
+        )
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -49,14 +51,20 @@ class Tiles(Dataset):
         with rasterio.open(self.paths[index]) as file:
             image = torch.from_numpy(file.read().astype(np.float32))
         if image.shape[1:] != (self.size, self.size):
-            image = F.interpolate(image[None], size=(self.size, self.size), mode="bilinear", antialias=True)[0]
+            image = F.interpolate(
+                image[None], size=(self.size, self.size), mode="bilinear", antialias=True
+            )[0]
         return (image - self.mean) / self.std, int(self.labels[index])
 
 
-def plain_loop(model: nn.Module, data: DataSplits, paths: list[str], epochs: int, workers: int) -> list[dict]:
+def plain_loop(
+    model: nn.Module, data: DataSplits, paths: list[str], epochs: int, workers: int
+) -> list[dict]:
     size = data.image_size[0]
     order = []  # of the epoch: that of `fit`, where one would otherwise write shuffle=True
-    train = DataLoader(Tiles(data.train, paths, size), BATCH_SIZE, sampler=order, num_workers=workers)
+    train = DataLoader(
+        Tiles(data.train, paths, size), BATCH_SIZE, sampler=order, num_workers=workers
+    )
     val = DataLoader(Tiles(data.val, paths, size), BATCH_SIZE, num_workers=workers)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     records = []
@@ -73,7 +81,9 @@ def plain_loop(model: nn.Module, data: DataSplits, paths: list[str], epochs: int
             total, seen = total + loss.item() * len(labels), seen + len(labels)
         model.eval()
         with torch.no_grad():
-            correct = sum((model(images).argmax(1) == labels).sum().item() for images, labels in val)
+            correct = sum(
+                (model(images).argmax(1) == labels).sum().item() for images, labels in val
+            )
         record = {"seconds": time.perf_counter() - started, "loss": total / seen, "images": seen}
         records.append(record | {"val_accuracy": 100 * correct / len(data.val)})
     return records
@@ -91,10 +101,15 @@ class CountingCrossEntropy(CrossEntropy):
 
 def course_loop(model: nn.Module, data: DataSplits, epochs: int) -> list[dict]:
     adam, objective = partial(torch.optim.Adam, lr=LEARNING_RATE), CountingCrossEntropy()
-    settings = dict(optimizer=adam, schedule=constant, batch_size=BATCH_SIZE, augment=None, device="cpu")
+    settings = dict(
+        optimizer=adam, schedule=constant, batch_size=BATCH_SIZE, augment=None, device="cpu"
+    )
     history = fit(model, data, objective, epochs=epochs, seed=0, progress=False, **settings)
     keys = ("seconds", "loss", "val_accuracy")
-    return [{key: record[key] for key in keys} | {"images": objective.images // epochs} for record in history.records]
+    return [
+        {key: record[key] for key in keys} | {"images": objective.images // epochs}
+        for record in history.records
+    ]
 
 
 def run(side: str, start: nn.Module, dataset: str, count: int, size: int, epochs: int) -> dict:
@@ -109,7 +124,9 @@ def run(side: str, start: nn.Module, dataset: str, count: int, size: int, epochs
                 data, _ = tiles(dataset, count, size, root)
                 records = course_loop(model, data, epochs)
             else:
-                data, paths = tiles(dataset, count, size, root)  # for the split, mean and std: not timed
+                data, paths = tiles(
+                    dataset, count, size, root
+                )  # for the split, mean and std: not timed
                 started = time.perf_counter()
                 records = plain_loop(model, data, paths, epochs, workers=int(side.split()[-1]))
             return {"epochs": records, "whole": time.perf_counter() - started}
@@ -169,7 +186,9 @@ def report(result: dict) -> str:
         parts = []
         for name, key in (("second epoch", "ratio_second_epoch"), ("whole run", "ratio_whole_run")):
             ratio = result[key][side]
-            parts.append(f"{name} {ratio['median']:.2f} ({ratio['lowest']:.2f}–{ratio['highest']:.2f})")
+            parts.append(
+                f"{name} {ratio['median']:.2f} ({ratio['lowest']:.2f}–{ratio['highest']:.2f})"
+            )
         lines.append(f"ratio to {side}: {', '.join(parts)}")
     return "\n".join(lines)
 

@@ -70,7 +70,9 @@ def visit_math_block(translator, node):
 
 # --- docstrings: plain text of this course's own form, put into reStructuredText -------------------------------------
 
-ARGUMENT = re.compile(r"([a-z_]\w*(?:, [a-z_]\w*)*): +(?=\S)")  # `name: what it is`, further lines indented
+ARGUMENT = re.compile(
+    r"([a-z_]\w*(?:, [a-z_]\w*)*): +(?=\S)"
+)  # `name: what it is`, further lines indented
 LIST_ITEM = re.compile(r"\(?(\w|[ivx]+|\d+)[.)] ", re.I)
 
 
@@ -85,10 +87,14 @@ def inline(text: str) -> str:
 def as_rst(lines: list[str]) -> list[str]:
     """Paragraphs, lists, arguments (`name: …`), doctests and indented blocks as reStructuredText."""
     parts = "\n".join(lines).split("`")
-    parts[1::2] = [" ".join(part.split()) for part in parts[1::2]]  # code that goes on in the next line
+    parts[1::2] = [
+        " ".join(part.split()) for part in parts[1::2]
+    ]  # code that goes on in the next line
     done, kind = [], "blank"
     for line in "`".join(parts).split("\n"):
-        ended = kind != "prose" or done[-1].endswith((".", ":", ")"))  # so that a new kind may begin
+        ended = kind != "prose" or done[-1].endswith(
+            (".", ":", ")")
+        )  # so that a new kind may begin
         if not line.strip():
             new, text = "blank", ""
         elif line.startswith(">>>") or kind == "doctest":
@@ -113,12 +119,16 @@ def as_rst(lines: list[str]) -> list[str]:
 
 
 def convert(app, what, name, found, options, lines):
-    generated = lines and lines[0].startswith(f"{name.rsplit('.', 1)[-1]}(")  # a dataclass without a docstring
+    generated = lines and lines[0].startswith(
+        f"{name.rsplit('.', 1)[-1]}("
+    )  # a dataclass without a docstring
     lines[:] = [] if generated else as_rst(lines)
 
 
 def skip(app, what, name, found, skipped, options):
-    return True if (found.__doc__ or "").startswith("Alias for field number") else None  # of a NamedTuple
+    return (
+        True if (found.__doc__ or "").startswith("Alias for field number") else None
+    )  # of a NamedTuple
 
 
 def setup(app):

@@ -13,7 +13,9 @@ from kdcourse.experiments.records import recorded
 def main() -> None:
     data = load("scenes", limit=200, progress=False)
     firsts = [np.flatnonzero(data.train.labels == label)[0] for label in range(len(data.classes))]
-    tiles = data.train.take(firsts)[:, list(TRUE_COLOUR)].astype(float)  # (10, 3, 64, 64) red, green, blue
+    tiles = data.train.take(firsts)[:, list(TRUE_COLOUR)].astype(
+        float
+    )  # (10, 3, 64, 64) red, green, blue
 
     figure = plt.figure(figsize=(11, 3.6), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[1.7, 1])
@@ -30,7 +32,9 @@ def main() -> None:
     for marker, (name, rows) in zip("os^", table.groupby("data set", sort=False), strict=False):
         rows = rows.sort_values("MACs, M")
         spread = rows["± 95 % over seeds"]
-        ax.errorbar(rows["MACs, M"], rows["test accuracy, %"], spread, marker=marker, capsize=3, label=name)
+        ax.errorbar(
+            rows["MACs, M"], rows["test accuracy, %"], spread, marker=marker, capsize=3, label=name
+        )
     ax.set(xscale="log", xlabel="multiply–adds an image, millions", ylabel="test accuracy, %")
     ax.set_title("Student and teacher: 3 seeds, 95 % interval", fontsize=9)
     ax.grid(alpha=0.3)

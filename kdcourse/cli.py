@@ -37,12 +37,18 @@ class Course(click.Group):
                 raise
             raise CourseError(with_pointer(error, errors_page())) from error
         except OSError as error:
-            if context.params.get("debug") or not error.filename:  # without a file: a closed pipe, which click knows
+            if (
+                context.params.get("debug") or not error.filename
+            ):  # without a file: a closed pipe, which click knows
                 raise
-            raise CourseError(f"{error.filename}: {error.strerror}. `kdcourse --debug …` shows where.") from error
+            raise CourseError(
+                f"{error.filename}: {error.strerror}. `kdcourse --debug …` shows where."
+            ) from error
 
 
-@click.group(cls=Course, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Course, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="kdcourse", prog_name="kdcourse")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def main(debug: bool) -> None:
@@ -103,22 +109,46 @@ def _tidy_when_killed() -> Iterator[None]:
 
 @main.command()
 @click.argument("notebooks", nargs=-1)
-@click.option("--profile", help="smoke (seconds), cpu (the default) or gpu (the published protocols).")
-@click.option("--dataset", help="Data set, by name (see `kdcourse data list`) or a folder of images.")
 @click.option(
-    "--param", "parameters", multiple=True, metavar="NAME=VALUE", help="Set a notebook's parameter. May be repeated."
+    "--profile", help="smoke (seconds), cpu (the default) or gpu (the published protocols)."
+)
+@click.option(
+    "--dataset", help="Data set, by name (see `kdcourse data list`) or a folder of images."
+)
+@click.option(
+    "--param",
+    "parameters",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set a notebook's parameter. May be repeated.",
 )
 @click.option("--skip-bad", is_flag=True, help="Go on without images that cannot be read.")
-@click.option("--output", default="output/course", show_default=True, metavar="DIR", help="Folder for what was run.")
-@click.option("--jobs", default=1, show_default=True, metavar="N", help="Notebooks at a time; they share the cores.")
-@click.option("--keep-going", is_flag=True, help="Go on with the next notebook after one that failed.")
+@click.option(
+    "--output",
+    default="output/course",
+    show_default=True,
+    metavar="DIR",
+    help="Folder for what was run.",
+)
+@click.option(
+    "--jobs",
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Notebooks at a time; they share the cores.",
+)
+@click.option(
+    "--keep-going", is_flag=True, help="Go on with the next notebook after one that failed."
+)
 @click.option(
     "--timeout",
     type=float,
     metavar="SECONDS",
     help="For a notebook, which is then tried once more.  [default: 3600; smoke 1800, gpu 86400]",
 )
-def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_going, timeout) -> None:
+def run(
+    notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_going, timeout
+) -> None:
     """Run notebooks of the course and write them, with an index.html, to a folder.
 
     NOTEBOOKS: names, numbers or paths; all notebooks if none is given.
@@ -134,13 +164,16 @@ def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_go
 
     Status: 0 all done, 1 a notebook failed, 2 a wrong argument, 130 stopped by Ctrl-C.
     """
-    from kdcourse.course import run as course
+    from kdcourse.running import run as course
 
     given = dict(map(course.parse_parameter, parameters))
     if skip_bad:
         given["skip_bad"] = True
     echo, live = _lines()
-    with _stoppable(echo, "Notebooks that were done are kept, and what others trained: the same command goes on."):
+    with _stoppable(
+        echo,
+        "Notebooks that were done are kept, and what others trained: the same command goes on.",
+    ):
         outcomes = course.run(
             notebooks,
             profile=profile,
@@ -160,8 +193,12 @@ def run(notebooks, profile, dataset, parameters, skip_bad, output, jobs, keep_go
 @main.command()
 @click.argument("notebooks", nargs=-1)
 @click.option("--profile", help="smoke, cpu (the default) or gpu (the published protocols).")
-@click.option("--dataset", help="Data set, by name (see `kdcourse data list`) or a folder of images.")
-@click.option("--param", "parameters", multiple=True, metavar="NAME=VALUE", help="As of `kdcourse run`.")
+@click.option(
+    "--dataset", help="Data set, by name (see `kdcourse data list`) or a folder of images."
+)
+@click.option(
+    "--param", "parameters", multiple=True, metavar="NAME=VALUE", help="As of `kdcourse run`."
+)
 def rehearse(notebooks, profile, dataset, parameters) -> None:
     """Estimate how long notebooks take on this machine, before they do.
 
@@ -174,14 +211,16 @@ def rehearse(notebooks, profile, dataset, parameters) -> None:
 
     Status: 0 all estimated, 1 a notebook failed, 2 a wrong argument, 130 stopped by Ctrl-C.
     """
-    from kdcourse.course.rehearse import rehearse as estimates
-    from kdcourse.course.run import parse_parameter
+    from kdcourse.running.rehearse import rehearse as estimates
+    from kdcourse.running.run import parse_parameter
 
     echo, live = _lines()
     total, failed = 0.0, False
     given = dict(map(parse_parameter, parameters))
     with _stoppable(echo, "Nothing is kept of a rehearsal."):
-        for each in estimates(notebooks, profile=profile, dataset=dataset, parameters=given, live=live):
+        for each in estimates(
+            notebooks, profile=profile, dataset=dataset, parameters=given, live=live
+        ):
             said = f"about {each.seconds / 60:5.1f} min  ({each.outcome.seconds:.0f} s looked at,"
             said += f" {each.done:,} of {each.done + each.left_out:,} training steps)"
             if each.outcome.status != "done":
@@ -189,7 +228,9 @@ def rehearse(notebooks, profile, dataset, parameters) -> None:
             echo(f"{each.outcome.name:<30}  {said}")
             total += each.seconds
     if not failed:
-        echo(f"{'Together':<30}  about {total / 60:5.1f} min, one after the other, without set-up and downloads")
+        echo(
+            f"{'Together':<30}  about {total / 60:5.1f} min, one after the other, without set-up and downloads"
+        )
     sys.exit(int(failed))
 
 
@@ -204,19 +245,49 @@ def _listed(context, parameter, value: str | None) -> tuple[str, ...]:
 @main.command()
 @click.argument("experiment")
 @click.option("--profile", help="smoke (plumbing), cpu (the default) or gpu (the published sizes).")
-@click.option("--datasets", callback=_listed, metavar="A,B", help="Data sets.  [default: the experiment's]")
-@click.option("--methods", callback=_listed, metavar="A,B", help="Methods; the reference is always among them.")
+@click.option(
+    "--datasets", callback=_listed, metavar="A,B", help="Data sets.  [default: the experiment's]"
+)
+@click.option(
+    "--methods",
+    callback=_listed,
+    metavar="A,B",
+    help="Methods; the reference is always among them.",
+)
 @click.option("--seeds", default=3, show_default=True, metavar="N", help="Students a method.")
 @click.option("--limit", type=int, metavar="N", help="Training images at most; test stays whole.")
-@click.option("--networks", help="thin (the course's pair) or published.  [default: thin; gpu: published]")
-@click.option("--output", metavar="DIR", help="Folder for the results.  [default: output/EXPERIMENT]")
-@click.option("--engine", default="local", show_default=True, help="local (processes) or ray (extra `cluster`).")
+@click.option(
+    "--networks", help="thin (the course's pair) or published.  [default: thin; gpu: published]"
+)
+@click.option(
+    "--output", metavar="DIR", help="Folder for the results.  [default: output/EXPERIMENT]"
+)
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    help="local (processes) or ray (extra `cluster`).",
+)
 @click.option("--address", help="Of a Ray cluster to join.  [default: a Ray on this machine]")
-@click.option("--jobs", type=int, metavar="N", help="Runs at a time.  [default: one a GPU, else one a core]")
+@click.option(
+    "--jobs", type=int, metavar="N", help="Runs at a time.  [default: one a GPU, else one a core]"
+)
 @click.option("--threads", default=1, show_default=True, metavar="N", help="CPU threads a run.")
 @click.option("--tensorboard", is_flag=True, help="Write learning curves for TensorBoard, too.")
 def reproduce(
-    experiment, profile, datasets, methods, seeds, limit, networks, output, engine, address, jobs, threads, tensorboard
+    experiment,
+    profile,
+    datasets,
+    methods,
+    seeds,
+    limit,
+    networks,
+    output,
+    engine,
+    address,
+    jobs,
+    threads,
+    tensorboard,
 ) -> None:
     """Run a published experiment again: its figures beside ours, with intervals.
 
@@ -275,7 +346,9 @@ def reproduce(
 
 @main.command()
 @click.argument("results")
-@click.option("--output", metavar="DIR", help="Folder for the report.  [default: beside the results]")
+@click.option(
+    "--output", metavar="DIR", help="Folder for the report.  [default: beside the results]"
+)
 @click.option("--pack", metavar="FILE", help="Also put all results into one small JSON file.")
 def report(results, output, pack) -> None:
     """Make the report of an experiment again: report.html, report.csv and runs.csv.
@@ -302,11 +375,21 @@ def report(results, output, pack) -> None:
 
 @main.command()
 @click.argument("checkpoint")
-@click.option("--format", "kind", default="onnx", show_default=True, help="onnx, or pt2 (PyTorch's own).")
+@click.option(
+    "--format", "kind", default="onnx", show_default=True, help="onnx, or pt2 (PyTorch's own)."
+)
 @click.option("--int8", is_flag=True, help="Quantise it, calibrated on validation images (onnx).")
-@click.option("--output", metavar="FILE", help="The file to write.  [default: named after the checkpoint, here]")
+@click.option(
+    "--output",
+    metavar="FILE",
+    help="The file to write.  [default: named after the checkpoint, here]",
+)
 @click.option("--dataset", help="Data to compare answers on.  [default: what it was trained on]")
-@click.option("--no-check", is_flag=True, help="Go without data: answers are compared on made-up images alone.")
+@click.option(
+    "--no-check",
+    is_flag=True,
+    help="Go without data: answers are compared on made-up images alone.",
+)
 def export(checkpoint, kind, int8, output, dataset, no_check) -> None:
     """Write a trained network to one file that takes raw images, and compare its answers.
 
@@ -326,14 +409,21 @@ def export(checkpoint, kind, int8, output, dataset, no_check) -> None:
     from kdcourse.shipping.export import export_checkpoint
 
     with _tidy_when_killed():
-        done = export_checkpoint(checkpoint, output, format=kind, int8=int8, dataset=dataset, check=not no_check)
+        done = export_checkpoint(
+            checkpoint, output, format=kind, int8=int8, dataset=dataset, check=not no_check
+        )
     click.echo(str(done))
 
 
 @main.command()
 @click.argument("model")
 @click.argument("paths", nargs=-1, required=True, metavar="FILES...")
-@click.option("--csv", "output", metavar="OUT", help="Also write a CSV file with the probabilities of all classes.")
+@click.option(
+    "--csv",
+    "output",
+    metavar="OUT",
+    help="Also write a CSV file with the probabilities of all classes.",
+)
 @click.option("--batch-size", default=64, show_default=True, metavar="N", help="Images at a time.")
 def predict(model, paths, output, batch_size) -> None:
     """The class of each image, and its probability: file, class, probability, with tabs between.
@@ -368,8 +458,19 @@ def predict(model, paths, output, batch_size) -> None:
 @click.argument("model")
 @click.argument("scene")
 @click.option("--output", metavar="FILE", help="The map.  [default: SCENE_map.tif, here]")
-@click.option("--tile", default=64, show_default=True, metavar="N", help="Pixels a side of what gets one class.")
-@click.option("--step", type=int, metavar="N", help="Finer: a class for every N pixels, of the tile around them.")
+@click.option(
+    "--tile",
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="Pixels a side of what gets one class.",
+)
+@click.option(
+    "--step",
+    type=int,
+    metavar="N",
+    help="Finer: a class for every N pixels, of the tile around them.",
+)
 def map_(model, scene, output, tile, step) -> None:
     """Classify a large scene tile by tile, and write the classes as a map.
 
@@ -404,7 +505,7 @@ def release(folder) -> None:
     Example:
       kdcourse release output/exercises
     """
-    from kdcourse.course.release import release as write
+    from kdcourse.grading.release import release as write
 
     click.echo(f"Released: {folder}, {write(folder)}")
 
@@ -413,9 +514,19 @@ def release(folder) -> None:
 @click.argument("submissions")
 @click.option("--output", required=True, metavar="DIR", help="Folder for grades and feedback.")
 @click.option("--jobs", type=int, metavar="N", help="Submissions at a time.  [default: one a core]")
-@click.option("--seconds", default=180.0, show_default=True, metavar="S", help="For a submission's code, in all.")
+@click.option(
+    "--seconds",
+    default=180.0,
+    show_default=True,
+    metavar="S",
+    help="For a submission's code, in all.",
+)
 @click.option("--memory", default=2000, show_default=True, metavar="MB", help="For a submission.")
-@click.option("--unsandboxed", is_flag=True, help="Run students' code without a sandbox: it can do all that you can.")
+@click.option(
+    "--unsandboxed",
+    is_flag=True,
+    help="Run students' code without a sandbox: it can do all that you can.",
+)
 def grade(submissions, output, jobs, seconds, memory, unsandboxed) -> None:
     """Grade exercises that were handed in: points, a page for each student, a report on the class.
 
@@ -433,14 +544,20 @@ def grade(submissions, output, jobs, seconds, memory, unsandboxed) -> None:
     Status: 0 all graded, or refused with a reason; 1 a submission is missing for a fault of this machine; 2 a wrong
     argument, or no sandbox; 130 stopped by Ctrl-C.
     """
-    from kdcourse.course.grade import grade as grade_all
-    from kdcourse.course.grading.sandbox import Limits
+    from kdcourse.grading.grade import grade as grade_all
+    from kdcourse.grading.sandbox import Limits
 
     limits = Limits(seconds=seconds, memory=memory)
     echo, live = _lines()
     with _stoppable(echo, "What was graded is kept; the same command does the rest."):
         records = grade_all(
-            submissions, output, jobs=jobs, sandboxed=not unsandboxed, limits=limits, echo=echo, live=live
+            submissions,
+            output,
+            jobs=jobs,
+            sandboxed=not unsandboxed,
+            limits=limits,
+            echo=echo,
+            live=live,
         )
     echo(f"Grades: {Path(output) / 'report.html'}, grades.csv and totals.csv beside it")
     sys.exit(1 if any(record.status == "failed" for record in records) else 0)
@@ -461,7 +578,7 @@ def doctor(as_json: bool) -> None:
       kdcourse doctor
       kdcourse doctor --json
     """
-    from kdcourse.course.doctor import doctor as look
+    from kdcourse.running.doctor import doctor as look
 
     report = look()
     click.echo(json.dumps(report.as_dict(), indent=2) if as_json else str(report))
@@ -483,7 +600,7 @@ def badges(check: bool) -> None:
       kdcourse badges
       kdcourse badges --check
     """
-    from kdcourse.course.badges import badges as write
+    from kdcourse.notebook.badges import badges as write
 
     differing = write(check)
     for line in differing:
@@ -505,7 +622,9 @@ def exercises() -> None:
 
 
 @exercises.command("build")
-@click.option("--check", is_flag=True, help="Change nothing; status 1 if any exercise is out of step.")
+@click.option(
+    "--check", is_flag=True, help="Change nothing; status 1 if any exercise is out of step."
+)
 @click.option("--force", is_flag=True, help="Overwrite exercises that were edited by hand, too.")
 def build_exercises(check: bool, force: bool) -> None:
     """Write exercises/ from solutions/: solutions become stubs, hidden tests and outputs go.
@@ -517,11 +636,13 @@ def build_exercises(check: bool, force: bool) -> None:
       kdcourse exercises build
       kdcourse exercises build --check
     """
-    from kdcourse.course.exercises import build
+    from kdcourse.exercises.build import build
 
     out_of_step = build(check=check, force=force)
     for path in out_of_step:
-        click.echo(f"{path} {'is out of step with its solution, or has none' if check else 'written'}")
+        click.echo(
+            f"{path} {'is out of step with its solution, or has none' if check else 'written'}"
+        )
     sys.exit(1 if check and out_of_step else 0)
 
 
@@ -535,9 +656,9 @@ def progress(reset: bool) -> None:
       kdcourse progress
       kdcourse progress --reset
     """
-    from kdcourse.course import quiz
-    from kdcourse.course.checks import exercises as all_exercises
-    from kdcourse.course.checks import progress as kept
+    from kdcourse.checking import progress as kept
+    from kdcourse.exercises import exercises as all_exercises
+    from kdcourse.notebook import quiz
 
     if reset:
         click.confirm(f"Forget all progress in {kept.file()}?", abort=True)
@@ -551,7 +672,9 @@ def progress(reset: bool) -> None:
         if not any(each["tries"] or each["hints"] for each in done):
             continue
         for task, each in zip(tasks.values(), done, strict=True):
-            helped = f"{each['hints']} of {len(task.hints)} hints" + (", solution seen" if each["solution"] else "")
+            helped = f"{each['hints']} of {len(task.hints)} hints" + (
+                ", solution seen" if each["solution"] else ""
+            )
             state = "right" if each["right"] else "tried" if each["tries"] else "-"
             line = f"  {task.title:<40} {state:<6} {each['tries']:>3} tries, {helped}  {each['when'][:10]}"
             click.echo(line.rstrip())
@@ -581,8 +704,8 @@ def data() -> None:
 def list_data() -> None:
     """All data sets, and where those that are here lie."""
     from kdcourse.common.paths import data_root
-    from kdcourse.course.doctor import where
     from kdcourse.data.catalog import CATALOG
+    from kdcourse.running.doctor import where
 
     root = data_root()
     rows = [("Name", "Classes", "Channels", "Here", "Title")]
@@ -591,7 +714,9 @@ def list_data() -> None:
         rows.append((name, classes, str(len(info.channels)), where(info, root) or "no", info.title))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        click.echo(
+            "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
     click.echo(f"\nData root: {root}. More on one: kdcourse data info NAME")
 
 
@@ -606,13 +731,15 @@ def info(name: str) -> None:
     """
     from kdcourse.common.errors import unknown
     from kdcourse.common.paths import data_root
-    from kdcourse.course.doctor import where
     from kdcourse.data.catalog import CATALOG
     from kdcourse.data.fetch import DOWNLOADS
+    from kdcourse.running.doctor import where
 
     if name not in CATALOG:
         if Path(name).is_dir():
-            raise UsageError(f"{name}: a folder of your own. Run a notebook on it: kdcourse run 01 --dataset {name!r}")
+            raise UsageError(
+                f"{name}: a folder of your own. Run a notebook on it: kdcourse run 01 --dataset {name!r}"
+            )
         raise unknown("data set", name, CATALOG)
     entry, root = CATALOG[name], data_root()
     here = where(entry, root)
@@ -629,7 +756,9 @@ def info(name: str) -> None:
         "Here": (here or f"no, not under {root}") + _content(entry, root),
     }
     if not here:
-        facts["Get it"] = f"kdcourse data get {name}" if name in DOWNLOADS else "by hand, laid out as above"
+        facts["Get it"] = (
+            f"kdcourse data get {name}" if name in DOWNLOADS else "by hand, laid out as above"
+        )
     for label, fact in facts.items():
         click.echo(f"{label + ':':<12}{fact}")
 
@@ -668,11 +797,19 @@ def make() -> None:
 
 @make.command()
 @click.option(
-    "--count", type=int, help="Tiles in all; those that exist are kept.  [default: as many as the course uses]"
+    "--count",
+    type=int,
+    help="Tiles in all; those that exist are kept.  [default: as many as the course uses]",
 )
 @click.option("--seed", default=0, show_default=True, help="Another seed, other scenes.")
-@click.option("--difficulty", type=float, help="From 0 (easy) to 1 (hard).  [default: as in the course]")
-@click.option("--output", metavar="DIR", help="Folder for the tiles.  [default: where the course looks for them]")
+@click.option(
+    "--difficulty", type=float, help="From 0 (easy) to 1 (hard).  [default: as in the course]"
+)
+@click.option(
+    "--output",
+    metavar="DIR",
+    help="Folder for the tiles.  [default: where the course looks for them]",
+)
 @click.option("--jobs", type=int, metavar="N", help="Processes.  [default: one a core]")
 def scenes(count, seed, difficulty, output, jobs) -> None:
     """Write synthetic Sentinel-2 tiles as GeoTIFFs in EuroSAT's layout.
@@ -699,7 +836,9 @@ def scenes(count, seed, difficulty, output, jobs) -> None:
 @make.command()
 @click.option("--size", default=2048, show_default=True, metavar="N", help="Pixels a side.")
 @click.option("--seed", default=0, show_default=True, help="Another seed, another land.")
-@click.option("--output", default="scene.tif", show_default=True, metavar="FILE", help="The GeoTIFF.")
+@click.option(
+    "--output", default="scene.tif", show_default=True, metavar="FILE", help="The GeoTIFF."
+)
 def wide(size, seed, output) -> None:
     """Write one large synthetic Sentinel-2 scene as a GeoTIFF, for `kdcourse map`.
 

@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small tensors gain nothing from threads
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch is imported: small tensors gain nothing from threads
 
 import numpy as np
 import pytest
@@ -54,7 +56,11 @@ def make_data():
         rng = np.random.default_rng(seed)
         labels = np.arange(count) % classes
         level = 40 + 160 * labels / max(classes - 1, 1)
-        images = rng.normal(level[:, None, None, None], 25, (count, channels, size, size)).clip(0, 255).astype(np.uint8)
+        images = (
+            rng.normal(level[:, None, None, None], 25, (count, channels, size, size))
+            .clip(0, 255)
+            .astype(np.uint8)
+        )
         return DataSplits.from_arrays(
             "toy",
             images,
@@ -110,7 +116,9 @@ class InProcess:
 
     def submit(self, experiment, run, networks, needed):
         self.submitted.append(run)
-        self._done.append((run, execute(experiment, run, experiment.load(run.data), networks, needed)))
+        self._done.append(
+            (run, execute(experiment, run, experiment.load(run.data), networks, needed))
+        )
 
     def ended(self, timeout):
         while self._done:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kdcourse.course.grading.sandbox import refusal
+from kdcourse.grading.sandbox import refusal
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -45,14 +45,20 @@ def test_training_shows_both_sides_the_same_images(tmp_path):
     assert all(seen == [40, 40] for seen in result["seen"].values())
     for side, losses in result["loss"].items():  # the same weights and batches; bfloat16 rounds
         assert losses[0] == pytest.approx(result["loss"]["fit"][0], rel=0.05), side
-    assert all(times["median"] > 0 for key in ("second_epoch", "whole_run") for times in result[key].values())
+    assert all(
+        times["median"] > 0
+        for key in ("second_epoch", "whole_run")
+        for times in result[key].values()
+    )
 
 
 def test_distillation_shows_all_sides_the_same_images(tmp_path):
     result = run("distillation.py", tmp_path / "distillation.json")
     assert set(result["seen"].values()) == {40} and len(result["seen"]) == 4
     live, cached = result["loss"]["live teacher"], result["loss"]["cached teacher"]
-    assert cached[0] == pytest.approx(live[0], rel=0.05)  # the live teacher answers in bfloat16 where there is any
+    assert cached[0] == pytest.approx(
+        live[0], rel=0.05
+    )  # the live teacher answers in bfloat16 where there is any
     assert all(times["median"] > 0 for times in result["epoch"].values())
     assert result["bytes_a_view"] > 40 * 10 * 2 and result["rounding_error"] < 0.01
 
@@ -61,25 +67,43 @@ def test_grading_gives_the_same_points_on_all_sides(tmp_path):
     if why := refusal():
         pytest.skip(f"no sandbox: {why}")
     result = run("grading.py", tmp_path / "grading.json")
-    assert result["points"] > 0 and list(result["ratio"]) == ["sandbox, 1 at a time", "no sandbox, 1 at a time"]
+    assert result["points"] > 0 and list(result["ratio"]) == [
+        "sandbox, 1 at a time",
+        "no sandbox, 1 at a time",
+    ]
     assert all(memory["median"] > 500 for memory in result["memory"].values())
 
 
 def test_grid_does_the_same_runs_on_all_sides(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'kdcourse[cluster]'")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 2)  # or Ray writes one to the home folder
+    monkeypatch.setenv(
+        "RAY_AUTH_TOKEN", "0123456789abcdef" * 2
+    )  # or Ray writes one to the home folder
     result = run("grid.py", tmp_path / "grid.json")  # which compares the accuracies itself
-    assert list(result["a_run"]) == ["in this process", "Local(2)", "Ray(2)"] and len(result["accuracies"]) == 4
-    assert all(result[key][side]["median"] > 0 for key in ("first", "a_run") for side in ("Local(2)", "Ray(2)"))
+    assert (
+        list(result["a_run"]) == ["in this process", "Local(2)", "Ray(2)"]
+        and len(result["accuracies"]) == 4
+    )
+    assert all(
+        result[key][side]["median"] > 0
+        for key in ("first", "a_run")
+        for side in ("Local(2)", "Ray(2)")
+    )
 
 
 def test_shipping_measures_all_files_alike(tmp_path):
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'kdcourse[deploy]'")
-    result = run("shipping.py", tmp_path / "shipping.json")  # which compares the answers of files itself
+    pytest.importorskip(
+        "onnxruntime", reason="onnxruntime is not installed: pip install 'kdcourse[deploy]'"
+    )
+    result = run(
+        "shipping.py", tmp_path / "shipping.json"
+    )  # which compares the answers of files itself
     assert [row["network"] for row in result["table"]] == ["teacher", "student", "int8 student"]
     assert all(row["median_ms"] > 0 and row["own_mb"] > 0 for row in result["table"])
     assert set(result["same"]) == {"teacher", "student"} and min(result["same"].values()) >= 99.9
-    assert result["start"]["median"] > 0 and all(its["pace"]["median"] > 0 for its in result["maps"].values())
+    assert result["start"]["median"] > 0 and all(
+        its["pace"]["median"] > 0 for its in result["maps"].values()
+    )
 
 
 @pytest.mark.real_data

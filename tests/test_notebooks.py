@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kdcourse.course.quiz import questions
+from kdcourse.notebook.quiz import questions
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -33,7 +33,9 @@ every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: pat
 
 
 def cells(path: Path, kind: str | None = None) -> list[dict]:
-    return [cell for cell in json.loads(path.read_text())["cells"] if kind in (None, cell["cell_type"])]
+    return [
+        cell for cell in json.loads(path.read_text())["cells"] if kind in (None, cell["cell_type"])
+    ]
 
 
 def source(cell: dict) -> str:
@@ -51,7 +53,11 @@ def prose(path: Path) -> str:
 def without_images(value):
     """The notebook's JSON less the pictures, whose encoded bytes may spell anything."""
     if isinstance(value, dict):
-        return {key: without_images(inner) for key, inner in value.items() if not key.startswith("image/")}
+        return {
+            key: without_images(inner)
+            for key, inner in value.items()
+            if not key.startswith("image/")
+        }
     if isinstance(value, list):
         if all(isinstance(line, str) for line in value):
             return without_images("".join(value))
@@ -77,7 +83,9 @@ def test_the_course_is_complete():
 @every_notebook
 def test_title_badge_and_objectives(path):
     first = cells(path)[0]
-    assert first["cell_type"] == "markdown" and re.match(r"# \S", source(first)), "the first cell is the title"
+    assert first["cell_type"] == "markdown" and re.match(r"# \S", source(first)), (
+        "the first cell is the title"
+    )
     link = rf"https://colab\.research\.google\.com/github/\S+/notebooks/{path.name}"
     assert re.search(link, prose(path)), "a Colab badge that leads to this notebook"
     assert re.search(r"able to", prose(path)), "what one will be able to do"
@@ -88,7 +96,9 @@ def test_parameters_cell(path):
     found = [cell for cell in cells(path, "code") if "parameters" in tags(cell)]
     assert len(found) == 1, "one cell tagged `parameters`"
     assert "profile = None" in source(found[0]) and "dataset = " in source(found[0])
-    assert not any("injected-parameters" in tags(cell) for cell in cells(path)), "injected by a run: do not commit"
+    assert not any("injected-parameters" in tags(cell) for cell in cells(path)), (
+        "injected by a run: do not commit"
+    )
 
 
 @every_notebook
@@ -104,7 +114,9 @@ def test_who_loads_the_networks_of_notebook_03_waits_for_it(path):
     """Else `kdcourse run --jobs 2` trains them twice, at the same time."""
     needs = json.loads(path.read_text())["metadata"].get("kdcourse", {}).get("needs", [])
     code = "\n".join(source(cell) for cell in cells(path, "code"))
-    assert ("03_baselines" in needs) == ("baselines.teacher_recipe(" in code and path.stem != "03_baselines")
+    assert ("03_baselines" in needs) == (
+        "baselines.teacher_recipe(" in code and path.stem != "03_baselines"
+    )
     assert set(needs) <= {other.stem for other in NOTEBOOKS} - {path.stem}
 
 
@@ -112,13 +124,17 @@ def test_who_loads_the_networks_of_notebook_03_waits_for_it(path):
 def test_code_cells_are_short(path):
     for cell in cells(path, "code"):
         lines = [line for line in source(cell).splitlines() if line.strip()]
-        assert len(lines) <= LONGEST_CELL or tags(cell) & MAY_BE_LONG, f"{len(lines)} lines:\n{source(cell)}"
+        assert len(lines) <= LONGEST_CELL or tags(cell) & MAY_BE_LONG, (
+            f"{len(lines)} lines:\n{source(cell)}"
+        )
 
 
 @every_notebook
 def test_every_question_of_the_quiz_is_asked_and_its_key_is_elsewhere(path):
     text = "\n".join(source(cell) for cell in cells(path))
-    assert "<summary>Answer" not in text, "questions and answers stand in kdcourse/course/quizzes/"
+    assert "<summary>Answer" not in text, (
+        "questions and answers stand in kdcourse/exercises/quizzes/"
+    )
     asked = re.findall(r'quiz\.ask\("(\d\d)-(.+)"\)', text)
     notebook = path.stem[:2]
     assert asked == [(notebook, name) for name in questions(notebook)]
@@ -130,9 +146,13 @@ def test_every_question_of_the_quiz_is_asked_and_its_key_is_elsewhere(path):
 @every_notebook
 def test_committed_as_executed_from_top_to_bottom(path):
     code = [cell for cell in cells(path, "code") if source(cell).strip()]
-    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1)), "make notebooks"
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1)), (
+        "make notebooks"
+    )
     for cell in code:
-        assert not [output for output in cell["outputs"] if output["output_type"] == "error"], source(cell)
+        assert not [output for output in cell["outputs"] if output["output_type"] == "error"], (
+            source(cell)
+        )
 
 
 @every_notebook
@@ -147,9 +167,14 @@ def test_size(path):
 
 
 def test_the_search_for_machine_paths_finds_them_and_spares_pictures():
-    output = {"text/html": ['<img src="data:image/png;base64,ab', '/tmp/x"> in /home/me/data'], "image/png": "/tmp/y"}
+    output = {
+        "text/html": ['<img src="data:image/png;base64,ab', '/tmp/x"> in /home/me/data'],
+        "image/png": "/tmp/y",
+    }
     texts = strings(without_images([output]))
-    assert [found.group() for text in texts for found in MACHINE_PATH.finditer(text)] == ["/home/me/data"]
+    assert [found.group() for text in texts for found in MACHINE_PATH.finditer(text)] == [
+        "/home/me/data"
+    ]
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
@@ -157,7 +182,16 @@ def test_the_search_for_machine_paths_finds_them_and_spares_pictures():
 
 def run(path: Path, output: Path, *options: str, data: str = "") -> None:
     process = subprocess.run(
-        [sys.executable, "-m", "kdcourse.cli", "run", str(path), "--profile=smoke", f"--output={output}", *options],
+        [
+            sys.executable,
+            "-m",
+            "kdcourse.cli",
+            "run",
+            str(path),
+            "--profile=smoke",
+            f"--output={output}",
+            *options,
+        ],
         env={**os.environ, "KDCOURSE_DATA": data},
         text=True,
         capture_output=True,

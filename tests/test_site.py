@@ -32,12 +32,16 @@ def pages() -> dict[str, str]:
 
 def test_all_notebooks_and_exercises_and_no_solution(pages):
     wanted = {
-        path.relative_to(ROOT).as_posix() for f in ("notebooks", "exercises") for path in ROOT.glob(f"{f}/*.ipynb")
+        path.relative_to(ROOT).as_posix()
+        for f in ("notebooks", "exercises")
+        for path in ROOT.glob(f"{f}/*.ipynb")
     }
     assert {place for place in pages if place.endswith(".ipynb")} == wanted
     documented = set(re.findall(r"automodule:: (\S+)", "".join(pages.values())))
-    assert "kdcourse.course.checks.task" in documented  # what an exercise is made of, but not the answers
-    assert not [name for name in documented if re.search(r"checks\.(ex\d|clinic)", name)]
+    assert (
+        "kdcourse.checking.task" in documented
+    )  # what an exercise is made of, but not the answers
+    assert not [name for name in documented if re.search(r"exercises\.(ex\d|bug_cases)", name)]
 
 
 def test_every_part_of_the_package_has_a_page(pages):
@@ -52,7 +56,9 @@ def test_links_are_those_of_the_page(pages):
     places = {ROOT / "docs/errors.md": "errors.md"}
 
     def mended(text):
-        return make_site.mended(text, ROOT / "docs/index.md", "deep/index.md", places, "https://example.org")
+        return make_site.mended(
+            text, ROOT / "docs/index.md", "deep/index.md", places, "https://example.org"
+        )
 
     assert mended("[a](errors.md#data)") == "[a](../errors.md#data)"
     assert mended("![b](course.png)") == "![b](../course.png)"
@@ -60,14 +66,27 @@ def test_links_are_those_of_the_page(pages):
     assert mended("[d](gone.md)") == "[d](gone.md)"  # so that Sphinx warns
     for alone in ("[e](#here)", "[f](https://example.org/x.md)", "[g](mailto:a@example.org)"):
         assert mended(alone) == alone
-    assert "(errors.md)" in pages["index.md"] and "colab-badge" not in pages["notebooks/01_datasets.ipynb"]
+    assert (
+        "(errors.md)" in pages["index.md"]
+        and "colab-badge" not in pages["notebooks/01_datasets.ipynb"]
+    )
     assert json.loads(pages["notebooks/01_datasets.ipynb"])["nbformat"] == 4
 
 
 def test_links_of_outputs_lead_to_pages_and_not_to_files(pages):
-    outputs = [cell.get("outputs", ()) for cell in json.loads(pages["notebooks/03_baselines.ipynb"])["cells"]]
-    markup = "".join("".join(output.get("data", {}).get("text/html", "")) for found in outputs for output in found)
-    assert 'href="04_response_distillation.html"' in markup and 'href="../exercises/ex_03_baselines.html"' in markup
+    outputs = [
+        cell.get("outputs", ())
+        for cell in json.loads(pages["notebooks/03_baselines.ipynb"])["cells"]
+    ]
+    markup = "".join(
+        "".join(output.get("data", {}).get("text/html", ""))
+        for found in outputs
+        for output in found
+    )
+    assert (
+        'href="04_response_distillation.html"' in markup
+        and 'href="../exercises/ex_03_baselines.html"' in markup
+    )
     assert ".ipynb" not in markup
     away = '<a href="https://example.org/x.ipynb">'
     assert make_site.NOTEBOOK_LINK.sub(r"\1.html", away) == away
@@ -105,7 +124,10 @@ def conf():
     [
         ("KL(p_t ‖ p_s) of `a_b` * |x|.", "KL(p\\_t ‖ p\\_s) of \\ ``a_b``\\  \\* \\|x\\|."),
         ("First:\n- one\n  more\n- two", "First:\n\n- one\n  more\n- two"),
-        ("stem: a\n  b\nwidth, depth: c\nRaises E.", ":stem: a\n  b\n:width, depth: c\n\nRaises E."),
+        (
+            "stem: a\n  b\nwidth, depth: c\nRaises E.",
+            ":stem: a\n  b\n:width, depth: c\n\nRaises E.",
+        ),
         ("It says\nname: no argument.", "It says\nname: no argument."),
         (">>> f(1)\n2", ">>> f(1)\n2"),
         ("As in:\n\n    x_1 = *y", "As in:\n\n::\n\n    x_1 = *y"),
@@ -132,4 +154,6 @@ def test_the_site_builds_without_a_warning_and_its_links_hold(conf, tmp_path):
     assert 'id="kdcourse.distillation.response.soft_target_loss"' in response
     notebook = (site / "notebooks/00_start_here.html").read_text(encoding="utf-8")
     assert "<math" in (site / "notebooks/04_response_distillation.html").read_text(encoding="utf-8")
-    assert "widget-view" not in notebook and 'role="status"' in notebook  # the controls' static picture
+    assert (
+        "widget-view" not in notebook and 'role="status"' in notebook
+    )  # the controls' static picture

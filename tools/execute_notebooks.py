@@ -17,14 +17,20 @@ def execute(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": path.parent}}
     quiet = ["--IPKernelApp.log_level=40"]  # else ipykernel 7 warns of its own transport
-    NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=where, extra_arguments=quiet).execute()
+    NotebookClient(
+        notebook, timeout=1800, kernel_name="python3", resources=where, extra_arguments=quiet
+    ).execute()
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     needs = {"kdcourse": notebook.metadata["kdcourse"]} if "kdcourse" in notebook.metadata else {}
     notebook.metadata = needs | {
-        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "kernelspec": {
+            "display_name": "Python 3 (ipykernel)",
+            "language": "python",
+            "name": "python3",
+        },
         "language_info": {"name": "python"},
     }
     beside = path.with_suffix(".partial.ipynb")

@@ -18,10 +18,15 @@ from pkgutil import walk_packages
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUPS = ("data", "models", "training", "distillation", "curriculum", "evaluation", "experiments", "shipping", "course")
-ANSWERS = re.compile(r"\.(ex\d\d|clinic)$")  # modules that hold the answers to exercises
+GROUPS = (
+    "data", "models", "evaluation", "training", "distillation", "shipping", "curriculum", "experiments",
+    "checking", "exercises", "grading", "notebook", "running", "common",
+)  # fmt: skip
+ANSWERS = re.compile(r"\.(ex\d\d_\w+|bug_cases)$")  # modules that hold the answers to exercises
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")  # a relative link's path
-NOTEBOOK_LINK = re.compile(r'(<a href="(?![a-z]+:)[^"#]+)\.ipynb(?=")')  # in an output, such as the course's map
+NOTEBOOK_LINK = re.compile(
+    r'(<a href="(?![a-z]+:)[^"#]+)\.ipynb(?=")'
+)  # in an output, such as the course's map
 BADGE = re.compile(r"!\[Open in Colab\]\([^)]*\)")
 
 Pages = dict[str, str]  # place on the site → text
@@ -54,8 +59,12 @@ def mended(text: str, path: Path, place: str, places: dict[Path, str], repositor
 def course_pages() -> Pages:
     """Notebooks and texts of the repository."""
     found = sources()
-    places = {path: place for place, path in found.items()} | {ROOT / "reference/index.md": "reference/index.md"}
-    repository = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+    places = {path: place for place, path in found.items()} | {
+        ROOT / "reference/index.md": "reference/index.md"
+    }
+    repository = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "urls"
+    ]["Repository"]
     pages = {}
     for place, path in found.items():
         text = path.read_text(encoding="utf-8")
@@ -68,7 +77,9 @@ def course_pages() -> Pages:
                 if markup := output.get("data", {}).get("text/html"):
                     output["data"]["text/html"] = NOTEBOOK_LINK.sub(r"\1.html", "".join(markup))
             if cell["cell_type"] == "markdown":
-                source = BADGE.sub("Open in Colab", "".join(cell["source"]))  # the badge's picture is elsewhere
+                source = BADGE.sub(
+                    "Open in Colab", "".join(cell["source"])
+                )  # the badge's picture is elsewhere
                 cell["source"] = mended(source, path, place, places, repository)
         pages[place] = json.dumps(notebook)
     return pages
@@ -80,25 +91,33 @@ def reference_pages() -> Pages:
 
     names = [module.name for module in walk_packages(kdcourse.__path__, "kdcourse.")]
     groups = {group: [n for n in names if n.startswith(f"kdcourse.{group}.")] for group in GROUPS}
-    groups["others"] = [n for n in names if n.count(".") == 1 and n.split(".")[1] not in (*GROUPS, "cli")]
+    groups["others"] = [
+        n for n in names if n.count(".") == 1 and n.split(".")[1] not in (*GROUPS, "cli")
+    ]
     pages = {}
     for group, modules in groups.items():
-        title = f"kdcourse.{group}" if group in GROUPS else "Paths, profiles, pictures, errors"
+        title = f"kdcourse.{group}" if group in GROUPS else "Figures"
         text = [f"# {title}"]
         if group in GROUPS:
             text.append(automodule(f"kdcourse.{group}", ":no-members:", ":no-index:"))
         for name in modules:
             if not ANSWERS.search(name):
-                text.append(f"## {name.removeprefix(f'kdcourse.{group}.')}\n\n`{name}`\n\n{automodule(name)}")
+                text.append(
+                    f"## {name.removeprefix(f'kdcourse.{group}.')}\n\n`{name}`\n\n{automodule(name)}"
+                )
         pages[f"reference/{group}.md"] = "\n\n".join(text) + "\n"
     pages["reference/cli.md"] = command_line()
     about = "What each part of the package offers, from its docstrings: signatures, shapes, sources, errors."
-    pages["reference/index.md"] = f"# Reference\n\n{about}\n\n" + toctree(["cli", *groups], depth=2, hidden=False)
+    pages["reference/index.md"] = f"# Reference\n\n{about}\n\n" + toctree(
+        ["cli", *groups], depth=2, hidden=False
+    )
     return pages
 
 
 def automodule(name: str, *options: str) -> str:
-    return "\n".join(["```{eval-rst}", f".. automodule:: {name}", *(f"   {option}" for option in options), "```"])
+    return "\n".join(
+        ["```{eval-rst}", f".. automodule:: {name}", *(f"   {option}" for option in options), "```"]
+    )
 
 
 def command_line() -> str:
@@ -113,21 +132,39 @@ def command_line() -> str:
             part = command.commands[name]
             yield from helps(part, click.Context(part, info_name=name, parent=context))
 
-    return "# Command line\n\n" + "\n\n".join(helps(main, click.Context(main, info_name="kdcourse"))) + "\n"
+    return (
+        "# Command line\n\n"
+        + "\n\n".join(helps(main, click.Context(main, info_name="kdcourse")))
+        + "\n"
+    )
 
 
 def toctree(pages: list[str], caption: str = "", depth: int = 1, hidden: bool = True) -> str:
-    options = [f":caption: {caption}"] * bool(caption) + [":hidden:"] * hidden + [f":maxdepth: {depth}"]
+    options = (
+        [f":caption: {caption}"] * bool(caption) + [":hidden:"] * hidden + [f":maxdepth: {depth}"]
+    )
     return "\n".join(["```{toctree}", *options, "", *pages, "```", ""])
 
 
 def lay_out(folder: Path) -> None:
     """Write all pages into `folder`, with the table of contents at the end of index.md."""
     pages = course_pages() | reference_pages()
-    notebooks, exercises = ([p for p in pages if p.startswith(f"{f}/")] for f in ("notebooks", "exercises"))
-    texts = sorted({p for p in pages if "/" not in p} - {"index.md", "README.md"}, key=lambda p: (p != "errors.md", p))
-    contents = {"The course": notebooks, "Exercises": exercises, "Texts": texts, "Package": ["reference/index.md"]}
-    pages["index.md"] += "".join("\n" + toctree(found, caption) for caption, found in contents.items() if found)
+    notebooks, exercises = (
+        [p for p in pages if p.startswith(f"{f}/")] for f in ("notebooks", "exercises")
+    )
+    texts = sorted(
+        {p for p in pages if "/" not in p} - {"index.md", "README.md"},
+        key=lambda p: (p != "errors.md", p),
+    )
+    contents = {
+        "The course": notebooks,
+        "Exercises": exercises,
+        "Texts": texts,
+        "Package": ["reference/index.md"],
+    }
+    pages["index.md"] += "".join(
+        "\n" + toctree(found, caption) for caption, found in contents.items() if found
+    )
     for place, text in pages.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).write_text(text, encoding="utf-8")
@@ -157,17 +194,23 @@ class Page(HTMLParser):
 def check_links(site: Path) -> tuple[list[str], list[str]]:
     """Links and files that are not there, anchors included, and all links that lead away (not looked at)."""
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
-    pages = {path: page for path, page in pages.items() if "_static" not in path.parts}  # the theme's own templates
+    pages = {
+        path: page for path, page in pages.items() if "_static" not in path.parts
+    }  # the theme's own templates
     broken, away = [], set()
     for path, page in pages.items():
         for link in sorted(page.links | page.loads):
             parts = urlsplit(link)
             if parts.scheme or parts.netloc:
                 if link in page.loads and "canonical" not in link:
-                    broken.append(f"{path.relative_to(site)} loads {link}: the site is to work offline")
+                    broken.append(
+                        f"{path.relative_to(site)} loads {link}: the site is to work offline"
+                    )
                 away.add(link)
                 continue
-            target = Path(os.path.normpath(path.parent / unquote(parts.path))) if parts.path else path
+            target = (
+                Path(os.path.normpath(path.parent / unquote(parts.path))) if parts.path else path
+            )
             if not target.is_file():
                 broken.append(f"{path.relative_to(site)}: {link} is not there")
             elif target in pages and unquote(parts.fragment) not in pages[target].anchors:
@@ -180,8 +223,20 @@ def build(site: Path, layout: Path) -> int:
     for folder in (site, layout):
         shutil.rmtree(folder, ignore_errors=True)
     lay_out(layout)
-    options = ["-W", "--keep-going", "-q", "-b", "html", "-c", ROOT / "docs", "-d", layout / ".doctrees"]
-    if status := subprocess.run([sys.executable, "-m", "sphinx", *options, layout, site]).returncode:
+    options = [
+        "-W",
+        "--keep-going",
+        "-q",
+        "-b",
+        "html",
+        "-c",
+        ROOT / "docs",
+        "-d",
+        layout / ".doctrees",
+    ]
+    if status := subprocess.run(
+        [sys.executable, "-m", "sphinx", *options, layout, site]
+    ).returncode:
         return status
     broken, away = check_links(site)
     (layout / "links-elsewhere.txt").write_text("\n".join(away) + "\n", encoding="utf-8")

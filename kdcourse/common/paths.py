@@ -53,5 +53,7 @@ def data_root(root: str | os.PathLike | None = None) -> Path:
     path = Path(os.path.expanduser(named))
     if not os.path.isdir(path):  # Path.is_dir raises where a folder above it is closed
         source = "root=" if root else "KDCOURSE_DATA="
-        raise DataError(f"{source}{path}: no such folder. Name a folder that holds the data sets, or leave it unset.")
+        raise DataError(
+            f"{source}{path}: no such folder. Name a folder that holds the data sets, or leave it unset."
+        )
     return path

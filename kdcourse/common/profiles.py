@@ -20,7 +20,9 @@ class Profile:
     batch_size: int
     compare_epochs: int  # of each student where methods are compared: notebook 04
     views: int  # distinct epochs of augmentation there: a teacher's answers to them are kept
-    feature_epochs: int  # of each student where features are compared, which no cache keeps: notebook 05
+    feature_epochs: (
+        int  # of each student where features are compared, which no cache keeps: notebook 05
+    )
 
     def images(self, limit: int | None = None) -> int | None:
         """The `limit` to load with: a notebook's own, or the profile's if that is None; 0 takes all."""
@@ -31,8 +33,36 @@ class Profile:
 PROFILES = {
     p.name: p
     for p in (
-        Profile("smoke", "plumbing, in seconds; says nothing of accuracy", 16, 150, 100, 1, 1, 1, 2, 32, 1, 2, 1),
-        Profile("cpu", "real results on two cores, the default", 32, 2000, 400, 5, 20, 25, 3, 64, 20, 8, 6),
+        Profile(
+            "smoke",
+            "plumbing, in seconds; says nothing of accuracy",
+            16,
+            150,
+            100,
+            1,
+            1,
+            1,
+            2,
+            32,
+            1,
+            2,
+            1,
+        ),
+        Profile(
+            "cpu",
+            "real results on two cores, the default",
+            32,
+            2000,
+            400,
+            5,
+            20,
+            25,
+            3,
+            64,
+            20,
+            8,
+            6,
+        ),
         Profile("gpu", "the published protocols", None, None, None, 20, 60, 60, 5, 128, 60, 8, 60),
     )
 }

@@ -11,4 +11,6 @@ def bar(iterable=None, *, shown: bool, **options):
     """
     from tqdm.auto import tqdm  # takes a moment, and `kdcourse predict` is to start at once
 
-    return tqdm(iterable, delay=1, leave=False, disable=not shown or "TQDM_DISABLE" in os.environ, **options)
+    return tqdm(
+        iterable, delay=1, leave=False, disable=not shown or "TQDM_DISABLE" in os.environ, **options
+    )

@@ -11,7 +11,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def times(call: Callable[[], object], warm_up: int = 2, runs: int = 5, seconds: float = 0.5) -> list[float]:
+def times(
+    call: Callable[[], object], warm_up: int = 2, runs: int = 5, seconds: float = 0.5
+) -> list[float]:
     """Seconds of each of at least `runs` calls, and of as many as fill `seconds`, after some to warm up."""
     for _ in range(warm_up):
         call()

@@ -43,7 +43,9 @@ LEARNING_RATE = 3e-4
 STAY = MOVES.index(0.0)
 
 
-def play(env: DistillationEnv, policy: Callable, *, seed: int | None = None, resume: bool = False) -> Episode:
+def play(
+    env: DistillationEnv, policy: Callable, *, seed: int | None = None, resume: bool = False
+) -> Episode:
     """One episode under a policy, from the first epoch to the last.
 
     seed: of the student's run, see `DistillationEnv`. resume: go on with an episode that was killed, from the env's
@@ -72,7 +74,9 @@ def fixed(schedule: Callable[[float], float] | float, temperature: float = 4.0) 
     an epoch. Raises UsageError for a temperature that an agent cannot reach.
     """
     if not COOLEST <= temperature <= HOTTEST or temperature % 0.5:
-        raise UsageError(f"temperature={temperature}: expected {COOLEST} to {HOTTEST} in steps of 0.5")
+        raise UsageError(
+            f"temperature={temperature}: expected {COOLEST} to {HOTTEST} in steps of 0.5"
+        )
 
     def policy(observation: np.ndarray) -> np.ndarray:
         progress = round(float(observation[0]), 6)  # float32's 0.7 lies below 0.7
@@ -95,9 +99,15 @@ class Bandit:
     """
 
     def __init__(self, actions: Sequence[tuple[int, int]] | None = None, exploration: float = 1.0):
-        self.actions = [(STAY, level) for level in range(len(THRESHOLDS))] if actions is None else list(actions)
+        self.actions = (
+            [(STAY, level) for level in range(len(THRESHOLDS))]
+            if actions is None
+            else list(actions)
+        )
         if not self.actions or not 0 <= exploration < float("inf"):
-            raise UsageError(f"actions={actions}, exploration={exploration}: expected an action or more, and 0 or more")
+            raise UsageError(
+                f"actions={actions}, exploration={exploration}: expected an action or more, and 0 or more"
+            )
         self.exploration = exploration
         self.taken, self.rewards = np.zeros(len(self.actions)), np.zeros(len(self.actions))
 
@@ -105,7 +115,9 @@ class Bandit:
         if (self.taken == 0).any():
             return np.array(self.actions[self.taken.argmin()])
         bonus = np.sqrt(2 * np.log(self.taken.sum()) / self.taken)
-        return np.array(self.actions[(self.rewards / self.taken + self.exploration * bonus).argmax()])
+        return np.array(
+            self.actions[(self.rewards / self.taken + self.exploration * bonus).argmax()]
+        )
 
     def learn(self, action, reward: float) -> None:
         arm = self.actions.index(tuple(int(part) for part in action))
@@ -150,7 +162,9 @@ def ppo(env: gymnasium.Env, *, n_steps: int = 5, seed: int = 0) -> PPO:
         )  # fmt: skip
 
 
-def one_run(env: DistillationEnv, *, n_steps: int = 5, seed: int = 0, resume: bool = False) -> Episode:
+def one_run(
+    env: DistillationEnv, *, n_steps: int = 5, seed: int = 0, resume: bool = False
+) -> Episode:
     """D3's mode: the agent learns in the very run that it steers, from n_steps epochs at a time.
 
     seed: of the agent; the run's is `env.run_seed`. The student is in `env.student` afterwards. resume: go on with a
@@ -190,7 +204,12 @@ class Agent:
 
 
 def train_agent(
-    env: DistillationEnv, episodes: int, path: str | os.PathLike, *, an_update: int = 4, seed: int = 0
+    env: DistillationEnv,
+    episodes: int,
+    path: str | os.PathLike,
+    *,
+    an_update: int = 4,
+    seed: int = 0,
 ) -> tuple[Agent, pd.DataFrame]:
     """PPO on many cheap episodes, to be transferred: `play` its agent in an env of another student or other data.
 
@@ -205,10 +224,17 @@ def train_agent(
         if not isinstance(value, Integral) or value < 1:
             raise UsageError(f"{name}={value!r}: expected a whole number, 1 or more")
     if episodes % an_update:
-        raise UsageError(f"episodes={episodes}: expected a multiple of an_update={an_update}, the episodes an update")
+        raise UsageError(
+            f"episodes={episodes}: expected a multiple of an_update={an_update}, the episodes an update"
+        )
     bare = env.unwrapped
     n_steps = an_update * bare.epochs
-    settings = {**bare.settings, "first run seed": bare.run_seed, "an_update": an_update, "agent's seed": seed}
+    settings = {
+        **bare.settings,
+        "first run seed": bare.run_seed,
+        "an_update": an_update,
+        "agent's seed": seed,
+    }
     model, rows = ppo(env, n_steps=n_steps, seed=seed), []
     if Path(path).exists():
         content = files.load(path)
@@ -219,10 +245,17 @@ def train_agent(
     model.env.seed(bare.run_seed + len(rows))
     while len(rows) < episodes:
         before = len(bare.finished)
-        with _own_randomness((seed * 100_003 + len(rows)) % 2**32):  # nothing that the file must hold
+        with _own_randomness(
+            (seed * 100_003 + len(rows)) % 2**32
+        ):  # nothing that the file must hold
             model.learn(n_steps, reset_num_timesteps=False)
-        rows += [[episode.seed, episode.reward, episode.accuracy] for episode in bare.finished[before:]]
-        content = {"policy": model.policy.state_dict(), "optimizer": model.policy.optimizer.state_dict()}
+        rows += [
+            [episode.seed, episode.reward, episode.accuracy] for episode in bare.finished[before:]
+        ]
+        content = {
+            "policy": model.policy.state_dict(),
+            "optimizer": model.policy.optimizer.state_dict(),
+        }
         files.save(path, {"settings": settings, "episodes": rows, **content})
     return Agent(model.policy), pd.DataFrame(rows, columns=["seed", "reward", "accuracy"])
 

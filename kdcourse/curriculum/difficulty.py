@@ -44,20 +44,33 @@ def sample_difficulty(
     Raises UsageError for logits, weights or a kl_scale that cannot be right.
     """
     teacher, student = _checked(teacher_logits, student_logits)
-    if len(weights) != 3 or not all(weight >= 0 for weight in weights) or abs(sum(weights) - 1) > 1e-6:
+    if (
+        len(weights) != 3
+        or not all(weight >= 0 for weight in weights)
+        or abs(sum(weights) - 1) > 1e-6
+    ):
         raise UsageError(
             f"weights={tuple(weights)}: expected three numbers, 0 or more, that sum to 1: of confidence, entropy and "
             "divergence. Divide them by their sum"
         )
     if not 0 < kl_scale < float("inf"):
-        raise UsageError(f"kl_scale={kl_scale}: expected a finite number above 0, in nats. D3 takes 5")
-    log_p_t, log_p_s = F.log_softmax(teacher, 1), F.log_softmax(student, 1)  # finite even where p rounds to 0
+        raise UsageError(
+            f"kl_scale={kl_scale}: expected a finite number above 0, in nats. D3 takes 5"
+        )
+    log_p_t, log_p_s = (
+        F.log_softmax(teacher, 1),
+        F.log_softmax(student, 1),
+    )  # finite even where p rounds to 0
     p_t = log_p_t.exp()
     confidence = -torch.expm1(log_p_t.max(1).values)  # 1 − p without cancellation where p is near 1
     entropy = -(p_t * log_p_t).sum(1) / np.log(teacher.shape[1])
     divergence = (p_t * (log_p_t - log_p_s)).sum(1) / kl_scale
-    parts = [part.clamp(0, 1) for part in (confidence, entropy, divergence)]  # of the first two, rounding errors alone
-    return Difficulty(*parts, total=sum(weight * part for weight, part in zip(weights, parts, strict=True)))
+    parts = [
+        part.clamp(0, 1) for part in (confidence, entropy, divergence)
+    ]  # of the first two, rounding errors alone
+    return Difficulty(
+        *parts, total=sum(weight * part for weight, part in zip(weights, parts, strict=True))
+    )
 
 
 def d3_difficulty(
@@ -82,12 +95,16 @@ def student_loss(
             f"({len(student)},), the class of each row of the logits"
         )
     if len(labels) and not 0 <= labels.min() <= labels.max() < student.shape[1]:
-        raise UsageError(f"labels from {labels.min()} to {labels.max()}: expected 0 to {student.shape[1] - 1}")
+        raise UsageError(
+            f"labels from {labels.min()} to {labels.max()}: expected 0 to {student.shape[1] - 1}"
+        )
     return F.cross_entropy(student, labels, reduction="none")
 
 
 def teacher_margin(
-    teacher_logits: torch.Tensor, student_logits: torch.Tensor | None = None, labels: torch.Tensor | None = None
+    teacher_logits: torch.Tensor,
+    student_logits: torch.Tensor | None = None,
+    labels: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """1 − (p_first − p_second) of the teacher's two likeliest classes. (N, C) → (N,) in [0, 1], 1 at a tie.
 
@@ -108,7 +125,9 @@ class ForgettingEvents:
 
     def __init__(self, samples: int):
         if samples < 1:
-            raise UsageError(f"samples={samples}: expected 1 or more, the number of training images")
+            raise UsageError(
+                f"samples={samples}: expected 1 or more, the number of training images"
+            )
         self.seen = np.zeros(samples, np.int64)  # how often
         self.events = np.zeros(samples, np.int64)  # right → wrong
         self.was_right = np.zeros(samples, bool)  # when last seen
@@ -116,13 +135,19 @@ class ForgettingEvents:
 
     def update(self, index, correct) -> None:
         """index (B,): places in the split, each once; correct (B,) bool. Raises UsageError if they cannot be right."""
-        index, correct = (np.asarray(x.cpu() if torch.is_tensor(x) else x) for x in (index, correct))
+        index, correct = (
+            np.asarray(x.cpu() if torch.is_tensor(x) else x) for x in (index, correct)
+        )
         if index.ndim != 1 or index.shape != correct.shape or correct.dtype != bool:
             raise UsageError(
                 f"index {index.shape} and correct {correct.shape} ({correct.dtype}): expected one bool an index"
             )
-        if len(np.unique(index)) < len(index) or (len(index) and not 0 <= index.min() <= index.max() < len(self.seen)):
-            raise UsageError(f"index: expected different places from 0 to {len(self.seen) - 1}, each once an update")
+        if len(np.unique(index)) < len(index) or (
+            len(index) and not 0 <= index.min() <= index.max() < len(self.seen)
+        ):
+            raise UsageError(
+                f"index: expected different places from 0 to {len(self.seen) - 1}, each once an update"
+            )
         self.events[index] += self.was_right[index] & ~correct
         self.was_right[index] = correct
         self.learned[index] |= correct
@@ -131,7 +156,9 @@ class ForgettingEvents:
     def __call__(self, teacher_logits, student_logits, labels: torch.Tensor) -> torch.Tensor:
         """(N,) float32: events, of never learned samples the most."""
         if len(labels) != len(self.seen):
-            raise UsageError(f"{len(labels)} labels: expected {len(self.seen)}, as many as samples were watched")
+            raise UsageError(
+                f"{len(labels)} labels: expected {len(self.seen)}, as many as samples were watched"
+            )
         hardest = max(1, self.seen.max())
         return torch.from_numpy(np.where(self.learned, self.events, hardest)).float()
 
@@ -154,14 +181,18 @@ def split_difficulty(
     Raises UsageError for an empty split, a teacher that cannot teach this student, and a scorer's wrong answer.
     """
     if not isinstance(teacher, Teacher):
-        raise UsageError(f"teacher= is a {type(teacher).__name__}: expected a Teacher: Teacher(network)")
+        raise UsageError(
+            f"teacher= is a {type(teacher).__name__}: expected a Teacher: Teacher(network)"
+        )
     device = device or device_of(student)
     batches = Batches(split, batch_size, device=device)
     teacher.to(device)
     student.to(device)
     teacher.check(student, next(batches.epoch()))
     with evaluating(student):
-        answers = [(teacher(batch).cpu(), student(batch.images).float().cpu()) for batch in batches.epoch()]
+        answers = [
+            (teacher(batch).cpu(), student(batch.images).float().cpu()) for batch in batches.epoch()
+        ]
         taught, seen = (torch.cat(logits) for logits in zip(*answers, strict=True))
     difficulty = torch.as_tensor(scorer(taught, seen, torch.tensor(split.labels)))
     if difficulty.shape != (len(split),) or not difficulty.isfinite().all():
@@ -182,5 +213,9 @@ def _checked(*given: torch.Tensor) -> list[torch.Tensor]:
         )
     for logits in given:
         if not logits.is_floating_point() or not logits.isfinite().all():
-            raise UsageError("logits that are NaN, infinite or whole numbers: expected finite floating-point numbers")
-    return [logits.detach().to(torch.promote_types(logits.dtype, torch.float32)) for logits in given]
+            raise UsageError(
+                "logits that are NaN, infinite or whole numbers: expected finite floating-point numbers"
+            )
+    return [
+        logits.detach().to(torch.promote_types(logits.dtype, torch.float32)) for logits in given
+    ]

@@ -35,7 +35,9 @@ try:
     import gymnasium
     from gymnasium.spaces import Box, MultiDiscrete
 except ImportError as error:
-    raise UsageError("an agent's environment needs gymnasium: pip install 'kdcourse[agent]'") from error
+    raise UsageError(
+        "an agent's environment needs gymnasium: pip install 'kdcourse[agent]'"
+    ) from error
 
 MOVES = (-0.5, 0.0, 0.5)  # of the temperature: the first part of an action
 THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 1.0)  # θ: the second
@@ -44,12 +46,15 @@ START = (4.0, 0.0)  # temperature and θ before the first action
 
 MOST = float(np.finfo(np.float32).max)
 OBSERVATION = Box(
-    np.array([0, -50, 0, -MOST, 0, 0, 0, 0], np.float32), np.array([1, 50, 1, MOST, 1, 1, 1, 1], np.float32)
+    np.array([0, -50, 0, -MOST, 0, 0, 0, 0], np.float32),
+    np.array([1, 50, 1, MOST, 1, 1, 1, 1], np.float32),
 )
 ACTION = MultiDiscrete([len(MOVES), len(THRESHOLDS)])
 
 
-def d3_reward(accuracies: Sequence[float], losses: Sequence[float], epoch: int, epochs: int) -> dict[str, float]:
+def d3_reward(
+    accuracies: Sequence[float], losses: Sequence[float], epoch: int, epochs: int
+) -> dict[str, float]:
     """D3's reward for an epoch, part by part; the reward is their sum.
 
     accuracies: a, on validation, in %, and losses: l, of training, of all epochs so far. epoch: e, counted from 1, as
@@ -93,7 +98,9 @@ class SteeredKD(ResponseKD):
 
 def stand_in(data: DataSplits) -> Callable[[], nn.Module]:
     """A very cheap student, for an agent to learn on: a ResNet-8 of width 4 with a stem of stride 4."""
-    return partial(thin_resnet, 8, 4, channels=len(data.channels), classes=len(data.classes), stem_stride=4)
+    return partial(
+        thin_resnet, 8, 4, channels=len(data.channels), classes=len(data.classes), stem_stride=4
+    )
 
 
 @dataclass(frozen=True)
@@ -191,12 +198,22 @@ class DistillationEnv(gymnasium.Env):
                 raise UsageError(f"{name}={value!r}: expected a whole number, 1 or more")
         if credit not in ("now", "late"):
             raise unknown("credit", credit, ("now", "late"))
-        self.observation_space, self.action_space = OBSERVATION, MultiDiscrete(ACTION.nvec)  # the latter draws its own
+        self.observation_space, self.action_space = (
+            OBSERVATION,
+            MultiDiscrete(ACTION.nvec),
+        )  # the latter draws its own
         self.data, self.teacher, self.student_factory = data, teacher, student
-        self.epochs, self.credit, self.renew_every, self.run_seed = epochs, credit, renew_every, seed
+        self.epochs, self.credit, self.renew_every, self.run_seed = (
+            epochs,
+            credit,
+            renew_every,
+            seed,
+        )
         self.device = resolve_device(device)
         self._sampling = dict(ratio=ratio, keep_size=keep_size)
-        sampler = CurriculumSampler(strategy, np.zeros(len(data.train)), schedule=0.0, seed=seed, **self._sampling)
+        sampler = CurriculumSampler(
+            strategy, np.zeros(len(data.train)), schedule=0.0, seed=seed, **self._sampling
+        )
         self.strategy = sampler.strategy
         self._largest = max(self._size(threshold) for threshold in THRESHOLDS)
         self._objective = SteeredKD(teacher, START[0], soft_weight, label_weight)
@@ -204,7 +221,9 @@ class DistillationEnv(gymnasium.Env):
             optimizer=optimizer, schedule=schedule, batch_size=batch_size, views=views, precision=precision,
             augment=resolve_augmentation(augment, data), device=self.device,
         )  # fmt: skip
-        training = {name: describe(value) for name, value in self._training.items() if name != "device"}
+        training = {
+            name: describe(value) for name, value in self._training.items() if name != "device"
+        }
         self.settings = dict(  # all that decides what an episode will be, except its seed and the actions
             data=data.fingerprint, teacher=teacher.fingerprint, student=describe(student), epochs=epochs,
             strategy=repr(self.strategy), credit=credit, renew_every=renew_every, soft_weight=soft_weight,
@@ -215,7 +234,9 @@ class DistillationEnv(gymnasium.Env):
         self.finished: list[Episode] = []  # episodes that have come to their end
         self._ready = self._begun = False
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict | None = None
+    ) -> tuple[np.ndarray, dict]:
         """A fresh student, or with an option one that goes on. Returns (observation, info)."""
         super().reset(seed=seed)
         options = options or {}
@@ -230,7 +251,9 @@ class DistillationEnv(gymnasium.Env):
         if self._named is None and (self._temporary is None or not goes_on):
             self.close()
             self._temporary = Path(mkdtemp(prefix="kdcourse-"))
-            self._removal = weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
+            self._removal = weakref.finalize(
+                self, shutil.rmtree, self._temporary, ignore_errors=True
+            )
         self._folder = (self._named or self._temporary) / f"seed-{self.run_seed}"
         self._begun, self._ready = True, False
 
@@ -252,7 +275,9 @@ class DistillationEnv(gymnasium.Env):
     def step(self, action) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Train an epoch. Returns (observation, reward, terminated, False, info)."""
         if not self._ready or self.epoch == self.epochs:
-            raise UsageError("no episode is under way (none has begun, or it is over or broke off): call reset() first")
+            raise UsageError(
+                "no episode is under way (none has begun, or it is over or broke off): call reset() first"
+            )
         action = _checked(action)
         if self.epoch == len(self._records):
             self._ready = False  # until the epoch is whole: whoever interrupts it must reset
@@ -287,7 +312,9 @@ class DistillationEnv(gymnasium.Env):
 
     def in_force(self, epoch: int) -> tuple[float, float]:
         """Temperature and θ under which an epoch (from 1) of this episode was trained."""
-        return applied(self._actions[:epoch] if self.credit == "now" else self._actions[: epoch - 1])
+        return applied(
+            self._actions[:epoch] if self.credit == "now" else self._actions[: epoch - 1]
+        )
 
     def difficulty(self, epoch: int) -> np.ndarray:
         """(N,): what an epoch (from 1) of this episode was drawn by."""
@@ -297,7 +324,9 @@ class DistillationEnv(gymnasium.Env):
         """The indices that an epoch (from 1) of this episode was trained on, in order."""
         threshold = self.in_force(epoch)[1]
         difficulty = self.difficulty(epoch)
-        sampler = CurriculumSampler(self.strategy, difficulty, schedule=threshold, seed=self.run_seed, **self._sampling)
+        sampler = CurriculumSampler(
+            self.strategy, difficulty, schedule=threshold, seed=self.run_seed, **self._sampling
+        )
         return sampler(epoch - 1)
 
     def _size(self, threshold: float) -> int:
@@ -306,7 +335,11 @@ class DistillationEnv(gymnasium.Env):
 
     def _order(self, epoch: int) -> np.ndarray:
         """What `fit` asks for, from 0. It only counts the epochs that it does not train now."""
-        return self.drawn(epoch + 1) if epoch + 1 == len(self._actions) else np.zeros(self._largest, np.int64)
+        return (
+            self.drawn(epoch + 1)
+            if epoch + 1 == len(self._actions)
+            else np.zeros(self._largest, np.int64)
+        )
 
     def _train(self) -> None:
         """Train until there is an epoch for each action; what is in the checkpoint is not trained again."""
@@ -322,7 +355,9 @@ class DistillationEnv(gymnasium.Env):
         """Difficulty, if it is due: before the first epoch, and after every `renew_every` of them."""
         done = len(self._records)
         if done % self.renew_every == 0 and done < self.epochs and done not in self._difficulty:
-            self._difficulty[done] = split_difficulty(self.data.train, self.teacher, self.student, device=self.device)
+            self._difficulty[done] = split_difficulty(
+                self.data.train, self.teacher, self.student, device=self.device
+            )
 
     def _observation(self) -> np.ndarray:
         accuracies, losses = self._curves(self.epoch)
@@ -334,7 +369,9 @@ class DistillationEnv(gymnasium.Env):
                 _trend(accuracies),
                 accuracies[-1] / 100 if accuracies else 0.0,
                 _trend(losses),
-                min(max(losses[-1], 0.0), 10.0) / 10 if losses else 1.0,  # rounding may leave a KL of 0 below it
+                min(max(losses[-1], 0.0), 10.0) / 10
+                if losses
+                else 1.0,  # rounding may leave a KL of 0 below it
                 (temperature - COOLEST) / (HOTTEST - COOLEST),
                 difficulty.mean(),
                 threshold,
@@ -358,15 +395,23 @@ class DistillationEnv(gymnasium.Env):
     def _curves(self, epochs: int) -> tuple[list[float], list[float]]:
         """Validation accuracies in %, and training losses, of the first epochs."""
         records = self._records[:epochs]
-        return [record["val_accuracy"] for record in records], [record["loss"] for record in records]
+        return [record["val_accuracy"] for record in records], [
+            record["loss"] for record in records
+        ]
 
     def _announce(self) -> None:
         """Write down the action before it is carried out, so that no trained epoch is without its action."""
-        if len(self._actions) == 1:  # the record first: without it, a checkpoint is taken for nothing
+        if (
+            len(self._actions) == 1
+        ):  # the record first: without it, a checkpoint is taken for nothing
             for name in ("episode.pt", "run.pt"):
                 (self._folder / name).unlink(missing_ok=True)
         difficulty = {at: torch.from_numpy(values) for at, values in self._difficulty.items()}
-        content = {"settings": self.settings, "actions": [list(a) for a in self._actions], "difficulty": difficulty}
+        content = {
+            "settings": self.settings,
+            "actions": [list(a) for a in self._actions],
+            "difficulty": difficulty,
+        }
         files.save(self._folder / "episode.pt", content)
 
     def _kept(self) -> dict | None:

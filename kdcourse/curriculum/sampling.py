@@ -23,8 +23,13 @@ from kdcourse.common.errors import UsageError, unknown
 from kdcourse.data import batches
 from kdcourse.data.splits import Split
 
-CURRICULUM = 2**32  # the sampler's stream of `batches.generator`: far from where epochs of the other two get
-EASY_FIRST, HARD_FIRST = np.array([5.0, 3, 2, 1, 1]), np.array([1.0, 1, 2, 3, 5])  # D3's proportions of 5 buckets
+CURRICULUM = (
+    2**32
+)  # the sampler's stream of `batches.generator`: far from where epochs of the other two get
+EASY_FIRST, HARD_FIRST = (
+    np.array([5.0, 3, 2, 1, 1]),
+    np.array([1.0, 1, 2, 3, 5]),
+)  # D3's proportions of 5 buckets
 
 
 def epoch_size(count: int, ratio: float) -> int:
@@ -61,7 +66,12 @@ class Strategy:
     """
 
     def __call__(
-        self, difficulty, threshold: float, ratio: float, generator: np.random.Generator, keep_size: bool = False
+        self,
+        difficulty,
+        threshold: float,
+        ratio: float,
+        generator: np.random.Generator,
+        keep_size: bool = False,
     ) -> np.ndarray:
         difficulty = _checked(difficulty)
         plan = self.plan(len(difficulty), threshold, ratio, keep_size)
@@ -69,16 +79,22 @@ class Strategy:
         drawn = [generator.permutation(ranked[start:stop])[:count] for start, stop, count in plan]
         return generator.permutation(np.concatenate(drawn))
 
-    def plan(self, count: int, threshold: float, ratio: float, keep_size: bool = False) -> list[Stretch]:
+    def plan(
+        self, count: int, threshold: float, ratio: float, keep_size: bool = False
+    ) -> list[Stretch]:
         """From which stretches of `count` ranks how many are drawn; what no stretch holds is never drawn."""
         if count < 1:
             raise UsageError(f"count={count}: expected 1 sample or more")
         _check_threshold(threshold)
         if not 0 < ratio <= 1:
-            raise UsageError(f"ratio={ratio}: expected a number above 0 and up to 1, the epoch's share of the data")
+            raise UsageError(
+                f"ratio={ratio}: expected a number above 0 and up to 1, the epoch's share of the data"
+            )
         return self.stretches(count, epoch_size(count, ratio), threshold, ratio, keep_size)
 
-    def stretches(self, count: int, size: int, threshold: float, ratio: float, keep_size: bool) -> list[Stretch]:
+    def stretches(
+        self, count: int, size: int, threshold: float, ratio: float, keep_size: bool
+    ) -> list[Stretch]:
         """count: N; size: the samples wanted, rN."""
         raise NotImplementedError
 
@@ -143,7 +159,9 @@ class Adaptive(Strategy):
     """
 
     def stretches(self, count, size, threshold, ratio, keep_size):
-        start, stop = (int(np.clip(threshold + side * ratio / 2, 0, 1) * count + 1e-9) for side in (-1, 1))
+        start, stop = (
+            int(np.clip(threshold + side * ratio / 2, 0, 1) * count + 1e-9) for side in (-1, 1)
+        )
         if keep_size:
             start = min(start, count - size)
             return [Stretch(start, start + size, size)]
@@ -192,7 +210,10 @@ def _buckets(count: int, size: int, shares: np.ndarray, keep_size: bool) -> list
     if keep_size or not np.minimum(drawn, sizes).any():
         drawn = _refilled(drawn, sizes)
     edges = [0, *np.cumsum(sizes).tolist()]
-    return [Stretch(a, b, min(n, b - a)) for (a, b), n in zip(pairwise(edges), drawn.tolist(), strict=True)]
+    return [
+        Stretch(a, b, min(n, b - a))
+        for (a, b), n in zip(pairwise(edges), drawn.tolist(), strict=True)
+    ]
 
 
 def _refilled(drawn: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -218,9 +239,13 @@ def importance_weights(
     """
     difficulty = _checked(difficulty)
     of_rank = np.zeros(len(difficulty))
-    for start, stop, drawn in _strategy(strategy).plan(len(difficulty), threshold, ratio, keep_size):
+    for start, stop, drawn in _strategy(strategy).plan(
+        len(difficulty), threshold, ratio, keep_size
+    ):
         of_rank[start:stop] = drawn / max(stop - start, 1)
-    _, group, size = np.unique(difficulty, return_inverse=True, return_counts=True)  # groups of equals, easiest first
+    _, group, size = np.unique(
+        difficulty, return_inverse=True, return_counts=True
+    )  # groups of equals, easiest first
     probability = (np.bincount(np.sort(group), of_rank) / size)[group]
     inverse = np.divide(1, probability, out=np.zeros_like(probability), where=probability > 0)
     return inverse * probability.sum() / (probability > 0).sum()
@@ -263,7 +288,9 @@ class Root:
     def __post_init__(self):
         _check_threshold(self.start, "start")
         if not 1 <= self.power < float("inf"):
-            raise UsageError(f"power={self.power}: expected a finite number, 1 or more. 2 is the square root")
+            raise UsageError(
+                f"power={self.power}: expected a finite number, 1 or more. 2 is the square root"
+            )
 
     def __call__(self, progress: float) -> float:
         least = self.start**self.power
@@ -283,7 +310,9 @@ class Step:
     values: tuple[float, ...]
 
     def __post_init__(self):
-        if len(self.values) != len(self.at) + 1 or not all(a < b for a, b in pairwise((0, *self.at, 1))):
+        if len(self.values) != len(self.at) + 1 or not all(
+            a < b for a, b in pairwise((0, *self.at, 1))
+        ):
             raise UsageError(
                 f"at={self.at}, values={self.values}: expected rising numbers between 0 and 1, and one value more"
             )
@@ -328,21 +357,31 @@ class CurriculumSampler:
         if seed < 0:
             raise UsageError(f"seed={seed}: expected 0 or more")
         if callable(schedule) and (epochs is None or epochs < 1):
-            raise UsageError(f"epochs={epochs}: a schedule needs to know over how many epochs it runs, 1 or more")
+            raise UsageError(
+                f"epochs={epochs}: a schedule needs to know over how many epochs it runs, 1 or more"
+            )
         if split is not None and len(split) != len(self.difficulty):
             raise UsageError(
                 f"difficulty of {len(self.difficulty)} samples for the {split.name} split of {len(split)}: expected "
                 "one each, in the split's order, as split_difficulty gives it"
             )
-        self.strategy.plan(len(self.difficulty), self.threshold(0), ratio)  # says now what is out of range
+        self.strategy.plan(
+            len(self.difficulty), self.threshold(0), ratio
+        )  # says now what is out of range
 
     def __call__(self, epoch: int) -> np.ndarray:
         draws = batches.generator(self.seed, epoch, CURRICULUM)
-        return self.strategy(self.difficulty, self.threshold(epoch), self.ratio, draws, keep_size=self.keep_size)
+        return self.strategy(
+            self.difficulty, self.threshold(epoch), self.ratio, draws, keep_size=self.keep_size
+        )
 
     def threshold(self, epoch: int) -> float:
         """θ of an epoch."""
-        return self.schedule(min(epoch / self.epochs, 1.0)) if callable(self.schedule) else self.schedule
+        return (
+            self.schedule(min(epoch / self.epochs, 1.0))
+            if callable(self.schedule)
+            else self.schedule
+        )
 
     def set_threshold(self, threshold: float) -> None:
         """From now on θ is this number, in any epoch: how an agent steers. Raises UsageError outside [0, 1]."""
@@ -353,7 +392,9 @@ class CurriculumSampler:
         """Take difficulty (N,) measured anew. Raises UsageError for another N, and as a Strategy does."""
         difficulty = _checked(difficulty)
         if len(difficulty) != len(self.difficulty):
-            raise UsageError(f"difficulty of {len(difficulty)} samples: expected {len(self.difficulty)}, as before")
+            raise UsageError(
+                f"difficulty of {len(difficulty)} samples: expected {len(self.difficulty)}, as before"
+            )
         self.difficulty = difficulty
 
     def __repr__(self) -> str:
@@ -379,7 +420,9 @@ def _check_threshold(threshold: float, name: str = "threshold") -> None:
 def _checked(difficulty) -> np.ndarray:
     difficulty = np.asarray(difficulty, dtype=np.float64)
     if difficulty.ndim != 1 or not len(difficulty):
-        raise UsageError(f"difficulty of shape {difficulty.shape}: expected (N,), a number a sample, and N ≥ 1")
+        raise UsageError(
+            f"difficulty of shape {difficulty.shape}: expected (N,), a number a sample, and N ≥ 1"
+        )
     if np.isnan(difficulty).any():
         raise UsageError(
             f"difficulty of {np.isnan(difficulty).sum()} of {len(difficulty)} samples is NaN: it has no rank. Look at "

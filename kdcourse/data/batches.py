@@ -47,18 +47,28 @@ class Augmentation:
         if self.symmetries not in ("none", "flip", "square"):
             raise unknown("symmetries", self.symmetries, ("none", "flip", "square"))
         if self.pad < 0 or not 0 <= self.jitter < 1:
-            raise UsageError(f"pad={self.pad}, jitter={self.jitter}: expected pad ≥ 0 and 0 ≤ jitter < 1")
+            raise UsageError(
+                f"pad={self.pad}, jitter={self.jitter}: expected pad ≥ 0 and 0 ≤ jitter < 1"
+            )
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         """images (B, C, H, W) raw values, draws (B, DRAWS) uniform in [0, 1) → augmented images, same shape."""
         height, width = images.shape[2:]
         if self.symmetries == "square" and height != width:
-            raise UsageError(f"symmetries='square' needs square images, not {height}×{width}: use 'flip'")
+            raise UsageError(
+                f"symmetries='square' needs square images, not {height}×{width}: use 'flip'"
+            )
         if self.pad >= min(height, width):
             raise UsageError(f"pad={self.pad} is as large as the image ({height}×{width})")
 
-        def source(size, shift, flip):  # (B, size): from which row or column each output pixel is read
-            at = torch.arange(size, device=images.device) + (shift[:, None] * (2 * self.pad + 1)).long() - self.pad
+        def source(
+            size, shift, flip
+        ):  # (B, size): from which row or column each output pixel is read
+            at = (
+                torch.arange(size, device=images.device)
+                + (shift[:, None] * (2 * self.pad + 1)).long()
+                - self.pad
+            )
             at = (size - 1) - (at.abs() - (size - 1)).abs()  # reflect at both borders
             return torch.where(flip[:, None], size - 1 - at, at)
 
@@ -126,7 +136,9 @@ class Batches:
         views: int | None = None,
     ):
         if views is not None and views < 1:
-            raise UsageError(f"views={views}: expected 1 or more, or None for views of its own in each epoch")
+            raise UsageError(
+                f"views={views}: expected 1 or more, or None for views of its own in each epoch"
+            )
         if batch_size < 1:
             raise UsageError(f"batch_size={batch_size}: expected 1 or more")
         if not len(split):
@@ -139,7 +151,9 @@ class Batches:
                 "that of the data set (D2 flips its test images at random)"
             )
         if augment and seed is None:
-            raise UsageError("augment= needs seed=: an augmented view is a function of (seed, epoch, index)")
+            raise UsageError(
+                "augment= needs seed=: an augmented view is a function of (seed, epoch, index)"
+            )
         self.split, self.batch_size, self.seed = split, batch_size, seed
         self.augment, self.sampler, self.views = augment, sampler, views
         self.device = torch.device(device)
@@ -168,10 +182,21 @@ class Batches:
         fingerprint, and for an augmentation of your own: what it does cannot be told from its name.
         """
         split = self.split
-        if not split.fingerprint or (self.augment and (not self.views or type(self.augment) is not Augmentation)):
+        if not split.fingerprint or (
+            self.augment and (not self.views or type(self.augment) is not Augmentation)
+        ):
             return None
-        kind = (split.images.shape[1:], str(split.images.dtype), self.augment, REPEATED, DRAWS, kdcourse.__version__)
-        what = hashlib.sha256(f"{split.fingerprint} {kind}".encode() + split.rows.astype("<i8").tobytes())
+        kind = (
+            split.images.shape[1:],
+            str(split.images.dtype),
+            self.augment,
+            REPEATED,
+            DRAWS,
+            kdcourse.__version__,
+        )
+        what = hashlib.sha256(
+            f"{split.fingerprint} {kind}".encode() + split.rows.astype("<i8").tobytes()
+        )
         for values in (split.mean, split.std):
             what.update(np.asarray(values, np.float32).tobytes())
         return what.hexdigest()[:16]
@@ -184,21 +209,27 @@ class Batches:
         """One view of every sample, or of those at these indices, in the split's order: what epoch `view` shows."""
         if view < 0 or (self.views and view >= self.views):
             raise UsageError(f"view={view}: expected 0 or more, and less than views={self.views}")
-        order = np.arange(len(self.split)) if indices is None else np.asarray(indices, dtype=np.int64)
+        order = (
+            np.arange(len(self.split)) if indices is None else np.asarray(indices, dtype=np.int64)
+        )
         return self._cut(order, view, view if self.augment else 0)
 
     def _cut(self, order: np.ndarray, epoch: int, view: int) -> Iterator[Batch]:
         draws = None
         if self.augment:  # row i is the same whatever the number of rows: Philox counts
             seed = REPEATED if self.views else self.seed
-            draws = generator(seed, view, AUGMENT).random((len(self.split), DRAWS), dtype=np.float32)
+            draws = generator(seed, view, AUGMENT).random(
+                (len(self.split), DRAWS), dtype=np.float32
+            )
         for start in range(0, len(order), self.batch_size):
             index = order[start : start + self.batch_size]
             yield self._batch(index, None if draws is None else draws[index], epoch, view)
 
     def _batch(self, index: np.ndarray, draws: np.ndarray | None, epoch: int, view: int) -> Batch:
         raw = self.split.take(index)
-        if raw.dtype != np.uint8:  # few torch kernels know uint16, MPS no float64; float32 holds uint16 exactly
+        if (
+            raw.dtype != np.uint8
+        ):  # few torch kernels know uint16, MPS no float64; float32 holds uint16 exactly
             raw = raw.astype(np.float32)
         images = torch.from_numpy(raw).to(self.device).float()
         if draws is not None:

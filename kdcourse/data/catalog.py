@@ -50,14 +50,18 @@ class DatasetInfo:
     channels: tuple[str, ...]
     official_test: bool
     open: Callable[["DatasetInfo", Request], Source]
-    folders: tuple[str, ...] = ()  # where the files may lie under the data root; the first that is there counts
+    folders: tuple[
+        str, ...
+    ] = ()  # where the files may lie under the data root; the first that is there counts
     holds: tuple[str, ...] = ()  # the folder must hold one of these
     archives: tuple[str, ...] = ()  # unpacked as the first of `folders` if none is there
 
     def find(self, root: Path) -> Path | None:
         """The folder with the files under `root`, or None. An archive is unpacked if there is no folder yet."""
         for folder in (root / name for name in self.folders):
-            if os.path.isdir(folder) and (not self.holds or any(os.path.exists(folder / name) for name in self.holds)):
+            if os.path.isdir(folder) and (
+                not self.holds or any(os.path.exists(folder / name) for name in self.holds)
+            ):
                 return folder
         for archive in (root / name for name in self.archives):
             if os.path.isfile(archive):
@@ -130,10 +134,14 @@ def load(
     notes = source.notes
     if bad:
         notes = (*notes, f"{len(bad)} of {len(source)} files could not be read and are left out")
-        warnings.warn(f"{info.name}: {notes[-1]}, the first of them {bad[0][1]}", DataWarning, stacklevel=2)
+        warnings.warn(
+            f"{info.name}: {notes[-1]}, the first of them {bad[0][1]}", DataWarning, stacklevel=2
+        )
         lost = set(range(len(source.classes))) - set(source.labels[good].tolist())
         if lost:
-            raise DataError(f"{info.name}: no readable file is left of {', '.join(source.classes[i] for i in lost)}")
+            raise DataError(
+                f"{info.name}: no readable file is left of {', '.join(source.classes[i] for i in lost)}"
+            )
     try:
         rows = [good[part] for part in cut(source.labels[good], source.parts[good], split_seed)]
     except TooFew as error:
@@ -178,10 +186,14 @@ def d4_split(labels: np.ndarray, parts: np.ndarray, seed: int) -> list[np.ndarra
     """D4: the whole official training set, and the official test set cut 70 : 30 into validation and test."""
     test = np.flatnonzero(parts == TEST)
     if not len(test):
-        raise UsageError("split='d4' cuts the official test set in two, and this data set has none: use 'd1' or None")
+        raise UsageError(
+            "split='d4' cuts the official test set in two, and this data set has none: use 'd1' or None"
+        )
     count = len(test) * 7 // 10
     if count < len(np.unique(labels[test])):
-        raise DataError(f"split='d4': {len(test)} test images are too few to cut 70 : 30 with every class in each")
+        raise DataError(
+            f"split='d4': {len(test)} test images are too few to cut 70 : 30 with every class in each"
+        )
     val = stratified_sample(labels[test], count, seed)
     return [np.flatnonzero(parts != TEST), test[val], np.delete(test, val)]
 
@@ -204,7 +216,9 @@ def _chosen(source: Source, cut: Callable, limit: int, seed: int) -> np.ndarray:
         raise DataError(
             f"limit={limit} is too small for the {len(source.classes)} classes of {source.name}: at least {needed}"
         )
-    return stratified_sample(groups, limit, seed, [least[int(group) % 3] for group in np.unique(groups)])
+    return stratified_sample(
+        groups, limit, seed, [least[int(group) % 3] for group in np.unique(groups)]
+    )
 
 
 def _check(**arguments) -> None:
@@ -230,10 +244,16 @@ def dataset_info(name: str | os.PathLike) -> DatasetInfo:
     if not str(name) or not os.path.isdir(path):
         if os.path.isfile(path) or os.sep in str(name) or isinstance(name, os.PathLike):
             what = "a file" if os.path.isfile(path) else "no such folder"
-            raise DataError(f"{path}: {what}. Expected a folder of images, or one of {', '.join(CATALOG)}.")
+            raise DataError(
+                f"{path}: {what}. Expected a folder of images, or one of {', '.join(CATALOG)}."
+            )
         raise unknown("data set", name, [*CATALOG, "a path to a folder of images"])
     path = path.resolve()
-    return replace(FOLDER, name=path.name, open=lambda _, request: images.image_folder(path, request.image_size))
+    return replace(
+        FOLDER,
+        name=path.name,
+        open=lambda _, request: images.image_folder(path, request.image_size),
+    )
 
 
 def _class_folders(folder: Path) -> Path:
@@ -243,11 +263,15 @@ def _class_folders(folder: Path) -> Path:
     return folder
 
 
-def _eurosat(info: DatasetInfo, request: Request, reader: Callable, suffixes: frozenset[str]) -> Source:
+def _eurosat(
+    info: DatasetInfo, request: Request, reader: Callable, suffixes: frozenset[str]
+) -> Source:
     folder = _class_folders(info.found(request.root))
     rows, others = images.labelled(folder, CLASSES, suffixes=suffixes)
     strange = sorted(set(images.class_folders(folder)) - set(CLASSES))
-    notes = [f"{folder}: not EuroSAT's classes, passed over: {', '.join(strange)}"] if strange else []
+    notes = (
+        [f"{folder}: not EuroSAT's classes, passed over: {', '.join(strange)}"] if strange else []
+    )
     return reader(info.name, folder, rows, CLASSES, others=others, notes=notes)
 
 
@@ -257,7 +281,9 @@ def _scenes(info: DatasetInfo, request: Request) -> Source:
     a_class = -(-count // len(CLASSES))
     given = data_root(request.root) / "scenes" if request.root else None
     folder = given if given and given.is_dir() else work_dir() / "scenes"
-    wanted = [(name, folder / name / f"{name}_{n}.tif") for name in CLASSES for n in range(1, a_class + 1)]
+    wanted = [
+        (name, folder / name / f"{name}_{n}.tif") for name in CLASSES for n in range(1, a_class + 1)
+    ]
     present = {name for name, _ in images.scan(folder)[0]} if folder.is_dir() else set()
     if folder != given or any(f"{name}/{path.name}" not in present for name, path in wanted):
         from kdcourse.data.scenes import make_scenes
@@ -285,7 +311,9 @@ def _cifar10(info: DatasetInfo, request: Request) -> Source:
     folder = info.found(request.root)
     if (folder / "data_batch_1").is_file():
         batches = [f"data_batch_{i}" for i in range(1, 6)]
-        return images.cifar(info.name, folder, batches, "test_batch", "batches.meta", "labels", "label_names")
+        return images.cifar(
+            info.name, folder, batches, "test_batch", "batches.meta", "labels", "label_names"
+        )
     rows, others = [], 0
     for part, code in (("train", TRAIN), ("test", TEST)):
         found, more = images.labelled(folder / part, info.classes, code)
@@ -295,7 +323,9 @@ def _cifar10(info: DatasetInfo, request: Request) -> Source:
 
 def _cifar100(info: DatasetInfo, request: Request) -> Source:
     folder = info.found(request.root)
-    return images.cifar(info.name, folder, ["train"], "test", "meta", "fine_labels", "fine_label_names")
+    return images.cifar(
+        info.name, folder, ["train"], "test", "meta", "fine_labels", "fine_label_names"
+    )
 
 
 def _tiny_imagenet(info: DatasetInfo, request: Request) -> Source:
@@ -306,7 +336,9 @@ def _mini_imagenet(info: DatasetInfo, request: Request) -> Source:
     folder = info.found(request.root)
     rows, classes, others, notes = images.labelled_folder(folder)
     size = request.image_size or info.image_size
-    return images.images_of(info.name, folder, rows, classes, None, size, others=others, notes=notes)
+    return images.images_of(
+        info.name, folder, rows, classes, None, size, others=others, notes=notes
+    )
 
 
 DIGITS = tuple("0123456789")
@@ -342,7 +374,11 @@ CATALOG: dict[str, DatasetInfo] = {
             channels=tuple(band.name for band in BANDS),
             official_test=False,
             open=partial(_eurosat, reader=images.tiles_of, suffixes=images.TIFF),
-            folders=("EuroSAT_MS", "EuroSATallBands", "ds/images/remote_sensing/otherDatasets/sentinel_2/tif"),
+            folders=(
+                "EuroSAT_MS",
+                "EuroSATallBands",
+                "ds/images/remote_sensing/otherDatasets/sentinel_2/tif",
+            ),
             archives=("EuroSAT_MS.zip", "EuroSATallBands.zip"),
         ),
         DatasetInfo(
@@ -357,7 +393,9 @@ CATALOG: dict[str, DatasetInfo] = {
             image_size=64,
             channels=images.COLOUR,
             official_test=False,
-            open=partial(_eurosat, reader=partial(images.images_of, size=(64, 64)), suffixes=images.SUFFIXES),
+            open=partial(
+                _eurosat, reader=partial(images.images_of, size=(64, 64)), suffixes=images.SUFFIXES
+            ),
             folders=("EuroSAT_RGB", "EuroSAT", "eurosat", "2750"),
             archives=("EuroSAT_RGB.zip", "EuroSAT.zip"),
         ),

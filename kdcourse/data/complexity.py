@@ -53,7 +53,9 @@ class Complexity:
     train_samples: int
     samples_per_class: float  # mean over classes
     # 4. intra-class variation
-    intra_inter_ratio: float  # mean distance of two images of a class / of two classes; 1: classes are no clusters
+    intra_inter_ratio: (
+        float  # mean distance of two images of a class / of two classes; 1: classes are no clusters
+    )
     # 5. domain specificity, as the separability of the classes
     nearest_neighbour_error: float  # %, cross-validated
     linear_error: float  # %, cross-validated
@@ -80,12 +82,16 @@ def complexity(data: DataSplits, *, sample: int = 1000, seed: int = 0) -> Comple
         raise DataError(f"{data.name}: the training split is empty, there is nothing to measure")
     present, counts = np.unique(labels, return_counts=True)
     if len(present) < 2:
-        raise DataError(f"{data.name}: all training images are of one class; separability needs two or more")
+        raise DataError(
+            f"{data.name}: all training images are of one class; separability needs two or more"
+        )
 
     rng = np.random.default_rng([seed, 0xC0])
     chosen = np.sort(rng.permutation(len(labels))[:sample])
     raw = data.train.take(chosen).astype(np.float32)  # (n, C, H, W)
-    flat = ((_shrink(raw) - data.mean[:, None, None]) / data.std[:, None, None]).reshape(len(raw), -1)
+    flat = ((_shrink(raw) - data.mean[:, None, None]) / data.std[:, None, None]).reshape(
+        len(raw), -1
+    )
 
     effective, space = _principal_space(flat)
     nearest, linear = _errors(space, labels[chosen], seed)
@@ -107,9 +113,13 @@ def complexity(data: DataSplits, *, sample: int = 1000, seed: int = 0) -> Comple
     )
 
 
-def complexity_table(sets: Iterable[DataSplits], *, sample: int = 1000, seed: int = 0) -> pd.DataFrame:
+def complexity_table(
+    sets: Iterable[DataSplits], *, sample: int = 1000, seed: int = 0
+) -> pd.DataFrame:
     """One row a data set, its name as the index, the measures of `Complexity` as columns."""
-    return pd.DataFrame([complexity(data, sample=sample, seed=seed).row() for data in sets]).set_index("name")
+    return pd.DataFrame(
+        [complexity(data, sample=sample, seed=seed).row() for data in sets]
+    ).set_index("name")
 
 
 def channel_entropy(values: np.ndarray) -> float:
@@ -118,7 +128,9 @@ def channel_entropy(values: np.ndarray) -> float:
     if low == high:
         return 0.0
     scale = LEVELS / (float(high) - float(low))
-    bins = np.minimum((values - low) * scale, LEVELS - 1).astype(np.uint8)  # several times faster than np.histogram
+    bins = np.minimum((values - low) * scale, LEVELS - 1).astype(
+        np.uint8
+    )  # several times faster than np.histogram
     counts = np.bincount(bins.ravel())
     shares = counts[counts > 0] / values.size
     return float(-(shares * np.log2(shares)).sum())
@@ -147,7 +159,10 @@ def _shrink(images: np.ndarray) -> np.ndarray:
         return images
     height, width = images.shape[2] // step, images.shape[3] // step
     offsets = [(i, j) for i in range(step) for j in range(step)]
-    return sum(images[:, :, i : height * step : step, j : width * step : step] for i, j in offsets) / step**2
+    return (
+        sum(images[:, :, i : height * step : step, j : width * step : step] for i, j in offsets)
+        / step**2
+    )
 
 
 def _principal_space(flat: np.ndarray) -> tuple[int, np.ndarray]:
@@ -172,7 +187,9 @@ def _errors(space: np.ndarray, labels: np.ndarray, seed: int) -> tuple[float, fl
     present, counts = np.unique(labels, return_counts=True)
     enough = np.isin(labels, present[counts >= FOLDS])
     if len(np.unique(labels[enough])) < 2:
-        raise DataError(f"fewer than two classes have {FOLDS} images or more in the sample: raise `sample`")
+        raise DataError(
+            f"fewer than two classes have {FOLDS} images or more in the sample: raise `sample`"
+        )
     space, labels = space[enough], labels[enough]
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     return tuple(

@@ -78,7 +78,9 @@ def is_tile(path: str | os.PathLike, size: tuple[int, int] | None = None) -> boo
     return True
 
 
-def read_geotiff(path: str | os.PathLike, shape: tuple[int, int | None, int | None], dtype) -> np.ndarray:
+def read_geotiff(
+    path: str | os.PathLike, shape: tuple[int, int | None, int | None], dtype
+) -> np.ndarray:
     """A GeoTIFF of a known shape (C, H, W) and type; H and W None takes any size.
 
     Raises DataError that says what is wrong with the file.
@@ -95,13 +97,20 @@ def read_geotiff(path: str | os.PathLike, shape: tuple[int, int | None, int | No
         if head not in TIFF_HEADS:
             raise DataError(f"{path}: not a TIFF file")
         # EMPTY_DIR: do not list the folder's thousands of neighbours for each tile
-        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), rasterio.open(path, driver="GTiff") as file:
+        with (
+            rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
+            rasterio.open(path, driver="GTiff") as file,
+        ):
             if file.count != shape[0]:
                 raise DataError(f"{path}: {file.count} bands, expected {shape[0]}")
             if shape[1:] != (None, None) and (file.height, file.width) != shape[1:]:
-                raise DataError(f"{path}: {file.height}×{file.width} pixels, expected {shape[1]}×{shape[2]}")
+                raise DataError(
+                    f"{path}: {file.height}×{file.width} pixels, expected {shape[1]}×{shape[2]}"
+                )
             if set(file.dtypes) != {expected.name}:
-                raise DataError(f"{path}: type {'/'.join(sorted(set(file.dtypes)))}, expected {expected.name}")
+                raise DataError(
+                    f"{path}: type {'/'.join(sorted(set(file.dtypes)))}, expected {expected.name}"
+                )
             return file.read()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file, or a link that leads nowhere") from error

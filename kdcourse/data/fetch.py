@@ -50,7 +50,10 @@ class Download:
 
 
 def _files(folder: str, bases: tuple[str, ...], names: dict[str, str]) -> tuple[Download, ...]:
-    return tuple(Download(folder, tuple(Mirror(b + n, f"md5:{md5}") for b in bases)) for n, md5 in names.items())
+    return tuple(
+        Download(folder, tuple(Mirror(b + n, f"md5:{md5}") for b in bases))
+        for n, md5 in names.items()
+    )
 
 
 # Addresses and checksums as published: torchvision's and torchgeo's sources, Zenodo record 7711810.
@@ -60,7 +63,8 @@ DOWNLOADS: dict[str, tuple[Download, ...]] = {
             "EuroSAT_MS",
             (
                 Mirror(
-                    "https://zenodo.org/records/7711810/files/EuroSAT_MS.zip", "md5:091174add3c8e680a49244acf185b9f0"
+                    "https://zenodo.org/records/7711810/files/EuroSAT_MS.zip",
+                    "md5:091174add3c8e680a49244acf185b9f0",
                 ),
                 Mirror(
                     "https://huggingface.co/datasets/torchgeo/eurosat/resolve/"
@@ -68,7 +72,8 @@ DOWNLOADS: dict[str, tuple[Download, ...]] = {
                     "md5:5ac12b3b2557aa56e1826e981e8e200e",
                 ),
                 Mirror(
-                    "https://madm.dfki.de/files/sentinel/EuroSATallBands.zip", "md5:5ac12b3b2557aa56e1826e981e8e200e"
+                    "https://madm.dfki.de/files/sentinel/EuroSATallBands.zip",
+                    "md5:5ac12b3b2557aa56e1826e981e8e200e",
                 ),
             ),
             archive=True,
@@ -79,21 +84,28 @@ DOWNLOADS: dict[str, tuple[Download, ...]] = {
             "EuroSAT_RGB",
             (
                 Mirror(
-                    "https://zenodo.org/records/7711810/files/EuroSAT_RGB.zip", "md5:f46e308c4d50d4bf32fedad2d3d62f3b"
+                    "https://zenodo.org/records/7711810/files/EuroSAT_RGB.zip",
+                    "md5:f46e308c4d50d4bf32fedad2d3d62f3b",
                 ),
                 Mirror(
                     "https://huggingface.co/datasets/torchgeo/eurosat/resolve/"
                     "c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip",
                     "md5:c8fa014336c82ac7804f0398fcb19387",
                 ),
-                Mirror("https://madm.dfki.de/files/sentinel/EuroSAT.zip", "md5:c8fa014336c82ac7804f0398fcb19387"),
+                Mirror(
+                    "https://madm.dfki.de/files/sentinel/EuroSAT.zip",
+                    "md5:c8fa014336c82ac7804f0398fcb19387",
+                ),
             ),
             archive=True,
         ),
     ),
     "mnist": _files(
         "MNIST/raw",
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
         {
             "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
             "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
@@ -117,14 +129,18 @@ DOWNLOADS: dict[str, tuple[Download, ...]] = {
     "usps": _files(
         "usps",
         ("https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass/",),
-        {"usps.bz2": "ec16c51db3855ca6c91edd34d0e9b197", "usps.t.bz2": "8ea070ee2aca1ac39742fdd1ef5ed118"},
+        {
+            "usps.bz2": "ec16c51db3855ca6c91edd34d0e9b197",
+            "usps.t.bz2": "8ea070ee2aca1ac39742fdd1ef5ed118",
+        },
     ),
     "cifar10": (
         Download(
             "cifar-10-batches-py",
             (
                 Mirror(
-                    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "md5:c58f30108f718f92721af3b95e74349a"
+                    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+                    "md5:c58f30108f718f92721af3b95e74349a",
                 ),
             ),
             archive=True,
@@ -135,7 +151,8 @@ DOWNLOADS: dict[str, tuple[Download, ...]] = {
             "cifar-100-python",
             (
                 Mirror(
-                    "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "md5:eb9058c3a382ffc7106e4002c42a8d85"
+                    "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+                    "md5:eb9058c3a382ffc7106e4002c42a8d85",
                 ),
             ),
             archive=True,
@@ -144,7 +161,12 @@ DOWNLOADS: dict[str, tuple[Download, ...]] = {
     "tiny_imagenet": (
         Download(
             "tiny-imagenet-200",
-            (Mirror("http://cs231n.stanford.edu/tiny-imagenet-200.zip", "md5:90528d7ca1a48142e341f4ef8d21d0de"),),
+            (
+                Mirror(
+                    "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+                    "md5:90528d7ca1a48142e341f4ef8d21d0de",
+                ),
+            ),
             archive=True,
         ),
     ),
@@ -166,7 +188,9 @@ def get(name: str, root: str | os.PathLike | None = None, *, progress: bool = Tr
     if (found := info.find(place)) is not None:
         return found
     if name not in DOWNLOADS:
-        raise DownloadError(f"{name}: no mirror with a published checksum is known. {by_hand(info, place)}")
+        raise DownloadError(
+            f"{name}: no mirror with a published checksum is known. {by_hand(info, place)}"
+        )
     for item in DOWNLOADS[name]:
         folder = place / item.folder
         try:
@@ -178,7 +202,9 @@ def get(name: str, root: str | os.PathLike | None = None, *, progress: bool = Tr
             file.unlink()
     found = info.find(place)
     if found is None:
-        raise DownloadError(f"{name}: fetched, but {place} does not look as expected. {by_hand(info, place)}")
+        raise DownloadError(
+            f"{name}: fetched, but {place} does not look as expected. {by_hand(info, place)}"
+        )
     return found
 
 
@@ -203,10 +229,16 @@ def fetch(mirrors: tuple[Mirror, ...], folder: Path, *, progress: bool = True) -
     failures = []
     for mirror in mirrors:
         name = mirror.url.rsplit("/", 1)[1]
-        downloader = Resumed(folder / f"{name}.{mirror.checksum.split(':')[1][:8]}.partial", progress=progress)
+        downloader = Resumed(
+            folder / f"{name}.{mirror.checksum.split(':')[1][:8]}.partial", progress=progress
+        )
         for _ in range(2):  # the second time from the start, if what was resumed had been damaged
             try:
-                return Path(pooch.retrieve(mirror.url, mirror.checksum, fname=name, path=folder, downloader=downloader))
+                return Path(
+                    pooch.retrieve(
+                        mirror.url, mirror.checksum, fname=name, path=folder, downloader=downloader
+                    )
+                )
             except requests.RequestException as error:
                 failures.append(f"{mirror.url}: {_reason(error)}")
                 break
@@ -231,7 +263,9 @@ class Resumed:
 
     def __init__(self, partial: Path, *, progress: bool = True, pause: float = 1.0):
         self.partial, self.progress, self.pause = partial, progress, pause
-        self.resumed = False  # whether the file of the last call was put together from two downloads
+        self.resumed = (
+            False  # whether the file of the last call was put together from two downloads
+        )
 
     def __call__(self, url: str, output_file, pooch_instance) -> None:
         """Download `url` to `output_file`. Raises requests.RequestException."""
@@ -242,9 +276,15 @@ class Resumed:
             try:
                 self._get(url)
                 break
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
+            except (
+                requests.ConnectionError,
+                requests.Timeout,
+                requests.exceptions.ChunkedEncodingError,
+            ):
                 idle = 0 if self._have() > before else idle + 1
-                if idle >= ATTEMPTS or (idle and not self._have()):  # nothing at all: no network, try the next mirror
+                if idle >= ATTEMPTS or (
+                    idle and not self._have()
+                ):  # nothing at all: no network, try the next mirror
                     raise
                 time.sleep(self.pause * 2**idle)
         os.replace(self.partial, output_file)
@@ -256,14 +296,18 @@ class Resumed:
         have = self._have()
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-            if response.status_code == 416:  # nothing after what is here: it is whole, which the checksum will tell
+            if (
+                response.status_code == 416
+            ):  # nothing after what is here: it is whole, which the checksum will tell
                 return
             response.raise_for_status()
             if response.status_code != 206:  # the server knows no ranges and sends all of it
                 have = 0
             length = int(response.headers.get("Content-Length", 0))
             name, total = url.rsplit("/", 1)[1], have + length or None
-            seen = bar(total=total, initial=have, desc=name, unit="B", unit_scale=True, shown=self.progress)
+            seen = bar(
+                total=total, initial=have, desc=name, unit="B", unit_scale=True, shown=self.progress
+            )
             with seen, open(self.partial, "ab" if have else "wb") as file:
                 for block in response.iter_content(BLOCK):
                     file.write(block)
@@ -277,7 +321,11 @@ def unpacked(archive: Path, folder: Path) -> Path:
     """The folder of an archive's files: `folder`, or a place in the work folder if nothing can be written beside it."""
     if not os.access(folder.parent, os.W_OK):
         info = archive.stat()
-        folder = work_dir() / "unpacked" / f"{folder.name}-{digest(str(archive), info.st_size, info.st_mtime_ns)}"
+        folder = (
+            work_dir()
+            / "unpacked"
+            / f"{folder.name}-{digest(str(archive), info.st_size, info.st_mtime_ns)}"
+        )
     if not folder.is_dir():
         unpack(archive, folder)
     return folder
@@ -307,7 +355,9 @@ def unpack(
             for name, content in _members(archive):
                 members += 1
                 if members > max_members:
-                    raise DataError(f"{archive}: more than {max_members:,} members. It is not what it should be.")
+                    raise DataError(
+                        f"{archive}: more than {max_members:,} members. It is not what it should be."
+                    )
                 target = _inside(archive, partial, name)
                 if content is None:
                     target.mkdir(parents=True, exist_ok=True)
@@ -317,14 +367,25 @@ def unpack(
                     while block := content.read(BLOCK):
                         written += len(block)
                         if written > max_bytes:
-                            raise DataError(f"{archive}: more than {max_bytes:,} bytes of content. Not unpacked.")
+                            raise DataError(
+                                f"{archive}: more than {max_bytes:,} bytes of content. Not unpacked."
+                            )
                         file.write(block)
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+        except (
+            zipfile.BadZipFile,
+            tarfile.TarError,
+            EOFError,
+            zlib.error,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
             raise DataError(
                 f"{archive}: a damaged archive, or none ({brief(error)}). Delete it and fetch it anew."
             ) from error
         except OSError as error:
-            raise DataError(f"{archive}: cannot be unpacked into {folder.parent} ({error})") from error
+            raise DataError(
+                f"{archive}: cannot be unpacked into {folder.parent} ({error})"
+            ) from error
         top = [p for p in partial.iterdir() if p.name != "__MACOSX"]
         whole = top[0] if len(top) == 1 and top[0].is_dir() else partial
         whole.chmod(0o755)
@@ -343,7 +404,9 @@ def _inside(archive: Path, folder: Path, name: str) -> Path:
     """Where a member goes. Raises DataError if that is not inside the folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name:
-        raise DataError(f"{archive}: the member {name!r} would be written outside the folder. Not unpacked.")
+        raise DataError(
+            f"{archive}: the member {name!r} would be written outside the folder. Not unpacked."
+        )
     return folder / path
 
 
@@ -364,10 +427,14 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
             for member in file.infolist():
                 kind = stat.S_IFMT(member.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise DataError(f"{archive}: the member {member.filename!r} is a link or device. Not unpacked.")
+                    raise DataError(
+                        f"{archive}: the member {member.filename!r} is a link or device. Not unpacked."
+                    )
                 yield member.filename, None if member.is_dir() else file.open(member)
         else:
             for member in file:
                 if not (member.isreg() or member.isdir()):
-                    raise DataError(f"{archive}: the member {member.name!r} is a link or device. Not unpacked.")
+                    raise DataError(
+                        f"{archive}: the member {member.name!r} is a link or device. Not unpacked."
+                    )
                 yield member.name, None if member.isdir() else file.extractfile(member)

@@ -30,7 +30,15 @@ SUFFIXES = frozenset(".bmp .gif .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".spli
 TIFF = frozenset({".tif", ".tiff"})
 GREY_MODES = ("1", "L", "LA")  # PIL's
 SAMPLE = 200  # files whose headers tell what a folder holds
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # PIL knows others that start programs (EPS)
+FORMATS = (
+    "BMP",
+    "GIF",
+    "JPEG",
+    "PNG",
+    "PPM",
+    "TIFF",
+    "WEBP",
+)  # PIL knows others that start programs (EPS)
 PARTS = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
 PICKLE_ERRORS = (
     OSError,
@@ -47,7 +55,15 @@ PICKLE_ERRORS = (
     AttributeError,
     ImportError,
 )
-PIL_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+PIL_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------
@@ -90,7 +106,9 @@ def class_folders(folder: Path) -> list[str]:
     """The names of the folders in a folder, sorted; hidden ones and those that archivers leave are passed over."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith((".", "__MACOSX")))
+            return sorted(
+                e.name for e in entries if e.is_dir() and not e.name.startswith((".", "__MACOSX"))
+            )
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
 
@@ -108,7 +126,10 @@ def labelled(
         others += more
         if not found:
             empty.append(str(folder / name))
-        rows += [(f"{folder}/{name}/{path}", f"{part}/{name}/{mark}", label, part) for path, mark in found]
+        rows += [
+            (f"{folder}/{name}/{path}", f"{part}/{name}/{mark}", label, part)
+            for path, mark in found
+        ]
     if empty:
         listed = ", ".join(empty[:10]) + (" …" if len(empty) > 10 else "")
         raise DataError(
@@ -119,7 +140,17 @@ def labelled(
 
 
 def source_of_files(
-    name: str, folder: Path, rows: list, classes, channels, decode: Callable, dtype, size, *, others=0, notes=()
+    name: str,
+    folder: Path,
+    rows: list,
+    classes,
+    channels,
+    decode: Callable,
+    dtype,
+    size,
+    *,
+    others=0,
+    notes=(),
 ) -> Source:
     """A Source of one image a file; rows as `labelled` gives them."""
     if others:
@@ -154,7 +185,9 @@ def read_image(
             raise DataError(f"{path}: the file is empty")
         with Image.open(path, formats=FORMATS) as image:
             if size and (image.height, image.width) != tuple(size):
-                raise DataError(f"{path}: {image.height}×{image.width} pixels, expected {size[0]}×{size[1]}")
+                raise DataError(
+                    f"{path}: {image.height}×{image.width} pixels, expected {size[0]}×{size[1]}"
+                )
             if image.mode.startswith(("I", "F")):
                 raise DataError(f"{path}: {image.mode} pixels, expected 8 bits a channel")
             if channels == 1 and image.mode not in GREY_MODES:
@@ -174,7 +207,13 @@ def read_image(
 
 
 def images_of(
-    name: str, folder: Path, rows, classes, size: tuple[int, int] | None, image_size: int | None = None, **more
+    name: str,
+    folder: Path,
+    rows,
+    classes,
+    size: tuple[int, int] | None,
+    image_size: int | None = None,
+    **more,
 ) -> Source:
     """A colour Source of image files that measure `size`, or any size if it is None (then resized to image_size)."""
     decode = partial(read_image, channels=3, size=size, shrink=None if size else image_size)
@@ -185,7 +224,9 @@ def tiles_of(name: str, folder: Path, rows, classes, **more) -> Source:
     """A Source of EuroSAT's 13-band tiles."""
     channels = [band.name for band in BANDS]
     decode = partial(read_geotiff, shape=(13, 64, 64), dtype=np.uint16)
-    return source_of_files(name, folder, rows, classes, channels, decode, np.uint16, (64, 64), **more)
+    return source_of_files(
+        name, folder, rows, classes, channels, decode, np.uint16, (64, 64), **more
+    )
 
 
 def image_folder(folder: Path, image_size: int | None = None, name: str | None = None) -> Source:
@@ -205,13 +246,26 @@ def image_folder(folder: Path, image_size: int | None = None, name: str | None =
     if kinds == {True} and (shape := _raster_shape(sample)):
         bands, height, width, dtype = shape
         decode = partial(read_geotiff, shape=shape[:3], dtype=dtype)
-        channels = [b.name for b in BANDS] if bands == 13 else [f"band{i + 1}" for i in range(bands)]
+        channels = (
+            [b.name for b in BANDS] if bands == 13 else [f"band{i + 1}" for i in range(bands)]
+        )
         return source_of_files(
-            name, folder, rows, classes, channels, decode, dtype, (height, width), others=others, notes=notes
+            name,
+            folder,
+            rows,
+            classes,
+            channels,
+            decode,
+            dtype,
+            (height, width),
+            others=others,
+            notes=notes,
         )
     headers = [header for path in sample if (header := _header(path))]
     if not headers:
-        raise DataError(f"{folder}: none of {len(sample)} files looked at is a readable image, {sample[0]} for one")
+        raise DataError(
+            f"{folder}: none of {len(sample)} files looked at is a readable image, {sample[0]} for one"
+        )
     grey = all(mode in GREY_MODES for _, mode in headers)
     size, count = Counter(size for size, _ in headers).most_common(1)[0]
     if image_size:
@@ -221,7 +275,9 @@ def image_folder(folder: Path, image_size: int | None = None, name: str | None =
             f"{folder}: the images differ in size. Give image_size= to make them all the same; the "
             "profiles smoke and cpu do."
         )
-    decode = partial(read_image, channels=1 if grey else 3, size=size, shrink=None if size else image_size)
+    decode = partial(
+        read_image, channels=1 if grey else 3, size=size, shrink=None if size else image_size
+    )
     return source_of_files(
         name,
         folder,
@@ -258,7 +314,9 @@ def labelled_folder(folder: Path) -> tuple[list, list[str], int, list[str]]:
     disjoint = sum(map(len, sets)) == len(every)
     if not same and not disjoint:
         odd = sorted(set.union(*sets) - set.intersection(*sets))
-        raise DataError(f"{folder}: {', '.join(parts)} do not hold the same classes; not in all: {', '.join(odd[:10])}")
+        raise DataError(
+            f"{folder}: {', '.join(parts)} do not hold the same classes; not in all: {', '.join(odd[:10])}"
+        )
     if not same:
         notes = [f"{', '.join(parts)} hold different classes: pooled, and cut anew"]
     for part, own in classes.items():
@@ -266,11 +324,16 @@ def labelled_folder(folder: Path) -> tuple[list, list[str], int, list[str]]:
         found, more = labelled(folder / (part or ""), own, code)
         names = [f"{part}/{mark}" for _, mark, _, _ in found]
         rows += [
-            (path, mark, every.index(own[label]), code) for (path, _, label, _), mark in zip(found, names, strict=True)
+            (path, mark, every.index(own[label]), code)
+            for (path, _, label, _), mark in zip(found, names, strict=True)
         ]
         others += more
-    if same and not any(code == TEST for *_, code in rows):  # the official val is what there is to test on
-        rows = [(path, mark, label, TEST if code == VAL else code) for path, mark, label, code in rows]
+    if same and not any(
+        code == TEST for *_, code in rows
+    ):  # the official val is what there is to test on
+        rows = [
+            (path, mark, label, TEST if code == VAL else code) for path, mark, label, code in rows
+        ]
     return rows, every, others, notes
 
 
@@ -296,7 +359,9 @@ def _raster_shape(sample: list[str]) -> tuple[int, int, int, str] | None:
         except (RasterioError, OSError):  # decoding reports it
             continue
     if not shapes:
-        raise DataError(f"none of {len(sample)} files looked at is a readable TIFF file, {sample[0]} for one")
+        raise DataError(
+            f"none of {len(sample)} files looked at is a readable TIFF file, {sample[0]} for one"
+        )
     shape = shapes.most_common(1)[0][0]
     if shape[0] in (1, 3, 4) and shape[3] == "uint8":
         return None
@@ -308,16 +373,25 @@ def _raster_shape(sample: list[str]) -> tuple[int, int, int, str] | None:
 # --- whole sets in a few files ---------------------------------------------------------------------------------------
 
 
-def source_of_arrays(name: str, folder: Path, files: Iterable[Path], parts, classes, channels=GREY) -> Source:
+def source_of_arrays(
+    name: str, folder: Path, files: Iterable[Path], parts, classes, channels=GREY
+) -> Source:
     """A Source of arrays in memory. parts: of each official part, (code, images (N, C, H, W) uint8, labels (N,))."""
     images = [(code, array) for code, array, _ in parts]
-    if not all(len(array) for _, array in images) or len({array.shape[1:] for _, array in images}) > 1:
+    if (
+        not all(len(array) for _, array in images)
+        or len({array.shape[1:] for _, array in images}) > 1
+    ):
         shapes = " and ".join(str(array.shape) for _, array in images)
-        raise DataError(f"{folder}: images of shape {shapes}, expected one size throughout and no part empty")
+        raise DataError(
+            f"{folder}: images of shape {shapes}, expected one size throughout and no part empty"
+        )
     items = [(part, row) for part, (_, array) in enumerate(images) for row in range(len(array))]
     labels = np.concatenate([labels for *_, labels in parts]).astype(np.int64)
     if labels.min() < 0 or labels.max() >= len(classes):
-        raise DataError(f"{folder}: labels from {labels.min()} to {labels.max()}, expected 0 to {len(classes) - 1}")
+        raise DataError(
+            f"{folder}: labels from {labels.min()} to {labels.max()}, expected 0 to {len(classes) - 1}"
+        )
     return Source(
         name=name,
         folder=folder,
@@ -389,10 +463,14 @@ def usps(name: str, folder: Path, classes) -> Source:
                 text = re.sub(rb"\d+:", b"", text)
             table = np.loadtxt(io.BytesIO(text), dtype=np.float32, ndmin=2)
         except ValueError as error:
-            raise DataError(f"{path}: not the expected rows of a label and 256 values ({error})") from error
+            raise DataError(
+                f"{path}: not the expected rows of a label and 256 values ({error})"
+            ) from error
         if table.shape[1] != 257 or np.abs(table[:, 1:]).max() > 1.001:
             raise DataError(f"{path}: expected rows of a label and 256 values in [-1, 1]")
-        pixels = np.rint((table[:, 1:] + 1) * 127.5).clip(0, 255).astype(np.uint8).reshape(-1, 1, 16, 16)
+        pixels = (
+            np.rint((table[:, 1:] + 1) * 127.5).clip(0, 255).astype(np.uint8).reshape(-1, 1, 16, 16)
+        )
         parts.append((code, pixels, table[:, 0] - (1 if svm else 0)))
         files.append(path)
     return source_of_arrays(name, folder, files, parts, classes)
@@ -432,7 +510,9 @@ class _ArraysOnly(pickle._Unpickler):
         ("numpy", "dtype"): _ByteType,
         ("numpy.core.multiarray", "_reconstruct"): _Bytes,
         ("numpy._core.multiarray", "_reconstruct"): _Bytes,
-        ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),  # how Python 3 writes bytes for Python 2
+        ("_codecs", "encode"): lambda text, encoding: text.encode(
+            "latin1"
+        ),  # how Python 3 writes bytes for Python 2
     }
 
     def find_class(self, module, name):
@@ -447,17 +527,27 @@ def unpickle(path: Path) -> dict:
         with open(path, "rb") as file:
             content = _ArraysOnly(file, encoding="latin1").load()
     except PICKLE_ERRORS as error:
-        raise DataError(f"{path}: not one of CIFAR's pickled files, or damaged ({error})") from error
+        raise DataError(
+            f"{path}: not one of CIFAR's pickled files, or damaged ({error})"
+        ) from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a pickled dictionary, not {type(content).__name__}")
     return {
-        key.decode("latin1") if isinstance(key, bytes) else key: value.array if isinstance(value, _Bytes) else value
+        key.decode("latin1") if isinstance(key, bytes) else key: value.array
+        if isinstance(value, _Bytes)
+        else value
         for key, value in content.items()
     }
 
 
 def cifar(
-    name: str, folder: Path, train: Sequence[str], test: str, meta: str, label_key: str, names_key: str
+    name: str,
+    folder: Path,
+    train: Sequence[str],
+    test: str,
+    meta: str,
+    label_key: str,
+    names_key: str,
 ) -> Source:
     """CIFAR-10 or -100 from the pickled batches of `cifar-10-batches-py` or `cifar-100-python`."""
     parts, files = [], []
@@ -488,7 +578,9 @@ def digits(name: str) -> Source:
 
     data = load_digits()
     images = data.images.astype(np.uint8)[:, None]
-    return source_of_arrays(name, Path("scikit-learn"), [], [(TRAIN, images, data.target)], "0123456789")
+    return source_of_arrays(
+        name, Path("scikit-learn"), [], [(TRAIN, images, data.target)], "0123456789"
+    )
 
 
 def tiny_imagenet(name: str, folder: Path) -> Source:
@@ -531,7 +623,10 @@ def _names(folder: Path, wnids: Sequence[str]) -> list[str]:
     words = dict(line.split("\t", 1) for line in lines if "\t" in line)
     names = [words.get(wnid, wnid).split(",")[0].strip() for wnid in wnids]
     seen = Counter(names)
-    return [name if seen[name] == 1 else f"{name} ({wnid})" for name, wnid in zip(names, wnids, strict=True)]
+    return [
+        name if seen[name] == 1 else f"{name} ({wnid})"
+        for name, wnid in zip(names, wnids, strict=True)
+    ]
 
 
 def first_file(folder: Path, *names: str) -> Path:

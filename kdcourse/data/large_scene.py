@@ -26,10 +26,24 @@ from kdcourse.data.eurosat import CLASSES
 from kdcourse.data.scenes import BANDS, DEFAULT_DIFFICULTY, PIXEL, Ground, inside
 
 STRIP = 256  # rows that are painted at a time
-PERIOD, JITTER, WARP = 48, 4, 3  # pixels from grid point to grid point, by how much each is off, and borders are bent
+PERIOD, JITTER, WARP = (
+    48,
+    4,
+    3,
+)  # pixels from grid point to grid point, by how much each is off, and borders are bent
 NODATA = 0  # as in Sentinel-2's products
-LAND = ("AnnualCrop", "Forest", "HerbaceousVegetation", "Industrial", "Pasture", "PermanentCrop", "Residential")
-COMMON = np.array((0.5, 0.5, 0.1, -0.7, 0.4, 0.0, -0.4), np.float32)  # halls and houses take less land than crops
+LAND = (
+    "AnnualCrop",
+    "Forest",
+    "HerbaceousVegetation",
+    "Industrial",
+    "Pasture",
+    "PermanentCrop",
+    "Residential",
+)
+COMMON = np.array(
+    (0.5, 0.5, 0.1, -0.7, 0.4, 0.0, -0.4), np.float32
+)  # halls and houses take less land than crops
 ROAD, RIVER, LAKE = (CLASSES.index(name) for name in ("Highway", "River", "SeaLake"))
 UNSEEN = 255
 EDGE = 0.06  # share of the scene's width that the satellite's swath misses at the top
@@ -40,12 +54,19 @@ class Waves:
 
     def __init__(self, rng: np.random.Generator, shortest: float, longest: float, count: int = 8):
         angle, length = rng.uniform(0, 2 * np.pi, count), rng.uniform(shortest, longest, count)
-        self.waves = 2 * np.pi * np.stack([np.sin(angle) / length, np.cos(angle) / length, rng.random(count)], axis=1)
+        self.waves = (
+            2
+            * np.pi
+            * np.stack([np.sin(angle) / length, np.cos(angle) / length, rng.random(count)], axis=1)
+        )
 
     def __call__(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """rows, columns: arrays that broadcast → the field there."""
         waves = self.waves.astype(np.float32)
-        return sum(np.cos(r * rows + c * columns + phase) for r, c, phase in waves) * np.float32(2 / len(waves)) ** 0.5
+        return (
+            sum(np.cos(r * rows + c * columns + phase) for r, c, phase in waves)
+            * np.float32(2 / len(waves)) ** 0.5
+        )
 
 
 class Landscape:
@@ -57,21 +78,29 @@ class Landscape:
     def __init__(self, size: int, seed: int = 0, difficulty: float = DEFAULT_DIFFICULTY):
         scenes.check(seed, difficulty)
         if not isinstance(size, int | np.integer) or size < scenes.SIZE:
-            raise UsageError(f"size={size!r}: expected a whole number of pixels, {scenes.SIZE} or more")
+            raise UsageError(
+                f"size={size!r}: expected a whole number of pixels, {scenes.SIZE} or more"
+            )
         self.size, self.seed, self.difficulty = int(size), int(seed), float(difficulty)
         rng = np.random.default_rng([self.seed, 0x51DE])
         self._regions = [Waves(rng, 350, 1400) for _ in LAND]
         self._lakes, self._ragged = Waves(rng, 500, 1600), Waves(rng, 30, 120)
         self._river, self._road = Waves(rng, 300, 2500, 5), Waves(rng, 900, 4000, 4)
         self._river_at, self._road_at = rng.uniform(0.3, 0.7, 2)
-        self._slopes, self._haze, self._height = Waves(rng, 120, 700), Waves(rng, 800, 3000), rng.uniform(0.05, 0.1)
+        self._slopes, self._haze, self._height = (
+            Waves(rng, 120, 700),
+            Waves(rng, 800, 3000),
+            rng.uniform(0.05, 0.1),
+        )
 
     @cached_property
     def _grid(self) -> tuple[np.ndarray, np.ndarray]:
         """(n, n) each: row and column of each cell's grid point, one ring of cells beyond the scene."""
         count = self.size // PERIOD + 3
         at = (np.arange(count) - 1) * PERIOD + PERIOD // 2
-        off = np.random.default_rng([self.seed, 0xCE11]).integers(-JITTER, JITTER + 1, (2, count, count))
+        off = np.random.default_rng([self.seed, 0xCE11]).integers(
+            -JITTER, JITTER + 1, (2, count, count)
+        )
         return at[:, None] + off[0], at[None, :] + off[1]
 
     @cached_property
@@ -102,16 +131,26 @@ class Landscape:
         """Signed distances in pixels (height, size) to "lake", "river", "road" and "unseen": negative within."""
         rows, columns = _at(top, height), _at(0, self.size).T
 
-        def course(waves: Waves, at: float, along: np.ndarray, bend: float) -> tuple[np.ndarray, np.ndarray]:
+        def course(
+            waves: Waves, at: float, along: np.ndarray, bend: float
+        ) -> tuple[np.ndarray, np.ndarray]:
             """Where the line is across its direction, and by how much its slant shortens distances."""
-            value, ahead = (at * self.size + bend * waves(along + step, np.float32(0)) for step in (0, 1))
+            value, ahead = (
+                at * self.size + bend * waves(along + step, np.float32(0)) for step in (0, 1)
+            )
             return value, np.sqrt(1 + (ahead - value) ** 2)
 
         ragged = self._ragged(rows, columns)
-        river, slant = course(self._river, self._river_at, columns, 0.05 * self.size)  # from west to east
+        river, slant = course(
+            self._river, self._river_at, columns, 0.05 * self.size
+        )  # from west to east
         width_of_river = 7 + 3 * self._lakes(np.float32(0), columns)
-        lines = {"river": np.abs(rows - river) / slant + 0.8 * ragged - width_of_river.clip(3, 12) / 2}
-        road, slant = course(self._road, self._road_at, rows, 0.04 * self.size)  # from north to south
+        lines = {
+            "river": np.abs(rows - river) / slant + 0.8 * ragged - width_of_river.clip(3, 12) / 2
+        }
+        road, slant = course(
+            self._road, self._road_at, rows, 0.04 * self.size
+        )  # from north to south
         lines["road"] = np.abs(columns - road) / slant - 1.8
         lines["lake"] = (1.35 - self._lakes(rows, columns)) * 90 + 4 * ragged
         lines["unseen"] = columns - self.size * EDGE * (1 - 1.5 * rows / self.size) + 0.5
@@ -134,7 +173,9 @@ class Landscape:
             classes = self.classes(row * tile, tile)
             for column in range(count):
                 of_tile = classes[:, column * tile : (column + 1) * tile]
-                found[row, column] = _dominant_class(np.bincount(of_tile.reshape(-1), minlength=256) / tile**2)
+                found[row, column] = _dominant_class(
+                    np.bincount(of_tile.reshape(-1), minlength=256) / tile**2
+                )
         return found
 
     def paint(self, top: int, height: int) -> np.ndarray:
@@ -162,7 +203,9 @@ class Landscape:
         name = CLASSES[self._land[i, j]]
         ground = Ground(np.random.default_rng([self.seed, 0x9A1E, i, j]), self.difficulty)
         scenes.LANDSCAPES[name](ground)
-        y, x = (int(at[i, j]) - scenes.SIZE // 2 for at in self._grid)  # of the tile's upper left corner
+        y, x = (
+            int(at[i, j]) - scenes.SIZE // 2 for at in self._grid
+        )  # of the tile's upper left corner
         rows = slice(max(y - top, 0), min(y - top + scenes.SIZE, len(cell)))
         columns = slice(max(x, 0), min(x + scenes.SIZE, self.size))
         painted = ground.reflectance[
@@ -180,7 +223,10 @@ class Landscape:
         surface *= through[:, None, None] * (1 - 0.06 * haze)
         surface += scenes.PATH[:, None, None] + haze * scenes.HAZE[:, None, None]
         rng = np.random.default_rng([self.seed, 0x5E45, top])
-        parts = [scenes.sense(surface[..., left : left + STRIP], rng) for left in range(0, self.size, STRIP)]
+        parts = [
+            scenes.sense(surface[..., left : left + STRIP], rng)
+            for left in range(0, self.size, STRIP)
+        ]
         return np.concatenate(parts, axis=2)
 
 
@@ -193,12 +239,20 @@ def _dominant_class(shares: np.ndarray) -> int:
     """The class of a tile, from the share of each class (256,) in it."""
     if shares[UNSEEN] > 0.5:
         return UNSEEN
-    lines = [line for line, least in ((LAKE, 1 / 3), (ROAD, 0.02), (RIVER, 0.02)) if shares[line] >= least]
+    lines = [
+        line
+        for line, least in ((LAKE, 1 / 3), (ROAD, 0.02), (RIVER, 0.02))
+        if shares[line] >= least
+    ]
     return lines[0] if lines else int(shares[:UNSEEN].argmax())
 
 
 def make_wide_scene(
-    path: str | os.PathLike, size: int = 2048, *, seed: int = 0, difficulty: float = DEFAULT_DIFFICULTY
+    path: str | os.PathLike,
+    size: int = 2048,
+    *,
+    seed: int = 0,
+    difficulty: float = DEFAULT_DIFFICULTY,
 ) -> Landscape:
     """Write a scene of size × size pixels as a GeoTIFF of 13 bands, unless it is there; returns what lies where in it.
 
@@ -207,10 +261,14 @@ def make_wide_scene(
     or if it cannot be written.
     """
     path, landscape = Path(path), Landscape(size, seed, difficulty)
-    about = json.dumps({"version": scenes.VERSION, "size": landscape.size, "seed": seed, "difficulty": difficulty})
+    about = json.dumps(
+        {"version": scenes.VERSION, "size": landscape.size, "seed": seed, "difficulty": difficulty}
+    )
     if path.exists():
         if _about(path) != about:
-            raise DataError(f"{path}: holds something else, not the scene {about}. Name another file, or remove it")
+            raise DataError(
+                f"{path}: holds something else, not the scene {about}. Name another file, or remove it"
+            )
         return landscape
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     profile = dict(

@@ -97,11 +97,22 @@ MODES = np.array(
 # most of B09 and nearly all of B10, the band made to see only cirrus clouds.
 PATH = np.array((9.3, 6.2, 3.5, 1.7, 1.8, 1.3, 1.1, 0.9, 0.5, 0.08, 0.3, 0.15, 0.7), np.float32)
 HAZE = np.array((1.6, 2.0, 1.8, 1.6, 1.5, 1.3, 1.2, 1.1, 0.6, 0.02, 0.5, 0.3, 1.0), np.float32)
-TRANSMITTANCE = np.array((0.85, 0.88, 0.90, 0.93, 0.93, 0.93, 0.94, 0.91, 1.0, 0.002, 0.95, 0.93, 0.96), np.float32)
+TRANSMITTANCE = np.array(
+    (0.85, 0.88, 0.90, 0.93, 0.93, 0.93, 0.94, 0.91, 1.0, 0.002, 0.95, 0.93, 0.96), np.float32
+)
 VAPOUR = (0.12, 0.42)  # what water vapour lets through of B09
 B09 = BANDS.index("B09")
 
-LEAVES = ("cereal", "maize", "grass", "vine", "olive", "straw", "dry_grass", "shrub")  # may grow anywhere
+LEAVES = (
+    "cereal",
+    "maize",
+    "grass",
+    "vine",
+    "olive",
+    "straw",
+    "dry_grass",
+    "shrub",
+)  # may grow anywhere
 SOILS = ("loam", "clay", "chalk", "peat", "gravel")
 ROOFS = ("red_tile", "red_tile", "slate", "concrete", "bitumen", "gravel")
 HALLS = ("metal", "membrane", "concrete", "bitumen", "bitumen", "slate", "blue_sheet", "asphalt")
@@ -149,7 +160,10 @@ def curve(rng, bend: float, offset: float | None = None) -> np.ndarray:
     """Signed distance in pixels to a smooth line that crosses the tile: a road, a river, a shore."""
     along, across = rotated(rng.uniform(0, 2 * np.pi))
     offset = rng.uniform(-16, 16) if offset is None else offset
-    course, slope = offset, 0.0  # of the line, and its derivative: the distance across it is shortened by the slant
+    course, slope = (
+        offset,
+        0.0,
+    )  # of the line, and its derivative: the distance across it is shortened by the slant
     for length in (130, 60, 32):
         size, phase = bend * length / 130 * rng.normal(), rng.uniform(0, 2 * np.pi)
         course = course + size * np.sin(along * (2 * np.pi / length) + phase)
@@ -203,7 +217,9 @@ class Ground:
 
     def spectra(self, names, spread: float = 1.0) -> np.ndarray:
         """(K, 13): a variant of each named material, drawn with the material's covariance."""
-        draws = self.rng.standard_normal((len(names), len(MODES)), np.float32) * (0.7 + self.difficulty)
+        draws = self.rng.standard_normal((len(names), len(MODES)), np.float32) * (
+            0.7 + self.difficulty
+        )
         return np.stack([MATERIALS[name] for name in names]) * np.exp(spread * draws @ MODES)
 
     def spectrum(self, name: str, spread: float = 1.0) -> np.ndarray:
@@ -247,7 +263,10 @@ def rows(ground: Ground, label: np.ndarray, lattice: float) -> np.ndarray:
     angle = rng.uniform(0, np.pi, count)
     wave = 2 * np.pi / rng.uniform(*SPACING, count)
     phase = rng.uniform(0, 2 * np.pi, count)
-    kx, ky = (np.cos(angle) * wave).astype(np.float32)[label], (np.sin(angle) * wave).astype(np.float32)[label]
+    kx, ky = (
+        (np.cos(angle) * wave).astype(np.float32)[label],
+        (np.sin(angle) * wave).astype(np.float32)[label],
+    )
     pattern = np.cos(kx * X + ky * Y + phase.astype(np.float32)[label])
     trees = (rng.random(count) < lattice)[label]
     return np.where(trees, (1 + pattern) * (1 + np.cos(kx * Y - ky * X)) / 2 - 1, pattern)
@@ -270,12 +289,19 @@ def crops(ground: Ground) -> None:
     label, border = any_parcels(ground)
     growth = rng.uniform(0.1, 0.9, label.max() + 1).astype(np.float32)[label]
     tramlines = rows(ground, label, lattice=0.0)
-    share = growth + texture_contrast(ground) * tramlines + rng.uniform(0.02, 0.12) * fractal(rng, 6, 14)
+    share = (
+        growth
+        + texture_contrast(ground) * tramlines
+        + rng.uniform(0.02, 0.12) * fractal(rng, 6, 14)
+    )
     soils = (ground.soil, ground.soil, rng.choice(SOILS))
     ground.parcels(label, ("cereal", "maize", "grass", "rapeseed", "straw", "vine"), soils, share)
     grain(ground, 0.05)
     if ground.chance(0.6):
-        ground.cover(0.7 * inside(border - rng.uniform(0.2, 0.7)), rng.choice(("dry_grass", "gravel", "grass")))
+        ground.cover(
+            0.7 * inside(border - rng.uniform(0.2, 0.7)),
+            rng.choice(("dry_grass", "gravel", "grass")),
+        )
 
 
 def orchards(ground: Ground) -> None:
@@ -284,12 +310,19 @@ def orchards(ground: Ground) -> None:
     label, border = any_parcels(ground)
     growth = rng.uniform(0.1, 0.8, label.max() + 1).astype(np.float32)[label]
     planting = rows(ground, label, lattice=0.9)
-    share = growth + 1.3 * texture_contrast(ground) * planting + rng.uniform(0.02, 0.12) * fractal(rng, 6, 14)
+    share = (
+        growth
+        + 1.3 * texture_contrast(ground) * planting
+        + rng.uniform(0.02, 0.12) * fractal(rng, 6, 14)
+    )
     leaves = ("vine", "olive", "cereal", "maize", "grass", "straw")
     ground.parcels(label, leaves, (ground.soil, ground.soil, rng.choice(SOILS), "dry_grass"), share)
     grain(ground, 0.05)
     if ground.chance(0.6):
-        ground.cover(0.7 * inside(border - rng.uniform(0.2, 0.7)), rng.choice(("dry_grass", "gravel", "grass")))
+        ground.cover(
+            0.7 * inside(border - rng.uniform(0.2, 0.7)),
+            rng.choice(("dry_grass", "gravel", "grass")),
+        )
 
 
 def meadows(ground: Ground) -> None:
@@ -302,7 +335,9 @@ def meadows(ground: Ground) -> None:
     grain(ground, 0.03)
     if ground.chance(0.75):
         gaps = inside(smooth(rng, 8) - rng.uniform(-0.5, 1.5))
-        ground.cover(inside(border - rng.uniform(0.4, 1.0)) * gaps, rng.choice(("broadleaf", "shrub")))
+        ground.cover(
+            inside(border - rng.uniform(0.4, 1.0)) * gaps, rng.choice(("broadleaf", "shrub"))
+        )
     trees(ground, rng.uniform(1.6, 3.0), "broadleaf")
 
 
@@ -310,7 +345,9 @@ def wild(ground: Ground) -> None:
     """Herbaceous vegetation: patches of dry and green grass, shrub, heath and bare ground without parcels."""
     rng = ground.rng
     ground.cover(1, ground.growing(("dry_grass", "grass", "heath"), 1)[0])
-    for name in rng.choice(("shrub", "heath", "grass", "dry_grass", ground.soil, "gravel"), 3, replace=False):
+    for name in rng.choice(
+        ("shrub", "heath", "grass", "dry_grass", ground.soil, "gravel"), 3, replace=False
+    ):
         patches = inside((fractal(rng, rng.integers(3, 8), 14, 26) - rng.uniform(0, 0.8)) * 2)
         ground.cover(rng.uniform(0.4, 0.9) * (1 - patches), str(name))
     trees(ground, rng.uniform(1.2, 2.6), "shrub")
@@ -337,7 +374,10 @@ def buildings(ground: Ground, cell: float, roofs, filled: float, gardens) -> Non
     """Houses or halls: a turned, slightly bent grid of streets and plots, one roof a plot."""
     rng = ground.rng
     along, across = rotated(rng.uniform(0, np.pi))
-    along, across = along + rng.uniform(0, 2) * smooth(rng, 3), across + rng.uniform(0, 2) * smooth(rng, 3)
+    along, across = (
+        along + rng.uniform(0, 2) * smooth(rng, 3),
+        across + rng.uniform(0, 2) * smooth(rng, 3),
+    )
     cell_u, cell_v = cell * rng.uniform(0.8, 1.5, 2)
     u, v = along / cell_u + 500, across / cell_v + 500
     iu, iv = u.astype(int), v.astype(int)
@@ -348,32 +388,44 @@ def buildings(ground: Ground, cell: float, roofs, filled: float, gardens) -> Non
     green = inside((fractal(rng, 8, 20) - rng.normal(0, 0.4)) * 2)
     ground.cover(green, gardens[1])
     size = rng.uniform(0.25, 0.47, (2, 251)).astype(np.float32)
-    border = np.maximum(np.abs(from_u) - size[0, plot] * cell_u, np.abs(from_v) - size[1, plot] * cell_v)
+    border = np.maximum(
+        np.abs(from_u) - size[0, plot] * cell_u, np.abs(from_v) - size[1, plot] * cell_v
+    )
     built = (rng.random(251) < filled)[plot]
     spectra = ground.spectra(rng.choice(roofs, 251)).T
     ground.cover(inside(border) * built, spectra[:, plot])
     every = rng.integers(2, 5)
-    street = np.minimum(np.where(iu % every == 0, u - iu, 9) * cell_u, np.where(iv % 2 == 0, v - iv, 9) * cell_v)
+    street = np.minimum(
+        np.where(iu % every == 0, u - iu, 9) * cell_u, np.where(iv % 2 == 0, v - iv, 9) * cell_v
+    )
     ground.cover(inside(street - rng.uniform(0.6, 1.2)), "asphalt")
 
 
 def houses(ground: Ground) -> None:
     gardens = ground.rng.choice(("grass", "broadleaf", "dry_grass", "asphalt"), 2, replace=False)
     kinds = ground.rng.choice(ROOFS + HALLS if ground.chance(ground.difficulty) else ROOFS, 3)
-    buildings(ground, ground.rng.uniform(3.0, 5.0), kinds, ground.rng.uniform(0.6, 0.95), tuple(gardens))
+    buildings(
+        ground, ground.rng.uniform(3.0, 5.0), kinds, ground.rng.uniform(0.6, 0.95), tuple(gardens)
+    )
     trees(ground, 1.6, "broadleaf")
 
 
 def halls(ground: Ground) -> None:
-    yards = ground.rng.choice(("asphalt", "concrete", "gravel", "grass", "dry_grass", "broadleaf"), 2, replace=False)
+    yards = ground.rng.choice(
+        ("asphalt", "concrete", "gravel", "grass", "dry_grass", "broadleaf"), 2, replace=False
+    )
     kinds = ground.rng.choice(ROOFS + HALLS if ground.chance(ground.difficulty) else HALLS, 4)
-    buildings(ground, ground.rng.uniform(7.0, 18.0), kinds, ground.rng.uniform(0.5, 0.9), tuple(yards))
+    buildings(
+        ground, ground.rng.uniform(7.0, 18.0), kinds, ground.rng.uniform(0.5, 0.9), tuple(yards)
+    )
 
 
 def road(ground: Ground, width: float, surface: str) -> None:
     """A road of this width in pixels with its verges, nearly straight or winding."""
     distance = np.abs(curve(ground.rng, bend=ground.rng.uniform(0, 6)))
-    ground.cover(0.8 * inside(distance - width * 1.6), "dry_grass" if ground.season > 0.5 else "grass")
+    ground.cover(
+        0.8 * inside(distance - width * 1.6), "dry_grass" if ground.season > 0.5 else "grass"
+    )
     ground.cover(inside(distance - width / 2), surface)
 
 
@@ -395,13 +447,21 @@ def beside(ground: Ground, other, share: float) -> None:
 def mixed(ground: Ground, *others) -> None:
     """Sometimes, the more often the harder the data set, another landscape takes a part of the tile."""
     if ground.chance(0.2 + 0.6 * ground.difficulty):
-        beside(ground, others[ground.rng.integers(len(others))], ground.rng.uniform(0.1, 0.2 + 0.3 * ground.difficulty))
+        beside(
+            ground,
+            others[ground.rng.integers(len(others))],
+            ground.rng.uniform(0.1, 0.2 + 0.3 * ground.difficulty),
+        )
 
 
 def lane(ground: Ground) -> None:
     """Sometimes a narrow lane or track: not what makes a highway."""
     if ground.chance(0.3 * ground.difficulty):
-        road(ground, ground.rng.uniform(0.4, 0.9), ground.rng.choice(("gravel", "asphalt", ground.soil)))
+        road(
+            ground,
+            ground.rng.uniform(0.4, 0.9),
+            ground.rng.choice(("gravel", "asphalt", ground.soil)),
+        )
 
 
 # ---------------------------------------------------------------------------------------------- the ten classes
@@ -428,7 +488,11 @@ def herbaceous_vegetation(ground: Ground) -> None:
 def highway(ground: Ground) -> None:
     background(ground, *COUNTRY, houses, halls)
     mixed(ground, *COUNTRY, houses)
-    road(ground, ground.rng.uniform(2.5, 5.0), ground.rng.choice(("asphalt", "asphalt", "concrete", "slate")))
+    road(
+        ground,
+        ground.rng.uniform(2.5, 5.0),
+        ground.rng.choice(("asphalt", "asphalt", "concrete", "slate")),
+    )
     if ground.chance(0.4):
         road(ground, ground.rng.uniform(0.8, 2), "asphalt")
 
@@ -550,7 +614,9 @@ def check(seed: int, difficulty: float) -> None:
         raise UsageError(f"difficulty={difficulty!r}: expected a number from 0 (easy) to 1 (hard)")
 
 
-def render_tile(class_name: str, n: int, seed: int = 0, difficulty: float = DEFAULT_DIFFICULTY) -> np.ndarray:
+def render_tile(
+    class_name: str, n: int, seed: int = 0, difficulty: float = DEFAULT_DIFFICULTY
+) -> np.ndarray:
     """Tile number n (1, 2, …) of a class: (13, 64, 64) uint16, reflectance × 10,000, bands in EuroSAT's order.
 
     A function of its four arguments alone. Raises UsageError for an unknown class or an argument out of range.
@@ -593,7 +659,9 @@ def _write_tile(path: Path, class_name: str, n: int, seed: int, difficulty: floa
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shape = dict(width=SIZE, height=SIZE, count=len(BANDS), dtype="uint16", interleave="pixel")
     try:
-        with rasterio.open(partial, "w", driver="GTiff", crs=crs, transform=transform, **shape) as file:
+        with rasterio.open(
+            partial, "w", driver="GTiff", crs=crs, transform=transform, **shape
+        ) as file:
             file.descriptions = BANDS
             file.write(render_tile(class_name, n, seed, difficulty))
         if partial.stat().st_size < TILE_BYTES:  # GDAL does not always say so when the disk is full
@@ -632,7 +700,9 @@ def _claim(folder: Path, seed: int, difficulty: float) -> None:
             )
         return
     if any(folder.glob("*/*.tif")):
-        raise DataError(f"{folder} holds .tif files but no scenes.json: not made here. Name another folder.")
+        raise DataError(
+            f"{folder} holds .tif files but no scenes.json: not made here. Name another folder."
+        )
     partial = note.with_name(f".scenes.json.{os.getpid()}.partial")
     partial.write_text(json.dumps(wanted, indent=1) + "\n")
     os.replace(partial, note)
@@ -666,11 +736,15 @@ def make_scenes(
         for class_name in CLASSES[:count]:
             (folder / class_name).mkdir(exist_ok=True)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be written to ({error}). Name another folder for the scenes.") from error
+        raise DataError(
+            f"{folder}: cannot be written to ({error}). Name another folder for the scenes."
+        ) from error
     missing = [(name, n) for name, n in order if not (folder / name / f"{name}_{n}.tif").exists()]
     chunks = [missing[i : i + 20] for i in range(0, len(missing), 20)]
     jobs = min(jobs or cores(), len(chunks))
-    with bar(total=len(missing), desc="scenes", unit="tile", shown=progress and bool(missing)) as seen:
+    with bar(
+        total=len(missing), desc="scenes", unit="tile", shown=progress and bool(missing)
+    ) as seen:
         if jobs <= 1:
             for chunk in chunks:
                 seen.update(_write_tiles(folder, chunk, seed, difficulty))
@@ -679,7 +753,9 @@ def make_scenes(
         context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         with ProcessPoolExecutor(jobs, mp_context=context) as pool:
             try:
-                done = [pool.submit(_write_tiles, folder, chunk, seed, difficulty) for chunk in chunks]
+                done = [
+                    pool.submit(_write_tiles, folder, chunk, seed, difficulty) for chunk in chunks
+                ]
                 for future in as_completed(done):
                     seen.update(future.result())
             finally:

@@ -43,7 +43,12 @@ class Split:
         """The samples at these indices as a split of the same name."""
         indices = np.asarray(indices) if len(indices) else np.empty(0, dtype=np.int64)
         rows = self.rows[indices]
-        return replace(self, rows=rows, labels=self.labels[indices], fingerprint=_of_rows(self.fingerprint, rows))
+        return replace(
+            self,
+            rows=rows,
+            labels=self.labels[indices],
+            fingerprint=_of_rows(self.fingerprint, rows),
+        )
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,22 @@ class DataSplits:
     augmentation: str = "none"  # the default of this data set: a name in batches.AUGMENTATIONS
     fingerprint: str = ""  # of the source files, the image size and the split
     notes: tuple[str, ...] = field(default=())  # what was left out and why, said to the user
-    asked: dict = field(default_factory=dict)  # the arguments of `load` that give these data again; none for arrays
+    asked: dict = field(
+        default_factory=dict
+    )  # the arguments of `load` that give these data again; none for arrays
 
     @classmethod
     def from_arrays(
-        cls, name: str, images: np.ndarray, labels: np.ndarray, parts, classes, channels, *, fingerprint=None, **other
+        cls,
+        name: str,
+        images: np.ndarray,
+        labels: np.ndarray,
+        parts,
+        classes,
+        channels,
+        *,
+        fingerprint=None,
+        **other,
     ) -> "DataSplits":
         """images (M, C, H, W), labels (M,) from 0 to C − 1 for C classes, parts: the rows of train, val and test.
 
@@ -90,11 +106,17 @@ class DataSplits:
                 f"{labels.max()}. Number the classes from 0 on"
             )
         if len(channels) != images.shape[1]:
-            raise UsageError(f"channels: expected {images.shape[1]} names, one a channel, got {len(channels)}")
+            raise UsageError(
+                f"channels: expected {images.shape[1]} names, one a channel, got {len(channels)}"
+            )
         labels = labels.astype(np.int64)
         rows = [np.asarray(part, dtype=np.int64) for part in parts]
-        if len(rows) != 3 or any(len(at) and not 0 <= at.min() <= at.max() < len(images) for at in rows):
-            raise UsageError(f"parts: expected rows of train, val and test, from 0 to {len(images) - 1}")
+        if len(rows) != 3 or any(
+            len(at) and not 0 <= at.min() <= at.max() < len(images) for at in rows
+        ):
+            raise UsageError(
+                f"parts: expected rows of train, val and test, from 0 to {len(images) - 1}"
+            )
         mean, std = channel_statistics(images, rows[0])
         if fingerprint is None:
             fingerprint = _of_arrays(images, labels, *rows)
@@ -129,8 +151,12 @@ class DataSplits:
             val = val.subset(stratified_sample(val.labels, count, seed))
         mean, std = channel_statistics(train.images, train.rows)
         train, val, test = (replace(split, mean=mean, std=std) for split in (train, val, self.test))
-        asked = self.asked and self.asked | {"fewer": [*self.asked.get("fewer", ()), [int(count), int(seed)]]}
-        return replace(self, train=train, val=val, test=test, fingerprint=train.fingerprint, asked=asked)
+        asked = self.asked and self.asked | {
+            "fewer": [*self.asked.get("fewer", ()), [int(count), int(seed)]]
+        }
+        return replace(
+            self, train=train, val=val, test=test, fingerprint=train.fingerprint, asked=asked
+        )
 
     def about(self) -> dict:
         """What a network trained on these data takes and answers, in plain values: kept with its weights."""
@@ -166,7 +192,10 @@ def _of_arrays(*arrays: np.ndarray) -> str:
 
 def _of_rows(fingerprint: str, rows: np.ndarray) -> str:
     """The fingerprint of some rows of the data with this fingerprint; "" if the data have none."""
-    return fingerprint and hashlib.sha256(fingerprint.encode() + rows.astype("<i8").tobytes()).hexdigest()[:16]
+    return (
+        fingerprint
+        and hashlib.sha256(fingerprint.encode() + rows.astype("<i8").tobytes()).hexdigest()[:16]
+    )
 
 
 def stratified(labels: np.ndarray, fractions: tuple[float, ...], seed: int) -> list[np.ndarray]:
@@ -213,7 +242,9 @@ def stratified_sample(groups: np.ndarray, count: int, seed: int, least=1) -> np.
         counts[np.argmax(np.where(counts > least, counts - share, -np.inf))] -= 1
     rng = np.random.default_rng([seed, 0x5A3B])
     shuffled = [rng.permutation(np.flatnonzero(groups == name)) for name in names]
-    return np.sort(np.concatenate([members[:n] for members, n in zip(shuffled, counts, strict=True)]))
+    return np.sort(
+        np.concatenate([members[:n] for members, n in zip(shuffled, counts, strict=True)])
+    )
 
 
 def channel_statistics(images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -81,7 +81,12 @@ def digest(*parts: object) -> str:
 
 
 def decoded(
-    source: Source, image_size: int | None, *, slot: object = "", skip_bad: bool = False, progress: bool = True
+    source: Source,
+    image_size: int | None,
+    *,
+    slot: object = "",
+    skip_bad: bool = False,
+    progress: bool = True,
 ) -> tuple[np.ndarray, list[tuple[int, str]], str]:
     """The images of a source, (N, C, H, W), memory-mapped and read-only; the bad files; the key of the sources.
 
@@ -125,7 +130,9 @@ def decoded(
         if stale != target and stale.suffix != ".partial":
             shutil.rmtree(stale, ignore_errors=True)
     if not (opened := _open(target, shape, source.dtype)):
-        raise DataError(f"{target}: another process removed it (have the source files changed meanwhile?). Load again.")
+        raise DataError(
+            f"{target}: another process removed it (have the source files changed meanwhile?). Load again."
+        )
     return *opened, key
 
 
@@ -187,22 +194,33 @@ def _taps(width: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     at = first + np.arange((end - first).max())[:, None]
     weights = 1 - np.abs((at.astype(np.float32) - middle + half) * (one / reach))
     weights = np.where(at < end, weights, 0).clip(0)
-    return np.minimum(at, width - 1), weights / np.add.accumulate(weights)[-1]  # added up from the first to the last
+    return np.minimum(at, width - 1), weights / np.add.accumulate(weights)[
+        -1
+    ]  # added up from the first to the last
 
 
-def _open(folder: Path, shape: tuple[int, ...], dtype) -> tuple[np.ndarray, list[tuple[int, str]]] | None:
+def _open(
+    folder: Path, shape: tuple[int, ...], dtype
+) -> tuple[np.ndarray, list[tuple[int, str]]] | None:
     """The array of a store and its bad files, or None if there is no store or it is not whole."""
     try:
         images = np.load(folder / "images.npy", mmap_mode="r")
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, EOFError, ValueError):  # the last two: a file cut short
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+        EOFError,
+        ValueError,
+    ):  # the last two: a file cut short
         return None
     if images.shape != shape or images.dtype != dtype:
         return None
     return np.asarray(images), [(row, message) for row, message in meta["bad"]]
 
 
-def _build(folder: Path, source: Source, shape: tuple[int, ...], image_size: int | None, progress: bool) -> list:
+def _build(
+    folder: Path, source: Source, shape: tuple[int, ...], image_size: int | None, progress: bool
+) -> list:
     """Decode everything into `folder`, in order. Returns the bad files.
 
     Written by `write` and not through a memory map: on a full disk the first raises, the second kills the process.
@@ -223,8 +241,14 @@ def _build(folder: Path, source: Source, shape: tuple[int, ...], image_size: int
     bad: list[tuple[int, str]] = []
     seen = bar(total=len(source), desc=f"decoding {source.name}", unit="image", shown=progress)
     with seen, warnings.catch_warnings(), open(folder / "images.npy", "wb") as file:
-        warnings.filterwarnings("ignore", message="Dataset has no geotransform")  # the pixels are all we want
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(source.dtype)), "fortran_order": False, "shape": shape}
+        warnings.filterwarnings(
+            "ignore", message="Dataset has no geotransform"
+        )  # the pixels are all we want
+        header = {
+            "descr": np.lib.format.dtype_to_descr(np.dtype(source.dtype)),
+            "fortran_order": False,
+            "shape": shape,
+        }
         np.lib.format.write_array_header_1_0(file, header)
         for block, errors in _in_order(chunk, range(0, len(source), CHUNK)):
             file.write(block.data)
@@ -277,7 +301,9 @@ def _remove_abandoned(place: Path) -> None:
         return
     for folder in place.glob(f"*.{socket.gethostname()}.*.partial"):
         try:
-            os.kill(int(folder.name.split(".")[-2]), 0)  # signal 0 only asks whether the process lives
+            os.kill(
+                int(folder.name.split(".")[-2]), 0
+            )  # signal 0 only asks whether the process lives
         except ProcessLookupError:
             shutil.rmtree(folder, ignore_errors=True)
         except PermissionError:  # it lives, under another user

@@ -1,6 +1,6 @@
 """Objectives: what a student learns from."""
 
-from kdcourse.distillation.hooks import Seen, Taps, look
+from kdcourse.distillation.hooks import FeatureHooks, ForwardOutput, forward_with_features
 from kdcourse.distillation.intermediate import (
     AttentionBasedFusion,
     AttentionTransfer,
@@ -60,10 +60,10 @@ __all__ = [
     "RelationalKD",
     "ResponseKD",
     "ReviewKD",
-    "Seen",
+    "ForwardOutput",
     "SimilarityPreserving",
     "StandardisedKD",
-    "Taps",
+    "FeatureHooks",
     "Teacher",
     "attention_map",
     "attention_transfer_loss",
@@ -73,7 +73,7 @@ __all__ = [
     "flow_matrix",
     "hint_loss",
     "logit_matching_loss",
-    "look",
+    "forward_with_features",
     "nontarget_class_loss",
     "probabilistic_transfer_loss",
     "relation_matching_loss",

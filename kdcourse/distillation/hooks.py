@@ -1,4 +1,4 @@
-"""Taps: features of a network by forward hooks, named by module path, without a change to the network."""
+"""FeatureHooks: features of a network by forward hooks, named by module path, without a change to the network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ from torch import nn
 from kdcourse.common.errors import UsageError, unknown
 
 
-class Taps:
+class FeatureHooks:
     """The outputs of some layers, as the network computes them: a context manager and a mapping from path to tensor.
 
-    >>> with Taps(network, ["layer1", "layer2.0"]) as taps:
+    >>> with FeatureHooks(network, ["layer1", "layer2.0"]) as taps:
     ...     logits = network(images)
     >>> taps["layer1"].shape  # (B, 16, 32, 32)
 
@@ -26,12 +26,14 @@ class Taps:
         modules = dict(network.named_modules())
         for path in self.paths:
             if path not in modules or not path:
-                raise unknown(f"layer of {type(network).__name__}", path, [name for name in modules if name])
+                raise unknown(
+                    f"layer of {type(network).__name__}", path, [name for name in modules if name]
+                )
         self._modules = [modules[path] for path in self.paths]
         self._features: dict[str, torch.Tensor] = {}
         self._handles = []
 
-    def __enter__(self) -> "Taps":
+    def __enter__(self) -> "FeatureHooks":
         self._features.clear()
         for path, module in zip(self.paths, self._modules, strict=True):
             self._handles.append(module.register_forward_hook(self._keeper(path)))
@@ -45,15 +47,21 @@ class Taps:
     def _keeper(self, path: str):
         def keep(module, inputs, output):
             if not isinstance(output, torch.Tensor):
-                raise UsageError(f"layer {path!r} gives {type(output).__name__}, not a tensor: name a layer inside it")
-            self._features[path] = output.clone()  # a later layer may change it in place, as ReLU(inplace=True) does
+                raise UsageError(
+                    f"layer {path!r} gives {type(output).__name__}, not a tensor: name a layer inside it"
+                )
+            self._features[path] = (
+                output.clone()
+            )  # a later layer may change it in place, as ReLU(inplace=True) does
 
         return keep
 
     def __getitem__(self, path: str) -> torch.Tensor:
         if path not in self._features:
             if path in self.paths:
-                raise UsageError(f"layer {path!r} did not run in the forward pass: it has no output to tap")
+                raise UsageError(
+                    f"layer {path!r} did not run in the forward pass: it has no output to tap"
+                )
             raise unknown("tapped layer", path, self.paths)
         return self._features[path]
 
@@ -65,17 +73,21 @@ class Taps:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ForwardOutput:
     """What a network made of some images."""
 
     logits: torch.Tensor  # (B, C) float32, also under autocast
-    features: dict[str, torch.Tensor] = field(default_factory=dict)  # module path → output of that layer, (B, …)
+    features: dict[str, torch.Tensor] = field(
+        default_factory=dict
+    )  # module path → output of that layer, (B, …)
 
 
-def look(network: nn.Module, images: torch.Tensor, layers: Sequence[str] = ()) -> Seen:
+def forward_with_features(
+    network: nn.Module, images: torch.Tensor, layers: Sequence[str] = ()
+) -> ForwardOutput:
     """One forward pass: the logits, and the outputs of the layers named."""
     if not layers:
-        return Seen(network(images).float())
-    with Taps(network, layers) as taps:
+        return ForwardOutput(network(images).float())
+    with FeatureHooks(network, layers) as taps:
         logits = network(images)
-    return Seen(logits.float(), {path: taps[path] for path in layers})
+    return ForwardOutput(logits.float(), {path: taps[path] for path in layers})

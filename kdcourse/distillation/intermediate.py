@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from kdcourse.common.errors import UsageError, unknown
 from kdcourse.data.batches import Batch
-from kdcourse.distillation.hooks import Seen, Taps, look
+from kdcourse.distillation.hooks import FeatureHooks, ForwardOutput, forward_with_features
 from kdcourse.distillation.objective import Objective, check_weights
 from kdcourse.distillation.teacher import Teacher
 
@@ -44,7 +44,9 @@ def attention_map(features: torch.Tensor, power: float = 2) -> torch.Tensor:
     return _maps(features).abs().pow(power).sum(1)
 
 
-def attention_transfer_loss(student_maps: torch.Tensor, teacher_maps: torch.Tensor, mode: str = "code") -> torch.Tensor:
+def attention_transfer_loss(
+    student_maps: torch.Tensor, teacher_maps: torch.Tensor, mode: str = "code"
+) -> torch.Tensor:
     """Where the two look: one pair of features (B, C, H, W), whose C, H and W may differ. With q = vec(Q) / ‖vec(Q)‖₂
 
     mode="paper": mean_b ‖q_s − q_t‖₂ (Zagoruyko & Komodakis 2017, eq. 2, without its factor β/2): at most √2.
@@ -54,8 +56,14 @@ def attention_transfer_loss(student_maps: torch.Tensor, teacher_maps: torch.Tens
     if mode not in ("paper", "code"):
         raise unknown("mode of attention transfer", mode, ("paper", "code"))
     student, teacher = _same_size(*_pair(_maps(student_maps), _maps(teacher_maps)))
-    difference = _unit(attention_map(student).flatten(1)) - _unit(attention_map(teacher).flatten(1))  # (B, H·W)
-    return torch.linalg.vector_norm(difference, dim=1).mean() if mode == "paper" else difference.pow(2).mean()
+    difference = _unit(attention_map(student).flatten(1)) - _unit(
+        attention_map(teacher).flatten(1)
+    )  # (B, H·W)
+    return (
+        torch.linalg.vector_norm(difference, dim=1).mean()
+        if mode == "paper"
+        else difference.pow(2).mean()
+    )
 
 
 def flow_matrix(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -79,35 +87,49 @@ def flow_loss(student_flow: torch.Tensor, teacher_flow: torch.Tensor) -> torch.T
     return F.mse_loss(student, teacher)
 
 
-def similarity_preserving_loss(student_features: torch.Tensor, teacher_features: torch.Tensor) -> torch.Tensor:
+def similarity_preserving_loss(
+    student_features: torch.Tensor, teacher_features: torch.Tensor
+) -> torch.Tensor:
     """‖G_s − G_t‖_F² / B², G = rows of F Fᵀ over their length (Tung & Mori 2019, eq. 1–3).
 
     Features (B, …) are flattened: G (B, B) says which images are alike, so the other dimensions may differ.
     """
-    student, teacher = (_unit(f @ f.T) for f in _pair(student_features.flatten(1), teacher_features.flatten(1)))
+    student, teacher = (
+        _unit(f @ f.T) for f in _pair(student_features.flatten(1), teacher_features.flatten(1))
+    )
     return F.mse_loss(student, teacher)
 
 
-def relational_distance_loss(student_features: torch.Tensor, teacher_features: torch.Tensor) -> torch.Tensor:
+def relational_distance_loss(
+    student_features: torch.Tensor, teacher_features: torch.Tensor
+) -> torch.Tensor:
     """mean_ij huber(d_s − d_t), d_ij = ‖f_i − f_j‖ / μ, μ the mean over i ≠ j (Park et al. 2019, sec. 3.2.1).
 
     Features (B, C); a map is averaged over its positions. The Huber loss turns linear at 1. The paper sums over the
     pairs: the mean over all B² is that of the authors' code.
     """
-    student, teacher = (_distances(f) for f in _pair(_vectors(student_features), _vectors(teacher_features)))
+    student, teacher = (
+        _distances(f) for f in _pair(_vectors(student_features), _vectors(teacher_features))
+    )
     return F.smooth_l1_loss(student, teacher)
 
 
-def relational_angle_loss(student_features: torch.Tensor, teacher_features: torch.Tensor) -> torch.Tensor:
+def relational_angle_loss(
+    student_features: torch.Tensor, teacher_features: torch.Tensor
+) -> torch.Tensor:
     """mean_ijk huber(cos∠_s ijk − cos∠_t ijk), the angle at j between f_i and f_k (Park et al. 2019, sec. 3.2.2).
 
     Features (B, C); a map is averaged over its positions. Takes memory for B²·C and B³ numbers.
     """
-    student, teacher = (_angles(f) for f in _pair(_vectors(student_features), _vectors(teacher_features)))
+    student, teacher = (
+        _angles(f) for f in _pair(_vectors(student_features), _vectors(teacher_features))
+    )
     return F.smooth_l1_loss(student, teacher)
 
 
-def probabilistic_transfer_loss(student_features: torch.Tensor, teacher_features: torch.Tensor) -> torch.Tensor:
+def probabilistic_transfer_loss(
+    student_features: torch.Tensor, teacher_features: torch.Tensor
+) -> torch.Tensor:
     """Σ_{i≠j} p_t(i|j) log (p_t(i|j) / p_s(i|j)) / B², p(i|j) = K_ij / Σ_{k≠j} K_kj (Passalis & Tefas 2018, "PKT").
 
     K_ij = ½ (cos(f_i, f_j) + 1), the paper's cosine kernel. Features (B, C); a map is averaged over its positions. The
@@ -134,7 +156,11 @@ def contrastive_loss(
     """
     if not temperature > 0:
         raise UsageError(f"temperature={temperature}: expected a number above 0")
-    if embeddings.shape[1:] != bank.shape[1:] or len(chosen) != len(embeddings) or chosen.shape[1] < 2:
+    if (
+        embeddings.shape[1:] != bank.shape[1:]
+        or len(chosen) != len(embeddings)
+        or chosen.shape[1] < 2
+    ):
         raise UsageError(
             f"embeddings {_shape(embeddings)}, bank {_shape(bank)}, chosen {_shape(chosen)}: expected (B, D), (N, D) "
             "and (B, 1 + K) with K of 1 or more"
@@ -157,7 +183,9 @@ def review_loss(student_maps: torch.Tensor, teacher_maps: torch.Tensor) -> torch
     for size in sizes:
         weight /= 2
         total += weight
-        loss = loss + weight * F.mse_loss(*(F.adaptive_avg_pool2d(f, size) for f in (student, teacher)))
+        loss = loss + weight * F.mse_loss(
+            *(F.adaptive_avg_pool2d(f, size) for f in (student, teacher))
+        )
     return loss / total
 
 
@@ -175,13 +203,15 @@ class FeatureObjective(Objective):
         check_weights(**{f"{term}_weight": weight for term, weight in weights.items()})
         super().__init__(teacher, _paths(student_layers), _paths(teacher_layers))
         if teacher is None:
-            raise UsageError(f"{type(self).__name__} compares with a teacher: hand in Teacher(network)")
+            raise UsageError(
+                f"{type(self).__name__} compares with a teacher: hand in Teacher(network)"
+            )
         if len(self.student_layers) != len(self.teacher_layers) or not self.student_layers:
             raise UsageError(
                 f"{len(self.student_layers)} student layer(s) {self.student_layers} and {len(self.teacher_layers)} "
                 f"teacher layer(s) {self.teacher_layers}: expected one or more, a teacher's for each of the student's"
             )
-        Taps(teacher.network, self.teacher_layers)  # an unknown path is said at once
+        FeatureHooks(teacher.network, self.teacher_layers)  # an unknown path is said at once
         self.weights = weights
         self.shapes: dict | None = None  # what the dry run saw
 
@@ -196,10 +226,10 @@ class FeatureObjective(Objective):
         student.eval()
         try:
             with torch.no_grad():
-                seen = look(student, batch.images, self.student_layers)
+                seen = forward_with_features(student, batch.images, self.student_layers)
         finally:
             student.train(training)
-        taught = self.teacher.look(batch, self.teacher_layers)
+        taught = self.teacher.forward_with_features(batch, self.teacher_layers)
         shapes = self._shapes(seen, taught) | ({"samples": samples} if self.needs_adapters else {})
         if self.shapes is None or not self.needs_adapters:
             self._first_time(seen, taught, batch, samples)
@@ -210,7 +240,9 @@ class FeatureObjective(Objective):
             )
         self.shapes = shapes
 
-    def _first_time(self, seen: Seen, taught: Seen, batch: Batch, samples: int) -> None:
+    def _first_time(
+        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch, samples: int
+    ) -> None:
         self.adapt(*self._features(seen, taught), samples)
         self.to(batch.images.device)
         self.eval()  # for the trial: batch norms and banks stay as they are
@@ -221,11 +253,15 @@ class FeatureObjective(Objective):
     def adapt(self, student: list[torch.Tensor], teacher: list[torch.Tensor], samples: int) -> None:
         """Make adapters for features like these. samples: how many training images there are."""
 
-    def losses(self, student: list[torch.Tensor], teacher: list[torch.Tensor], batch: Batch) -> dict[str, torch.Tensor]:
+    def losses(
+        self, student: list[torch.Tensor], teacher: list[torch.Tensor], batch: Batch
+    ) -> dict[str, torch.Tensor]:
         """Unweighted losses by term; the features in the order of the layers, in float32."""
         raise NotImplementedError
 
-    def terms(self, seen: Seen, taught: Seen | None, batch: Batch) -> dict[str, torch.Tensor]:
+    def terms(
+        self, seen: ForwardOutput, taught: ForwardOutput | None, batch: Batch
+    ) -> dict[str, torch.Tensor]:
         losses = {}
         if any(weight for term, weight in self.weights.items() if term != "label"):
             if self.needs_adapters and self.shapes is None:
@@ -239,15 +275,21 @@ class FeatureObjective(Objective):
             losses["label"] = F.cross_entropy(seen.logits, batch.labels)
         return {term: weight * losses[term] for term, weight in self.weights.items() if weight}
 
-    def _features(self, seen: Seen, taught: Seen) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    def _features(
+        self, seen: ForwardOutput, taught: ForwardOutput
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         student = [seen.features[path].float() for path in self.student_layers]
         return student, [taught.features[path].float() for path in self.teacher_layers]
 
-    def _shapes(self, seen: Seen, taught: Seen) -> dict:
+    def _shapes(self, seen: ForwardOutput, taught: ForwardOutput) -> dict:
         """{(student's layer, teacher's layer): (its shape, the teacher's)}, without the batch."""
         student, teacher = self._features(seen, taught)
-        shapes = [(tuple(s.shape[1:]), tuple(t.shape[1:])) for s, t in zip(student, teacher, strict=True)]
-        return dict(zip(zip(self.student_layers, self.teacher_layers, strict=True), shapes, strict=True))
+        shapes = [
+            (tuple(s.shape[1:]), tuple(t.shape[1:])) for s, t in zip(student, teacher, strict=True)
+        ]
+        return dict(
+            zip(zip(self.student_layers, self.teacher_layers, strict=True), shapes, strict=True)
+        )
 
     def extra_repr(self) -> str:
         pairs = zip(self.student_layers, self.teacher_layers, strict=True)
@@ -255,7 +297,9 @@ class FeatureObjective(Objective):
         for pair in dict.fromkeys(pairs):
             student, teacher = (self.shapes or {}).get(pair, ("", ""))
             parts.append(f"{pair[0]}{student} → {pair[1]}{teacher}{self.fate(student, teacher)}")
-        return ", ".join(parts + [f"{term}_weight={weight:g}" for term, weight in self.weights.items()])
+        return ", ".join(
+            parts + [f"{term}_weight={weight:g}" for term, weight in self.weights.items()]
+        )
 
     def fate(self, student: tuple, teacher: tuple) -> str:
         """What becomes of two maps of different sizes, for the printed form."""
@@ -275,15 +319,21 @@ class FitNets(FeatureObjective):
     needs_adapters = True
     pools = True
 
-    def __init__(self, teacher, student_layer: str, teacher_layer: str, hint_weight=100.0, label_weight=1.0):
-        super().__init__(teacher, student_layer, teacher_layer, hint=hint_weight, label=label_weight)
+    def __init__(
+        self, teacher, student_layer: str, teacher_layer: str, hint_weight=100.0, label_weight=1.0
+    ):
+        super().__init__(
+            teacher, student_layer, teacher_layer, hint=hint_weight, label=label_weight
+        )
         self.adapter = None
 
     def adapt(self, student, teacher, samples):
         self.adapter = nn.Conv2d(_maps(student[0]).shape[1], _maps(teacher[0]).shape[1], 1)
 
     def losses(self, student, teacher, batch):
-        pooled, _ = _same_size(_maps(student[0]), _maps(teacher[0]))  # 1×1: pooling first gives the same, for less
+        pooled, _ = _same_size(
+            _maps(student[0]), _maps(teacher[0])
+        )  # 1×1: pooling first gives the same, for less
         return {"hint": hint_loss(self.adapter(pooled), teacher[0])}
 
 
@@ -299,7 +349,9 @@ class AttentionTransfer(FeatureObjective):
         self, teacher, student_layers: Sequence[str], teacher_layers: Sequence[str], attention_weight=1000.0,
         mode: str = "code", label_weight=1.0,
     ):  # fmt: skip
-        super().__init__(teacher, student_layers, teacher_layers, attention=attention_weight, label=label_weight)
+        super().__init__(
+            teacher, student_layers, teacher_layers, attention=attention_weight, label=label_weight
+        )
         if mode not in ("paper", "code"):
             raise unknown("mode of attention transfer", mode, ("paper", "code"))
         self.mode = mode
@@ -324,12 +376,22 @@ class FlowOfSolution(FeatureObjective):
     needs_adapters = True
 
     def __init__(self, teacher, student_pairs, teacher_pairs, flow_weight=50.0, label_weight=1.0):
-        super().__init__(teacher, _flat(student_pairs), _flat(teacher_pairs), flow=flow_weight, label=label_weight)
+        super().__init__(
+            teacher,
+            _flat(student_pairs),
+            _flat(teacher_pairs),
+            flow=flow_weight,
+            label=label_weight,
+        )
         self.adapters = None
 
     def adapt(self, student, teacher, samples):
-        channels = [(_maps(s).shape[1], _maps(t).shape[1]) for s, t in zip(student, teacher, strict=True)]
-        self.adapters = nn.ModuleList(nn.Identity() if s == t else nn.Conv2d(s, t, 1) for s, t in channels)
+        channels = [
+            (_maps(s).shape[1], _maps(t).shape[1]) for s, t in zip(student, teacher, strict=True)
+        ]
+        self.adapters = nn.ModuleList(
+            nn.Identity() if s == t else nn.Conv2d(s, t, 1) for s, t in channels
+        )
 
     def losses(self, student, teacher, batch):
         student = [adapter(_maps(s)) for adapter, s in zip(self.adapters, student, strict=True)]
@@ -343,8 +405,17 @@ class SimilarityPreserving(FeatureObjective):
     similarity_weight: 3000, the paper's γ and RepDistiller's.
     """
 
-    def __init__(self, teacher, student_layer: str, teacher_layer: str, similarity_weight=3000.0, label_weight=1.0):
-        super().__init__(teacher, student_layer, teacher_layer, similarity=similarity_weight, label=label_weight)
+    def __init__(
+        self,
+        teacher,
+        student_layer: str,
+        teacher_layer: str,
+        similarity_weight=3000.0,
+        label_weight=1.0,
+    ):
+        super().__init__(
+            teacher, student_layer, teacher_layer, similarity=similarity_weight, label=label_weight
+        )
 
     def losses(self, student, teacher, batch):
         return {"similarity": similarity_preserving_loss(student[0], teacher[0])}
@@ -357,7 +428,13 @@ class RelationalKD(FeatureObjective):
     """
 
     def __init__(
-        self, teacher, student_layer: str, teacher_layer: str, distance_weight=25.0, angle_weight=50.0, label_weight=1.0
+        self,
+        teacher,
+        student_layer: str,
+        teacher_layer: str,
+        distance_weight=25.0,
+        angle_weight=50.0,
+        label_weight=1.0,
     ):
         weights = dict(distance=distance_weight, angle=angle_weight, label=label_weight)
         super().__init__(teacher, student_layer, teacher_layer, **weights)
@@ -377,8 +454,21 @@ class ProbabilisticTransfer(FeatureObjective):
     probability_weight: RepDistiller's 30000.
     """
 
-    def __init__(self, teacher, student_layer: str, teacher_layer: str, probability_weight=30000.0, label_weight=1.0):
-        super().__init__(teacher, student_layer, teacher_layer, probability=probability_weight, label=label_weight)
+    def __init__(
+        self,
+        teacher,
+        student_layer: str,
+        teacher_layer: str,
+        probability_weight=30000.0,
+        label_weight=1.0,
+    ):
+        super().__init__(
+            teacher,
+            student_layer,
+            teacher_layer,
+            probability=probability_weight,
+            label=label_weight,
+        )
 
     def losses(self, student, teacher, batch):
         return {"probability": probabilistic_transfer_loss(student[0], teacher[0])}
@@ -400,7 +490,9 @@ class ContrastiveKD(FeatureObjective):
         self, teacher, student_layer: str, teacher_layer: str, contrast_weight=0.8, negatives: int = 16384,
         temperature: float = 0.07, dimensions: int = 128, momentum: float = 0.5, label_weight=1.0,
     ):  # fmt: skip
-        super().__init__(teacher, student_layer, teacher_layer, contrast=contrast_weight, label=label_weight)
+        super().__init__(
+            teacher, student_layer, teacher_layer, contrast=contrast_weight, label=label_weight
+        )
         if negatives < 1 or dimensions < 1 or not temperature > 0 or not 0 <= momentum < 1:
             raise UsageError(
                 f"negatives={negatives}, dimensions={dimensions}, temperature={temperature}, momentum={momentum}: "
@@ -428,7 +520,9 @@ class ContrastiveKD(FeatureObjective):
                 _unit(self.student_embedding(student)) @ self.teacher_bank.T / self.temperature,
                 _unit(self.teacher_embedding(teacher)) @ self.student_bank.T / self.temperature,
             ]
-        self.log_normalisers = torch.stack([s.flatten().logsumexp(0) - math.log(len(s)) for s in scores])
+        self.log_normalisers = torch.stack(
+            [s.flatten().logsumexp(0) - math.log(len(s)) for s in scores]
+        )
 
     def losses(self, student, teacher, batch):
         student = _unit(self.student_embedding(_vectors(student[0])))  # (B, D)
@@ -449,7 +543,9 @@ class ContrastiveKD(FeatureObjective):
         others = (index[:, None] + torch.randint(1, samples, size, device=index.device)) % samples
         return torch.cat([index[:, None], others], dim=1)
 
-    def _moved(self, bank: torch.Tensor, index: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+    def _moved(
+        self, bank: torch.Tensor, index: torch.Tensor, embeddings: torch.Tensor
+    ) -> torch.Tensor:
         """A new bank, not the old one altered: the backward pass still needs that."""
         moved = self.momentum * bank[index] + (1 - self.momentum) * embeddings.detach()
         return bank.index_copy(0, index, _unit(moved))
@@ -468,13 +564,18 @@ class AttentionBasedFusion(nn.Module):
 
     def __init__(self, channels: int, middle: int, teacher_channels: int, fuses: bool):
         super().__init__()
-        self.enter = nn.Sequential(nn.Conv2d(channels, middle, 1, bias=False), nn.BatchNorm2d(middle))
+        self.enter = nn.Sequential(
+            nn.Conv2d(channels, middle, 1, bias=False), nn.BatchNorm2d(middle)
+        )
         self.attend = nn.Sequential(nn.Conv2d(2 * middle, 2, 1), nn.Sigmoid()) if fuses else None
         self.leave = nn.Sequential(
-            nn.Conv2d(middle, teacher_channels, 3, padding=1, bias=False), nn.BatchNorm2d(teacher_channels)
+            nn.Conv2d(middle, teacher_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(teacher_channels),
         )
 
-    def forward(self, features: torch.Tensor, behind: torch.Tensor | None, size) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, features: torch.Tensor, behind: torch.Tensor | None, size
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """features (B, C, H, W); behind (B, middle, h, w) or None; size (H', W') ≤ (H, W) of what is returned."""
         x = self.enter(features)
         if self.attend is not None:
@@ -499,16 +600,26 @@ class ReviewKD(FeatureObjective):
     pools = True
 
     def __init__(
-        self, teacher, student_layers: Sequence[str], teacher_layers: Sequence[str], review_weight=1.0, label_weight=1.0
+        self,
+        teacher,
+        student_layers: Sequence[str],
+        teacher_layers: Sequence[str],
+        review_weight=1.0,
+        label_weight=1.0,
     ):
-        super().__init__(teacher, student_layers, teacher_layers, review=review_weight, label=label_weight)
+        super().__init__(
+            teacher, student_layers, teacher_layers, review=review_weight, label=label_weight
+        )
         self.fusions = None
 
     def adapt(self, student, teacher, samples):
-        channels = [(_maps(s).shape[1], _maps(t).shape[1]) for s, t in zip(student, teacher, strict=True)]
+        channels = [
+            (_maps(s).shape[1], _maps(t).shape[1]) for s, t in zip(student, teacher, strict=True)
+        ]
         middle = min(512, channels[-1][0])
         self.fusions = nn.ModuleList(
-            AttentionBasedFusion(s, middle, t, fuses=i < len(channels) - 1) for i, (s, t) in enumerate(channels)
+            AttentionBasedFusion(s, middle, t, fuses=i < len(channels) - 1)
+            for i, (s, t) in enumerate(channels)
         )
 
     def losses(self, student, teacher, batch):
@@ -532,7 +643,9 @@ def _maps(features: torch.Tensor) -> torch.Tensor:
 def _vectors(features: torch.Tensor) -> torch.Tensor:
     """features as vectors (B, C): maps are averaged over their positions."""
     if features.dim() not in (2, 4):
-        raise UsageError(f"features of shape {_shape(features)}: expected vectors (B, C) or maps (B, C, H, W)")
+        raise UsageError(
+            f"features of shape {_shape(features)}: expected vectors (B, C) or maps (B, C, H, W)"
+        )
     return _full(features).mean((2, 3)) if features.dim() == 4 else _full(features)
 
 
@@ -572,7 +685,9 @@ def _unit(vectors: torch.Tensor) -> torch.Tensor:
 
 def _distances(vectors: torch.Tensor) -> torch.Tensor:
     """(B, B) distances over the mean of those between different samples."""
-    distances = torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")  # exact, 0 on the diagonal
+    distances = torch.cdist(
+        vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist"
+    )  # exact, 0 on the diagonal
     mean = distances.sum() / max(len(vectors) * (len(vectors) - 1), 1)
     return distances / torch.where(mean > 0, mean, 1)
 
@@ -586,7 +701,9 @@ def _angles(vectors: torch.Tensor) -> torch.Tensor:
 def _log_neighbours(vectors: torch.Tensor) -> torch.Tensor:
     """(B, B − 1): at [j, i] log p(i|j) over the other samples i of the batch."""
     unit = _unit(vectors)
-    kernel = (unit @ unit.T + 1).clamp(min=0) / 2 + 1e-7  # opposite vectors have K = 0, which has no logarithm
+    kernel = (unit @ unit.T + 1).clamp(
+        min=0
+    ) / 2 + 1e-7  # opposite vectors have K = 0, which has no logarithm
     others = ~torch.eye(len(unit), dtype=torch.bool, device=unit.device)
     kernel = kernel[others].view(len(unit), -1) if len(unit) > 1 else kernel[:, :0]
     return kernel.log() - kernel.sum(1, keepdim=True).log()
@@ -594,7 +711,10 @@ def _log_neighbours(vectors: torch.Tensor) -> torch.Tensor:
 
 def _flows(features: list[torch.Tensor]) -> list[torch.Tensor]:
     """The flow matrix of each two features: 0 to 1, 2 to 3, …"""
-    return [flow_matrix(first, second) for first, second in zip(features[::2], features[1::2], strict=True)]
+    return [
+        flow_matrix(first, second)
+        for first, second in zip(features[::2], features[1::2], strict=True)
+    ]
 
 
 def _full(features: torch.Tensor) -> torch.Tensor:
@@ -610,7 +730,9 @@ def _flat(pairs) -> list[str]:
     """[("a", "b"), ("b", "c")] → ["a", "b", "b", "c"]."""
     pairs = list(pairs)
     if any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
-        raise UsageError(f"{pairs}: expected pairs of layers, such as [('layer1', 'layer2'), ('layer2', 'layer3')]")
+        raise UsageError(
+            f"{pairs}: expected pairs of layers, such as [('layer1', 'layer2'), ('layer2', 'layer3')]"
+        )
     return [layer for pair in pairs for layer in pair]
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from kdcourse.common.errors import UsageError
 from kdcourse.data.batches import Batch
-from kdcourse.distillation.hooks import Seen, look
+from kdcourse.distillation.hooks import ForwardOutput, forward_with_features
 from kdcourse.distillation.teacher import Teacher
 
 
@@ -17,7 +17,9 @@ def check_weights(**weights: float) -> None:
         if not 0 <= value < float("inf"):
             raise UsageError(f"{name}={value}: expected a finite number, 0 or more")
     if weights and not any(weights.values()):
-        raise UsageError(f"{' and '.join(weights)} are 0: nothing would be learned. Give one of them a weight above 0")
+        raise UsageError(
+            f"{' and '.join(weights)} are 0: nothing would be learned. Give one of them a weight above 0"
+        )
 
 
 class Objective(nn.Module):
@@ -44,13 +46,19 @@ class Objective(nn.Module):
         if self.teacher is not None:
             self.teacher.check(student, batch)
 
-    def terms(self, seen: Seen, taught: Seen | None, batch: Batch) -> dict[str, torch.Tensor]:
+    def terms(
+        self, seen: ForwardOutput, taught: ForwardOutput | None, batch: Batch
+    ) -> dict[str, torch.Tensor]:
         """seen: the student's logits and features; taught: the teacher's, None if there is no teacher."""
         raise NotImplementedError
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
-        seen = look(student, batch.images, self.student_layers)
-        taught = self.teacher.look(batch, self.teacher_layers) if self.teacher is not None else None
+        seen = forward_with_features(student, batch.images, self.student_layers)
+        taught = (
+            self.teacher.forward_with_features(batch, self.teacher_layers)
+            if self.teacher is not None
+            else None
+        )
         return self.terms(seen, taught, batch)
 
 
@@ -61,17 +69,25 @@ class Combined(Objective):
     Mind the label term: `Combined([ResponseKD(t), FitNets(t, …, label_weight=0)], [1, 1])` counts it once.
     """
 
-    def __init__(self, objectives: Sequence[Objective | Callable[[], Objective]], weights: Sequence[float]):
+    def __init__(
+        self, objectives: Sequence[Objective | Callable[[], Objective]], weights: Sequence[float]
+    ):
         objectives = [o if isinstance(o, nn.Module) else o() for o in objectives]
         if len(objectives) != len(weights) or not objectives:
-            raise UsageError(f"{len(objectives)} objectives and {len(weights)} weights: expected one weight each")
+            raise UsageError(
+                f"{len(objectives)} objectives and {len(weights)} weights: expected one weight each"
+            )
         check_weights(**{f"weights[{i}]": weight for i, weight in enumerate(weights)})
         for objective in objectives:
             if not isinstance(objective, Objective):
-                raise UsageError(f"{type(objective).__name__} is not an Objective: it cannot be combined")
+                raise UsageError(
+                    f"{type(objective).__name__} is not an Objective: it cannot be combined"
+                )
         teachers = [o.teacher for o in objectives if o.teacher is not None]
         if any(teacher is not teachers[0] for teacher in teachers):
-            raise UsageError("the objectives have different teachers: hand the same Teacher to each")
+            raise UsageError(
+                "the objectives have different teachers: hand the same Teacher to each"
+            )
         super().__init__(
             teachers[0] if teachers else None,
             dict.fromkeys(path for o in objectives for path in o.student_layers),
@@ -83,7 +99,9 @@ class Combined(Objective):
         for objective in self.objectives:
             objective.prepare(student, batch, samples)
 
-    def terms(self, seen: Seen, taught: Seen | None, batch: Batch) -> dict[str, torch.Tensor]:
+    def terms(
+        self, seen: ForwardOutput, taught: ForwardOutput | None, batch: Batch
+    ) -> dict[str, torch.Tensor]:
         total = {}
         for objective, weight in zip(self.objectives, self.weights, strict=True):
             for name, value in objective.terms(seen, taught, batch).items():

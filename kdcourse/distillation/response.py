@@ -18,12 +18,14 @@ from torch.nn import functional as F
 
 from kdcourse.common.errors import UsageError
 from kdcourse.data.batches import Batch
-from kdcourse.distillation.hooks import Seen
+from kdcourse.distillation.hooks import ForwardOutput
 from kdcourse.distillation.objective import Objective, check_weights
 from kdcourse.distillation.teacher import Teacher
 
 
-def soft_target_loss(student_logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float) -> torch.Tensor:
+def soft_target_loss(
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float
+) -> torch.Tensor:
     """T² · KL(p_t(T) ‖ p_s(T)), mean over the batch. Logits (B, C) → scalar, 0 where the two agree up to a shift.
 
     Hinton, Vinyals & Dean 2015, sec. 2: their cross-entropy with soft targets, less the teacher's entropy, which has no
@@ -31,7 +33,10 @@ def soft_target_loss(student_logits: torch.Tensor, teacher_logits: torch.Tensor,
     Raises UsageError for logits or a temperature that cannot be right.
     """
     student, teacher = _checked(student_logits, teacher_logits, temperature)
-    log_p_s, log_p_t = F.log_softmax(student / temperature, 1), F.log_softmax(teacher / temperature, 1)
+    log_p_s, log_p_t = (
+        F.log_softmax(student / temperature, 1),
+        F.log_softmax(teacher / temperature, 1),
+    )
     return temperature**2 * F.kl_div(log_p_s, log_p_t, reduction="batchmean", log_target=True)
 
 
@@ -46,27 +51,40 @@ def logit_matching_loss(student_logits: torch.Tensor, teacher_logits: torch.Tens
 
 
 def target_class_loss(
-    student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor, temperature: float
+    student_logits: torch.Tensor,
+    teacher_logits: torch.Tensor,
+    labels: torch.Tensor,
+    temperature: float,
 ) -> torch.Tensor:
     """T² · TCKD for each sample: KL(b_t ‖ b_s) of the two probabilities b = (p_label, 1 − p_label). (B, C) → (B,).
 
     Zhao et al. 2022 (DKD), sec. 3.1: how sure the teacher is of the label. Raises UsageError as `decoupled_loss` does.
     """
-    student, teacher = _label_first(*_checked(student_logits, teacher_logits, temperature), labels, temperature)
+    student, teacher = _label_first(
+        *_checked(student_logits, teacher_logits, temperature), labels, temperature
+    )
     # log(1 − p) loses everything where p rounds to 1; the log-sum-exp of the other logits does not
-    log_b_s, log_b_t = (F.log_softmax(torch.stack([z[:, 0], z[:, 1:].logsumexp(1)], 1), 1) for z in (student, teacher))
+    log_b_s, log_b_t = (
+        F.log_softmax(torch.stack([z[:, 0], z[:, 1:].logsumexp(1)], 1), 1)
+        for z in (student, teacher)
+    )
     return temperature**2 * F.kl_div(log_b_s, log_b_t, reduction="none", log_target=True).sum(1)
 
 
 def nontarget_class_loss(
-    student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor, temperature: float
+    student_logits: torch.Tensor,
+    teacher_logits: torch.Tensor,
+    labels: torch.Tensor,
+    temperature: float,
 ) -> torch.Tensor:
     """T² · NCKD for each sample: KL(p̂_t ‖ p̂_s), with p̂ the softmax over all classes but the label. (B, C) → (B,).
 
     Zhao et al. 2022 (DKD), sec. 3.1: which wrong classes the teacher considers. With two classes there is only one
     wrong class, and it is 0. Raises UsageError as `decoupled_loss` does.
     """
-    student, teacher = _label_first(*_checked(student_logits, teacher_logits, temperature), labels, temperature)
+    student, teacher = _label_first(
+        *_checked(student_logits, teacher_logits, temperature), labels, temperature
+    )
     log_p_s, log_p_t = F.log_softmax(student[:, 1:], 1), F.log_softmax(teacher[:, 1:], 1)
     return temperature**2 * F.kl_div(log_p_s, log_p_t, reduction="none", log_target=True).sum(1)
 
@@ -126,7 +144,10 @@ def standardised_soft_target_loss(
     student, teacher = _checked(student_logits, teacher_logits, temperature)
     classes = student.shape[1:]
     # layer_norm without weights is the Z-score; its eps, added to the variance, bounds the gradient of constant rows
-    student, teacher = F.layer_norm(student, classes, eps=1e-8), F.layer_norm(teacher, classes, eps=1e-8)
+    student, teacher = (
+        F.layer_norm(student, classes, eps=1e-8),
+        F.layer_norm(teacher, classes, eps=1e-8),
+    )
     return soft_target_loss(student, teacher, temperature)
 
 
@@ -135,18 +156,28 @@ def _checked(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The logits in float32 or better, the teacher's without gradient; UsageError for what cannot be right."""
     _check_temperature(temperature)
-    if student_logits.shape != teacher_logits.shape or student_logits.ndim != 2 or student_logits.shape[1] < 2:
+    if (
+        student_logits.shape != teacher_logits.shape
+        or student_logits.ndim != 2
+        or student_logits.shape[1] < 2
+    ):
         raise UsageError(
             f"student_logits {tuple(student_logits.shape)} and teacher_logits {tuple(teacher_logits.shape)}: expected "
             "the same shape (B, C), with two classes or more. A teacher of more classes needs a label_map: Teacher(…)"
         )
     for name, logits in (("student_logits", student_logits), ("teacher_logits", teacher_logits)):
         if not logits.is_floating_point():
-            raise UsageError(f"{name} are {logits.dtype}: expected logits, which are floating-point numbers")
+            raise UsageError(
+                f"{name} are {logits.dtype}: expected logits, which are floating-point numbers"
+            )
         # A finite sum shows that all is well, in one cheap operation. On an accelerator, reading it would make the
         # processor wait: there a NaN goes on into the loss, where `fit` waits anyway and names the term.
         on_cpu = logits.device.type == "cpu"
-        if on_cpu and not math.isfinite(logits.detach().sum().item()) and not logits.isfinite().all():
+        if (
+            on_cpu
+            and not math.isfinite(logits.detach().sum().item())
+            and not logits.isfinite().all()
+        ):
             raise UsageError(
                 f"{name} hold NaN or infinity: expected finite numbers. Look at the network that gave them "
                 "(a learning rate too high, images that are not normalised)"
@@ -157,7 +188,9 @@ def _checked(
 
 def _check_temperature(temperature: float) -> None:
     if not 0 < temperature < float("inf"):
-        raise UsageError(f"temperature={temperature}: expected a finite number above 0. 4 is a usual start")
+        raise UsageError(
+            f"temperature={temperature}: expected a finite number above 0. 4 is a usual start"
+        )
 
 
 def _label_first(
@@ -173,7 +206,9 @@ def _label_first(
     if labels.device.type == "cpu" and count:  # elsewhere looking would make the processor wait
         low, high = (bound.item() for bound in labels.aminmax())
         if low < 0 or high >= classes:
-            raise UsageError(f"labels from {low} to {high}: expected 0 to {classes - 1}, a column of the logits each")
+            raise UsageError(
+                f"labels from {low} to {high}: expected 0 to {classes - 1}, a column of the logits each"
+            )
     columns = (labels[:, None] + torch.arange(classes, device=labels.device)) % classes
     return student.gather(1, columns) / temperature, teacher.gather(1, columns) / temperature
 
@@ -181,7 +216,9 @@ def _label_first(
 def _correlation(a: torch.Tensor, b: torch.Tensor, dim: int) -> torch.Tensor:
     """Pearson's correlation of a and b along dim: the cosine of what is left without the mean."""
     # the eps is what the official code's comes to; it bounds the gradient where a student gives all classes the same
-    return F.cosine_similarity(a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True), dim=dim, eps=1e-4)
+    return F.cosine_similarity(
+        a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True), dim=dim, eps=1e-4
+    )
 
 
 class CrossEntropy(Objective):
@@ -197,8 +234,14 @@ class CrossEntropy(Objective):
             raise UsageError(f"label_smoothing={label_smoothing}: expected 0 ≤ ε < 1")
         self.label_smoothing = label_smoothing
 
-    def terms(self, seen: Seen, taught: Seen | None, batch: Batch) -> dict[str, torch.Tensor]:
-        return {"label": F.cross_entropy(seen.logits, batch.labels, label_smoothing=self.label_smoothing)}
+    def terms(
+        self, seen: ForwardOutput, taught: ForwardOutput | None, batch: Batch
+    ) -> dict[str, torch.Tensor]:
+        return {
+            "label": F.cross_entropy(
+                seen.logits, batch.labels, label_smoothing=self.label_smoothing
+            )
+        }
 
     def extra_repr(self) -> str:
         return f"label_smoothing={self.label_smoothing}"
@@ -213,7 +256,9 @@ class _Response(Objective):
 
     shown: tuple[str, ...] = ()
 
-    def __init__(self, teacher: Teacher, label_weight: float, temperature: float = 1.0, **weights: float):
+    def __init__(
+        self, teacher: Teacher, label_weight: float, temperature: float = 1.0, **weights: float
+    ):
         if teacher is None:
             raise UsageError(
                 "teacher=None: there is nobody to learn from. Hand in Teacher(network), or use CrossEntropy"
@@ -223,7 +268,7 @@ class _Response(Objective):
         check_weights(**weights, label_weight=label_weight)
         self.label_weight = label_weight
 
-    def label_term(self, seen: Seen, batch: Batch) -> dict[str, torch.Tensor]:
+    def label_term(self, seen: ForwardOutput, batch: Batch) -> dict[str, torch.Tensor]:
         if not self.label_weight:
             return {}
         return {"label": self.label_weight * F.cross_entropy(seen.logits, batch.labels)}
@@ -246,14 +291,24 @@ class ResponseKD(_Response):
 
     shown = ("temperature", "soft_weight", "label_weight")
 
-    def __init__(self, teacher: Teacher, temperature: float = 4.0, soft_weight: float = 0.9, label_weight: float = 0.1):
+    def __init__(
+        self,
+        teacher: Teacher,
+        temperature: float = 4.0,
+        soft_weight: float = 0.9,
+        label_weight: float = 0.1,
+    ):
         super().__init__(teacher, label_weight, temperature, soft_weight=soft_weight)
         self.temperature, self.soft_weight = temperature, soft_weight
 
-    def terms(self, seen: Seen, taught: Seen, batch: Batch) -> dict[str, torch.Tensor]:
+    def terms(
+        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
+    ) -> dict[str, torch.Tensor]:
         terms = {}
         if self.soft_weight:
-            terms["soft"] = self.soft_weight * soft_target_loss(seen.logits, taught.logits, self.temperature)
+            terms["soft"] = self.soft_weight * soft_target_loss(
+                seen.logits, taught.logits, self.temperature
+            )
         return terms | self.label_term(seen, batch)
 
 
@@ -266,17 +321,22 @@ class PartlyLabelled(ResponseKD):
 
     def __init__(self, teacher: Teacher, labelled: Sequence[int], **settings: float):
         super().__init__(teacher, **settings)
-        self.register_buffer("labelled", torch.tensor(sorted(labelled), dtype=torch.int64), persistent=False)
+        self.register_buffer(
+            "labelled", torch.tensor(sorted(labelled), dtype=torch.int64), persistent=False
+        )
 
     def prepare(self, student: nn.Module, batch: Batch, samples: int) -> None:
         super().prepare(student, batch, samples)
-        if len(self.labelled) and not 0 <= int(self.labelled[0]) <= int(self.labelled[-1]) < samples:
+        if (
+            len(self.labelled)
+            and not 0 <= int(self.labelled[0]) <= int(self.labelled[-1]) < samples
+        ):
             raise UsageError(
                 f"labelled= names images {int(self.labelled[0])} to {int(self.labelled[-1])}: expected 0 to "
                 f"{samples - 1}, indices of training images"
             )
 
-    def label_term(self, seen: Seen, batch: Batch) -> dict[str, torch.Tensor]:
+    def label_term(self, seen: ForwardOutput, batch: Batch) -> dict[str, torch.Tensor]:
         if not self.label_weight:
             return {}
         known = torch.isin(batch.index, self.labelled)
@@ -299,7 +359,9 @@ class LogitMatching(_Response):
         super().__init__(teacher, label_weight, logit_weight=logit_weight)
         self.logit_weight = logit_weight
 
-    def terms(self, seen: Seen, taught: Seen, batch: Batch) -> dict[str, torch.Tensor]:
+    def terms(
+        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
+    ) -> dict[str, torch.Tensor]:
         terms = {}
         if self.logit_weight:
             terms["logit"] = self.logit_weight * logit_matching_loss(seen.logits, taught.logits)
@@ -326,9 +388,15 @@ class DecoupledKD(_Response):
     ):
         weights = {"target_weight": target_weight, "nontarget_weight": nontarget_weight}
         super().__init__(teacher, label_weight, temperature, **weights)
-        self.temperature, self.target_weight, self.nontarget_weight = temperature, target_weight, nontarget_weight
+        self.temperature, self.target_weight, self.nontarget_weight = (
+            temperature,
+            target_weight,
+            nontarget_weight,
+        )
 
-    def terms(self, seen: Seen, taught: Seen, batch: Batch) -> dict[str, torch.Tensor]:
+    def terms(
+        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
+    ) -> dict[str, torch.Tensor]:
         terms, given = {}, (seen.logits, taught.logits, batch.labels, self.temperature)
         if self.target_weight:
             terms["target"] = self.target_weight * target_class_loss(*given).mean()
@@ -354,15 +422,27 @@ class RelationMatchingKD(_Response):
         intra_weight: float = 2.0,
         label_weight: float = 1.0,
     ):
-        super().__init__(teacher, label_weight, temperature, inter_weight=inter_weight, intra_weight=intra_weight)
-        self.temperature, self.inter_weight, self.intra_weight = temperature, inter_weight, intra_weight
+        super().__init__(
+            teacher, label_weight, temperature, inter_weight=inter_weight, intra_weight=intra_weight
+        )
+        self.temperature, self.inter_weight, self.intra_weight = (
+            temperature,
+            inter_weight,
+            intra_weight,
+        )
 
-    def terms(self, seen: Seen, taught: Seen, batch: Batch) -> dict[str, torch.Tensor]:
+    def terms(
+        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
+    ) -> dict[str, torch.Tensor]:
         terms, given = {}, (seen.logits, taught.logits, self.temperature)
         if self.inter_weight:
-            terms["inter"] = relation_matching_loss(*given, inter_weight=self.inter_weight, intra_weight=0)
+            terms["inter"] = relation_matching_loss(
+                *given, inter_weight=self.inter_weight, intra_weight=0
+            )
         if self.intra_weight:
-            terms["intra"] = relation_matching_loss(*given, inter_weight=0, intra_weight=self.intra_weight)
+            terms["intra"] = relation_matching_loss(
+                *given, inter_weight=0, intra_weight=self.intra_weight
+            )
         return terms | self.label_term(seen, batch)
 
 
@@ -374,11 +454,19 @@ class StandardisedKD(_Response):
 
     shown = ("temperature", "soft_weight", "label_weight")
 
-    def __init__(self, teacher: Teacher, temperature: float = 2.0, soft_weight: float = 9.0, label_weight: float = 0.1):
+    def __init__(
+        self,
+        teacher: Teacher,
+        temperature: float = 2.0,
+        soft_weight: float = 9.0,
+        label_weight: float = 0.1,
+    ):
         super().__init__(teacher, label_weight, temperature, soft_weight=soft_weight)
         self.temperature, self.soft_weight = temperature, soft_weight
 
-    def terms(self, seen: Seen, taught: Seen, batch: Batch) -> dict[str, torch.Tensor]:
+    def terms(
+        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
+    ) -> dict[str, torch.Tensor]:
         terms = {}
         if self.soft_weight:
             soft = standardised_soft_target_loss(seen.logits, taught.logits, self.temperature)

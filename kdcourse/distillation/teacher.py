@@ -22,7 +22,7 @@ from kdcourse.common.errors import CheckpointError, UsageError
 from kdcourse.common.paths import work_dir
 from kdcourse.common.progress_bar import bar
 from kdcourse.data.batches import Batch, Batches
-from kdcourse.distillation.hooks import Seen, look
+from kdcourse.distillation.hooks import ForwardOutput, forward_with_features
 from kdcourse.training.checkpoint import digest
 
 FORMAT = 1  # of the folders with kept answers
@@ -57,7 +57,9 @@ class Teacher(nn.Module):
         super().__init__()
         if isinstance(network, Teacher):
             if not (label_map is normalisation is student_normalisation is None):
-                raise UsageError("a Teacher has its settings already: give them with the bare network, teacher.network")
+                raise UsageError(
+                    "a Teacher has its settings already: give them with the bare network, teacher.network"
+                )
             label_map, normalisation, student_normalisation = network.settings
             network = network.network
         if not isinstance(network, nn.Module):
@@ -74,7 +76,9 @@ class Teacher(nn.Module):
         self.normalisation = _mean_and_std("normalisation", normalisation)
         self.student_normalisation = _mean_and_std("student_normalisation", student_normalisation)
         # not persistent: the teacher is in no state dict
-        self.register_buffer("_label_map", self.label_map and torch.tensor(self.label_map), persistent=False)
+        self.register_buffer(
+            "_label_map", self.label_map and torch.tensor(self.label_map), persistent=False
+        )
         scale, shift = self._renormalise() if normalisation is not None else (None, None)
         self.register_buffer("_scale", scale, persistent=False)
         self.register_buffer("_shift", shift, persistent=False)
@@ -104,14 +108,18 @@ class Teacher(nn.Module):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Logits (B, C) float32 for the images of a batch."""
-        return self.look(batch).logits
+        return self.forward_with_features(batch).logits
 
     @torch.no_grad()
-    def look(self, batch: Batch, layers: Sequence[str] = ()) -> Seen:
+    def forward_with_features(self, batch: Batch, layers: Sequence[str] = ()) -> ForwardOutput:
         """Logits (B, C), and the features of the layers named."""
         self.network.eval()  # whoever else holds the network may have changed its mode
-        seen = look(self.network, self._as_taught(batch.images), layers)
-        return seen if self.label_map is None else Seen(self._picked(seen.logits), seen.features)
+        seen = forward_with_features(self.network, self._as_taught(batch.images), layers)
+        return (
+            seen
+            if self.label_map is None
+            else ForwardOutput(self._picked(seen.logits), seen.features)
+        )
 
     def check(self, student: nn.Module, batch: Batch) -> None:
         """Raises UsageError if this teacher cannot teach that student, or was told of another normalisation."""
@@ -136,9 +144,14 @@ class Teacher(nn.Module):
                 f"student_normalisation= and normalisation= have {len(self.student_normalisation[0])} and "
                 f"{len(self.normalisation[0])} channels: expected as many"
             )
-        (mean_t, std_t), (mean_s, std_s) = np.array(self.normalisation), np.array(self.student_normalisation)
+        (mean_t, std_t), (mean_s, std_s) = (
+            np.array(self.normalisation),
+            np.array(self.student_normalisation),
+        )
         scale, shift = std_s / std_t, (mean_s - mean_t) / std_t
-        return tuple(torch.from_numpy(value).float().reshape(1, -1, 1, 1) for value in (scale, shift))
+        return tuple(
+            torch.from_numpy(value).float().reshape(1, -1, 1, 1) for value in (scale, shift)
+        )
 
     def _as_taught(self, images: torch.Tensor) -> torch.Tensor:
         if self._scale is None:
@@ -160,7 +173,9 @@ class Teacher(nn.Module):
 
     def extra_repr(self) -> str:
         said = [f"label_map to {len(self.label_map)} classes"] if self.label_map else []
-        return ", ".join([type(self.network).__name__, *said, *(["normalisation"] if self.normalisation else [])])
+        return ", ".join(
+            [type(self.network).__name__, *said, *(["normalisation"] if self.normalisation else [])]
+        )
 
 
 class CachedTeacher(Teacher):
@@ -193,13 +208,13 @@ class CachedTeacher(Teacher):
         return f"{super().fingerprint}-cached"
 
     @torch.no_grad()
-    def look(self, batch: Batch, layers: Sequence[str] = ()) -> Seen:
+    def forward_with_features(self, batch: Batch, layers: Sequence[str] = ()) -> ForwardOutput:
         if layers or (kept := self._kept(batch)) is None:
             self.computed += len(batch)
-            return super().look(batch, layers)
+            return super().forward_with_features(batch, layers)
         self.served += len(batch)
         logits = torch.from_numpy(kept[batch.index.cpu().numpy()])
-        return Seen(logits.to(batch.images.device).float())
+        return ForwardOutput(logits.to(batch.images.device).float())
 
     def fill(self, batches: Batches, *, progress: bool = True) -> None:
         """Answer all views of these batches now. Raises UsageError if they are not repeated."""
@@ -221,7 +236,11 @@ class CachedTeacher(Teacher):
     @property
     def nbytes(self) -> int:
         """Bytes on disk of all that is kept of this teacher, of any data."""
-        return sum(file.stat().st_size for folder in self._folders() for file in folder.glob("*/answers.npy"))
+        return sum(
+            file.stat().st_size
+            for folder in self._folders()
+            for file in folder.glob("*/answers.npy")
+        )
 
     def __getstate__(self):  # copies and pickles open the views for themselves
         return {**self.__dict__, "_views": {}, "_at": None, "_rows": None}
@@ -250,7 +269,9 @@ class CachedTeacher(Teacher):
             "view": view,
             "images": len(source.split),
         }
-        folder = work_dir() / "answers" / f"{about['teacher']}-{about['batches']}" / f"view-{view:03}"
+        folder = (
+            work_dir() / "answers" / f"{about['teacher']}-{about['batches']}" / f"view-{view:03}"
+        )
         if folder not in self._views:
             source = Batches(
                 source.split, AT_ONCE, seed=source.seed, augment=source.augment, device=source.device,
@@ -270,7 +291,7 @@ class CachedTeacher(Teacher):
         answers, start = None, 0
         for batch in batches:
             with torch.autocast(batch.images.device.type, enabled=False):
-                logits = super().look(batch).logits.cpu().numpy()
+                logits = super().forward_with_features(batch).logits.cpu().numpy()
             answers = np.empty((count, logits.shape[1]), np.float32) if answers is None else answers
             answers[start : start + len(logits)] = logits
             start += len(logits)
@@ -280,7 +301,9 @@ class CachedTeacher(Teacher):
         some = np.unique(np.linspace(0, len(answers) - 1, CHECKED).astype(int))
         live = self._answers(source.view(view, some), len(some))
         same = answers[some].shape == live.shape
-        if not (same and np.abs(answers[some] - live).max() <= TOLERANCE * np.abs(live).max()):  # NaN is not either
+        if not (
+            same and np.abs(answers[some] - live).max() <= TOLERANCE * np.abs(live).max()
+        ):  # NaN is not either
             raise CheckpointError(
                 f"{folder}: these are not this teacher's answers to these images: some, answered once more, differ. "
                 "Was the code of the network or the data changed without their fingerprint? "
@@ -329,7 +352,12 @@ def _write(folder: Path, answers: np.ndarray, about: dict) -> None:
         )
     half = answers.astype(np.float16)
     error = float(np.abs(half.astype(np.float32) - answers).max())
-    meta = {**about, "classes": half.shape[1], "rounding_error": error, "checksum": zlib.crc32(half)}
+    meta = {
+        **about,
+        "classes": half.shape[1],
+        "rounding_error": error,
+        "checksum": zlib.crc32(half),
+    }
     partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.partial")
     try:
         partial.mkdir(parents=True)
@@ -360,7 +388,9 @@ def _read(folder: Path, about: dict) -> tuple[np.ndarray, dict]:
         raise CheckpointError(f"{folder}: damaged ({error}). {anew}") from error
     for name, expected in about.items():
         if meta.get(name) != expected:
-            raise CheckpointError(f"{folder}: kept for another {name} ({meta.get(name)}, expected {expected}). {anew}")
+            raise CheckpointError(
+                f"{folder}: kept for another {name} ({meta.get(name)}, expected {expected}). {anew}"
+            )
     if answers.dtype != np.float16 or answers.shape != shape or zlib.crc32(answers) != checksum:
         raise CheckpointError(
             f"{folder}: damaged: {answers.dtype} of shape {answers.shape}, or its checksum, is not what meta.json "

@@ -29,7 +29,12 @@ class Paired:
 
 
 def paired(
-    a: Sequence[float], b: Sequence[float], confidence: float = 0.95, *, resamples: int = 10_000, seed: int = 0
+    a: Sequence[float],
+    b: Sequence[float],
+    confidence: float = 0.95,
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
 ) -> Paired:
     """Compare two methods seed by seed: a[i] and b[i] are the accuracies (%) of seed i.
 
@@ -95,7 +100,9 @@ class McNemar:
     n: int  # samples
 
 
-def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool], confidence: float = 0.95) -> McNemar:
+def mcnemar(
+    correct_a: Sequence[bool], correct_b: Sequence[bool], confidence: float = 0.95
+) -> McNemar:
     """Compare two networks on one test set (McNemar 1947, in its exact form).
 
     correct_a, correct_b: (N,) booleans, whether each network is right, in the same order of samples. Where both are
@@ -118,10 +125,14 @@ def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool], confidence: fl
         )
     n, only_a, only_b = len(a), int((a & ~b).sum()), int((b & ~a).sum())
     p_a, p_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
-    half = stats.norm.ppf(0.5 + _checked(confidence) / 2) * np.sqrt((p_a + p_b - (p_a - p_b) ** 2) / (n + 2))
+    half = stats.norm.ppf(0.5 + _checked(confidence) / 2) * np.sqrt(
+        (p_a + p_b - (p_a - p_b) ** 2) / (n + 2)
+    )
     interval = 100 * np.clip([p_a - p_b - half, p_a - p_b + half], -1, 1)
     p = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
-    return McNemar(only_a, only_b, 100 * (only_a - only_b) / n, tuple(interval.tolist()), float(p), n)
+    return McNemar(
+        only_a, only_b, 100 * (only_a - only_b) / n, tuple(interval.tolist()), float(p), n
+    )
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -137,7 +148,9 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
         raise UsageError(f"p_values of shape {p.shape}: expected a sequence of numbers")
     bad = np.flatnonzero(~((p >= 0) & (p <= 1)))
     if len(bad):
-        raise UsageError(f"p_values[{bad[0]}] = {p[bad[0]]}: expected a number from 0 to 1; leave out what has no p")
+        raise UsageError(
+            f"p_values[{bad[0]}] = {p[bad[0]]}: expected a number from 0 to 1; leave out what has no p"
+        )
     order, adjusted = p.argsort(), np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
     return adjusted
@@ -155,9 +168,13 @@ def seeds_needed(gain: float, spread: float, power: float = 0.8, confidence: flo
     do not suffice.
     """
     if not (np.isfinite(gain) and gain):
-        raise UsageError(f"gain={gain}: expected the smallest gain worth seeing, in points and not 0")
+        raise UsageError(
+            f"gain={gain}: expected the smallest gain worth seeing, in points and not 0"
+        )
     if not (np.isfinite(spread) and spread >= 0):
-        raise UsageError(f"spread={spread}: expected the standard deviation of the differences, in points")
+        raise UsageError(
+            f"spread={spread}: expected the standard deviation of the differences, in points"
+        )
     if not 0 < power < 1:
         raise UsageError(f"power={power}: expected a number between 0 and 1, for example 0.8")
     _checked(confidence)
@@ -171,7 +188,9 @@ def seeds_needed(gain: float, spread: float, power: float = 0.8, confidence: flo
     numbers = range(2, MOST_SEEDS + 1)
     place = bisect_left(numbers, power, key=power_of)  # the power grows with n
     if place == len(numbers):
-        raise UsageError(f"gain={gain} at spread={spread}: not even {MOST_SEEDS:,} seeds would show it")
+        raise UsageError(
+            f"gain={gain} at spread={spread}: not even {MOST_SEEDS:,} seeds would show it"
+        )
     return numbers[place]
 
 
@@ -186,7 +205,12 @@ class RankCorrelation:
 
 
 def rank_correlation(
-    x: Sequence[float], y: Sequence[float], confidence: float = 0.95, *, resamples: int = 50_000, seed: int = 0
+    x: Sequence[float],
+    y: Sequence[float],
+    confidence: float = 0.95,
+    *,
+    resamples: int = 50_000,
+    seed: int = 0,
 ) -> RankCorrelation:
     """Spearman's rank correlation of x and y (n,), for few points, such as one a data set.
 
@@ -249,29 +273,45 @@ def main_effects(
     if absent:
         raise UsageError(f"the table lacks the columns {absent}; it has {list(table)}")
     if len(design) < 2 or len({*design, value}) <= len(design):
-        raise UsageError(f"factors={factors}, value={value!r}, block={block!r}: expected factors, and no column twice")
+        raise UsageError(
+            f"factors={factors}, value={value!r}, block={block!r}: expected factors, and no column twice"
+        )
     values = pd.to_numeric(table[value], errors="coerce")
     if not np.isfinite(values).all() or table[design].isna().any(axis=None):
-        raise UsageError(f"column {value!r} must hold finite numbers only, and {design} must have no missing values")
+        raise UsageError(
+            f"column {value!r} must hold finite numbers only, and {design} must have no missing values"
+        )
     levels = {factor: _levels(table[factor]) for factor in factors}
     cells = pd.MultiIndex.from_product([table[block].unique(), *levels.values()], names=design)
     counts = table.groupby(design, observed=True).size().reindex(cells, fill_value=0)
     if (counts != 1).any():
         first = counts[counts != 1]
-        named = ", ".join(f"{name}={level}" for name, level in zip(cells.names, first.index[0], strict=True))
+        named = ", ".join(
+            f"{name}={level}" for name, level in zip(cells.names, first.index[0], strict=True)
+        )
         raise UsageError(
             f"{len(first)} of {len(cells)} combinations are not there exactly once. The first: {named}, there "
             f"{first.iloc[0]} times. Run what is missing, and drop what is there twice"
         )
-    signs = {factor: np.where(table[factor] == second, 1, -1) for factor, (_, second) in levels.items()}
+    signs = {
+        factor: np.where(table[factor] == second, 1, -1) for factor, (_, second) in levels.items()
+    }
     rows = []
     for size in range(1, len(factors) + 1):
         for group in combinations(factors, size):
             sign = np.prod([signs[factor] for factor in group], axis=0)
-            effects = (values * sign).groupby(table[block]).sum().to_numpy() / 2 ** (len(factors) - 1)
-            name = " × ".join(group) if size > 1 else "{}: {} → {}".format(*group, *map(_shown, levels[group[0]]))
+            effects = (values * sign).groupby(table[block]).sum().to_numpy() / 2 ** (
+                len(factors) - 1
+            )
+            name = (
+                " × ".join(group)
+                if size > 1
+                else "{}: {} → {}".format(*group, *map(_shown, levels[group[0]]))
+            )
             rows.append([name, *mean_interval(effects, confidence), _t_test(effects), len(effects)])
-    result = pd.DataFrame(rows, columns=["effect", "points", f"± {100 * confidence:g} %", "p", "seeds"])
+    result = pd.DataFrame(
+        rows, columns=["effect", "points", f"± {100 * confidence:g} %", "p", "seeds"]
+    )
     # an effect without a p still counts as one that was looked at
     result.insert(4, "p (Holm)", np.where(result.p.isna(), nan, holm(result.p.fillna(1))))
     return result

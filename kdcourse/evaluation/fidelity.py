@@ -18,7 +18,9 @@ class Fidelity:
 
     agreement: float  # %: samples to which both give the same answer
     agreement_right: float  # %: the same, where the teacher is right
-    agreement_wrong: float  # %: the same, where the teacher is wrong: the student repeats the very error
+    agreement_wrong: (
+        float  # %: the same, where the teacher is wrong: the student repeats the very error
+    )
     expected_wrong: float  # %: the last, if the student knew a sample's class but not the sample
     kl: float  # nats: mean KL(teacher ‖ student) at T = 1
     student_nll: float  # nats
@@ -32,7 +34,9 @@ class Fidelity:
         return asdict(self)
 
 
-def fidelity(student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor) -> Fidelity:
+def fidelity(
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor
+) -> Fidelity:
     """Compare what student and teacher answer: logits (N, C) of both, labels (N,), on samples that trained neither.
 
     Agreement and KL are equations 2 and 3 of Stanton et al. 2021 ("Does knowledge distillation really work?"); ECE and
@@ -45,13 +49,20 @@ def fidelity(student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels:
     Raises UsageError as `score` does, naming whose logits are wrong.
     """
     classes = range(student_logits.shape[-1])
-    student, teacher = _scores(labels, classes, student_logits=student_logits, teacher_logits=teacher_logits)
+    student, teacher = _scores(
+        labels, classes, student_logits=student_logits, teacher_logits=teacher_logits
+    )
     same = student_logits.argmax(1) == teacher_logits.argmax(1)
     right = teacher_logits.argmax(1) == labels
-    log_student, log_teacher = student_logits.double().log_softmax(1), teacher_logits.double().log_softmax(1)
+    log_student, log_teacher = (
+        student_logits.double().log_softmax(1),
+        teacher_logits.double().log_softmax(1),
+    )
 
     support = student.confusion.sum(1, keepdims=True)
-    answers = student.confusion / support.clip(min=1)  # row: true class, column: share of the student's answers
+    answers = student.confusion / support.clip(
+        min=1
+    )  # row: true class, column: share of the student's answers
     errors = teacher.confusion - np.diag(np.diag(teacher.confusion))
     expected = (errors * answers).sum() / errors.sum() if errors.any() else np.nan
     return Fidelity(
@@ -94,10 +105,16 @@ def per_class_transfer(
         teacher_logits=teacher_logits,
     )
     table = pd.DataFrame(
-        dict(teacher=teacher.per_class.recall, plain=baseline.per_class.recall, distilled=student.per_class.recall)
+        dict(
+            teacher=teacher.per_class.recall,
+            plain=baseline.per_class.recall,
+            distilled=student.per_class.recall,
+        )
     )
     return table.assign(
-        gain=table.distilled - table.plain, lead=table.teacher - table.plain, support=student.per_class.support
+        gain=table.distilled - table.plain,
+        lead=table.teacher - table.plain,
+        support=student.per_class.support,
     )
 
 

@@ -20,7 +20,9 @@ from kdcourse.models.cost import device_of, evaluating
 ECE_BINS = 15
 
 
-def predict(model: nn.Module, split: Split, batch_size: int = 256, device=None) -> tuple[torch.Tensor, torch.Tensor]:
+def predict(
+    model: nn.Module, split: Split, batch_size: int = 256, device=None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The network's answers to a split, in the split's order, never augmented.
 
     Returns logits (N, C) float32 and labels (N,) int64, both on the CPU. In eval mode without gradients; afterwards
@@ -40,7 +42,9 @@ class Evaluation:
     """The result of a network on a split. Printed: accuracy with its 95 % interval and the number of samples."""
 
     accuracy: float  # %
-    interval: tuple[float, float]  # %, Wilson 95 %: what n samples allow to say; it knows nothing of other seeds
+    interval: tuple[
+        float, float
+    ]  # %, Wilson 95 %: what n samples allow to say; it knows nothing of other seeds
     nll: float  # nats: mean −log p(label)
     ece: float  # %: mean gap between confidence and accuracy
     per_class: pd.DataFrame  # precision, recall, f1 in % and support, a row a class
@@ -57,7 +61,9 @@ class Evaluation:
     def row(self) -> dict[str, float]:
         """A row of a table of results."""
         low, high = self.interval
-        return dict(accuracy=self.accuracy, low=low, high=high, nll=self.nll, ece=self.ece, n=self.n)
+        return dict(
+            accuracy=self.accuracy, low=low, high=high, nll=self.nll, ece=self.ece, n=self.n
+        )
 
 
 def evaluate(
@@ -95,7 +101,9 @@ def score(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) ->
     precision, recall, f1, support = precision_recall_fscore_support(truth, answers, **every)
     columns = dict(precision=100 * precision, recall=100 * recall, f1=100 * f1, support=support)
     correct = int((truth == answers).sum())
-    ece = multiclass_calibration_error(logits.softmax(1), labels, num_classes=count, n_bins=ECE_BINS, norm="l1")
+    ece = multiclass_calibration_error(
+        logits.softmax(1), labels, num_classes=count, n_bins=ECE_BINS, norm="l1"
+    )
     return Evaluation(
         accuracy=100 * correct / n,
         interval=wilson_interval(correct, n),
@@ -138,18 +146,24 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     return float(values.mean()), float(half)
 
 
-def paired_interval(a: Sequence[float], b: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+def paired_interval(
+    a: Sequence[float], b: Sequence[float], confidence: float = 0.95
+) -> tuple[float, float]:
     """Mean of a − b, seed by seed, and half the width of its interval (paired t).
 
     a[i] and b[i] must share their seed: what a seed does to both alike then cancels out. If they are not positively
     correlated over the seeds, pairing gains nothing. The interval is over seeds, with one teacher and one test set.
     """
     if len(a) != len(b):
-        raise UsageError(f"{len(a)} values against {len(b)}: pairs need the same seeds in the same order")
+        raise UsageError(
+            f"{len(a)} values against {len(b)}: pairs need the same seeds in the same order"
+        )
     return mean_interval(np.subtract(a, b), confidence)
 
 
 def _checked(confidence: float) -> float:
     if not 0 < confidence < 1:
-        raise UsageError(f"confidence={confidence}: expected a number between 0 and 1, for example 0.95")
+        raise UsageError(
+            f"confidence={confidence}: expected a number between 0 and 1, for example 0.95"
+        )
     return confidence

@@ -26,4 +26,6 @@ class Analysis:
         if self.figure is not None and not self.alt:
             object.__setattr__(self, "alt", getattr(self.figure, "alt", ""))
             if not self.alt:
-                raise UsageError(f"the figure of {self.title!r} has no alt: say in words what is to be seen")
+                raise UsageError(
+                    f"the figure of {self.title!r} has no alt: say in words what is to be seen"
+                )

@@ -26,17 +26,23 @@ TEACHER = partial(thin_resnet, depth=14, width=16)
 STUDENT = partial(thin_resnet, depth=8, width=8, stem_stride=4)
 
 
-def teacher_recipe(data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None) -> Recipe:
+def teacher_recipe(
+    data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None
+) -> Recipe:
     """The teacher, learning from labels alone; epochs as the profile says unless given."""
     return _recipe(TEACHER, 5e-3, data, settings, seed, epochs or settings.teacher_epochs)
 
 
-def student_recipe(data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None) -> Recipe:
+def student_recipe(
+    data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None
+) -> Recipe:
     """The student's baseline, learning from labels alone; epochs as the profile says unless given."""
     return _recipe(STUDENT, 1e-2, data, settings, seed, epochs or settings.student_epochs)
 
 
-def _recipe(network: partial, lr: float, data: DataSplits, settings: Profile, seed: int, epochs: int) -> Recipe:
+def _recipe(
+    network: partial, lr: float, data: DataSplits, settings: Profile, seed: int, epochs: int
+) -> Recipe:
     return Recipe(
         model=partial(network, channels=len(data.channels), classes=len(data.classes)),
         objective=CrossEntropy,
@@ -47,21 +53,38 @@ def _recipe(network: partial, lr: float, data: DataSplits, settings: Profile, se
     )
 
 
-def with_network(recipe: Recipe, network: Callable[..., nn.Module], data: DataSplits, **other) -> Recipe:
+def with_network(
+    recipe: Recipe, network: Callable[..., nn.Module], data: DataSplits, **other
+) -> Recipe:
     """The recipe with another network, made for these data. other: fields of the recipe to replace as well."""
-    return replace(recipe, model=partial(network, channels=len(data.channels), classes=len(data.classes)), **other)
+    return replace(
+        recipe,
+        model=partial(network, channels=len(data.channels), classes=len(data.classes)),
+        **other,
+    )
 
 
-def choose_rate(data: DataSplits, settings: Profile, runs: Sequence[tuple[float, int]], seed: int = 0) -> pd.DataFrame:
+def choose_rate(
+    data: DataSplits, settings: Profile, runs: Sequence[tuple[float, int]], seed: int = 0
+) -> pd.DataFrame:
     """The student for each (learning rate, epochs) of `runs`, on validation data: no test image is looked at.
 
     A row a run; accuracies in %, after the last epoch, and the training one without augmentation.
     """
     rows = []
     for rate, epochs in runs:
-        recipe = replace(student_recipe(data, settings, seed, epochs), optimizer=partial(adamw, lr=rate))
+        recipe = replace(
+            student_recipe(data, settings, seed, epochs), optimizer=partial(adamw, lr=rate)
+        )
         last = load_or_train(recipe, data, progress=False)[1].records[-1]
         rows.append([rate, epochs, seed, last["train_accuracy"], last["val_accuracy"]])
     return pd.DataFrame(
-        rows, columns=["learning rate", "epochs", "seed", "training accuracy, %", "validation accuracy, %"]
+        rows,
+        columns=[
+            "learning rate",
+            "epochs",
+            "seed",
+            "training accuracy, %",
+            "validation accuracy, %",
+        ],
     )

@@ -34,7 +34,16 @@ from kdcourse.distillation import (
 )
 from kdcourse.experiments import baselines
 from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
-from kdcourse.models.cifar import resnet8x4, resnet20, resnet32x4, resnet56, vgg8, vgg13, wrn_16_2, wrn_40_2
+from kdcourse.models.cifar import (
+    resnet8x4,
+    resnet20,
+    resnet32x4,
+    resnet56,
+    vgg8,
+    vgg13,
+    wrn_16_2,
+    wrn_40_2,
+)
 from kdcourse.training import Recipe
 
 PAIRS = {  # teacher, student, DKD's weight for the classes that are not the target (mdistiller's configuration)
@@ -48,7 +57,9 @@ THIN = "thin ResNets"
 PUBLISHED_METHODS = ("labels", "KD", "FitNets", "AT", "SP", "relational KD", "CRD", "DKD")
 
 
-def objectives(teacher: CachedTeacher, stages: Sequence[str], student: Sequence[str], nontarget: float = 8.0) -> dict:
+def objectives(
+    teacher: CachedTeacher, stages: Sequence[str], student: Sequence[str], nontarget: float = 8.0
+) -> dict:
     """What the student of each method learns from. stages, student: paths of the teacher's and the student's stages.
 
     The layers are RepDistiller's: all stages for AT, the second for the hint, the last for SP, and what the classifier
@@ -80,7 +91,9 @@ def objectives(teacher: CachedTeacher, stages: Sequence[str], student: Sequence[
 sgd = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4)
 
 
-def three_drops(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+def three_drops(
+    optimizer: torch.optim.Optimizer, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
     """A tenth of the learning rate after 150, 180 and 210 of 240 epochs, or the same shares of another number."""
     milestones = [round(steps * at / 240) for at in (150, 180, 210)]
     return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
@@ -92,7 +105,9 @@ class Benchmark(Experiment):
     name = "benchmark"
     about = "which method is best, at equal budgets?"
     DATASETS = ("cifar100",)
-    METHODS = tuple(objectives(None, ("layer1", "layer2", "layer3"), ("layer1", "layer2", "layer3")))
+    METHODS = tuple(
+        objectives(None, ("layer1", "layer2", "layer3"), ("layer1", "layer2", "layer3"))
+    )
     REFERENCE = "labels"
     BUDGETS = {
         "smoke": Budget(limit=100, teacher_epochs=1, student_epochs=1, views=2),
@@ -136,11 +151,15 @@ class Benchmark(Experiment):
         if run["pair"] != THIN:
             *pair, nontarget = PAIRS[run["pair"]]
             recipe = baselines.with_network(recipe, pair[0 if teaches else 1], data, optimizer=sgd)
-            recipe = replace(recipe, schedule=three_drops, batch_size=min(64, recipe.batch_size), clip=CLIP)
+            recipe = replace(
+                recipe, schedule=three_drops, batch_size=min(64, recipe.batch_size), clip=CLIP
+            )
         if teaches:
             return recipe
         teacher = CachedTeacher(networks[0])
-        objective = objectives(teacher, networks[0].stages, recipe.model().stages, nontarget)[run.arm]
+        objective = objectives(teacher, networks[0].stages, recipe.model().stages, nontarget)[
+            run.arm
+        ]
         return replace(recipe, views=budget.views, objective=objective)
 
     def differences(self) -> list[str]:

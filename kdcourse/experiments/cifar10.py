@@ -44,19 +44,23 @@ PUBLISHED = pd.DataFrame(
         "student with KD": (95.6, 97.7, 93.2, 87.7, 94.0, 89.9, 96.7, 95.4, 96.0, 95.8, 94.2),
         "student without": (95.7, 96.6, 93.2, 86.8, 93.6, 92.1, 96.6, 95.6, 95.1, 95.3, 94.1),
     },
-    index=pd.Index("plane car bird cat deer dog frog horse ship truck overall".split(), name="class"),
+    index=pd.Index(
+        "plane car bird cat deer dog frog horse ship truck overall".split(), name="class"
+    ),
 )
 
 
 @dataclass(frozen=True)
-class Step:
+class RepairStep:
     """Two networks to compare, and how: with a teacher and without."""
 
     name: str
     distilled: Callable  # objective
     distilled_epochs: int
     plain_epochs: int
-    pretrained: bool = True  # do both begin with the weights of the student that learned the other half?
+    pretrained: bool = (
+        True  # do both begin with the weights of the student that learned the other half?
+    )
     flipped: bool = True  # are the test images flipped at random?
 
     def recipes(self, scratch: Recipe, pretrained: Recipe) -> tuple[Recipe, Recipe]:
@@ -66,12 +70,16 @@ class Step:
         return replace(recipe, epochs=self.plain_epochs), distilled
 
 
-def steps(teacher: Teacher, epochs: int) -> list[Step]:
+def steps(teacher: Teacher, epochs: int) -> list[RepairStep]:
     """D2 as published, then one fault mended at a time, each on top of the last. epochs: of D2's plain student."""
     # ResponseKD has the factor T², D2 has not
-    without_square = dict(temperature=TEMPERATURE, soft_weight=SOFT_WEIGHT / TEMPERATURE**2, label_weight=LABEL_WEIGHT)
+    without_square = dict(
+        temperature=TEMPERATURE, soft_weight=SOFT_WEIGHT / TEMPERATURE**2, label_weight=LABEL_WEIGHT
+    )
     with_square = dict(temperature=TEMPERATURE, soft_weight=SOFT_WEIGHT, label_weight=LABEL_WEIGHT)
-    published = Step("as published", partial(ResponseKD, teacher, **without_square), 2 * epochs, epochs)
+    published = RepairStep(
+        "as published", partial(ResponseKD, teacher, **without_square), 2 * epochs, epochs
+    )
     square = replace(published, name="+ T²", distilled=partial(ResponseKD, teacher, **with_square))
     upright = replace(square, name="+ no flips at test time", flipped=False)
     equal = replace(upright, name="+ equal epochs", plain_epochs=2 * epochs)
@@ -114,7 +122,9 @@ def run(
         pretrained = replace(scratch, model=partial(copy.deepcopy, start))
         for step in steps(teacher, epochs):
             test = flipped(data.test, seed) if step.flipped else data.test
-            accuracies = [_accuracy(recipe, second, test) for recipe in step.recipes(scratch, pretrained)]
+            accuracies = [
+                _accuracy(recipe, second, test) for recipe in step.recipes(scratch, pretrained)
+            ]
             rows.append([step.name, seed, *accuracies, step.plain_epochs, step.distilled_epochs])
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -133,7 +143,9 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     for step, group in runs.groupby("step", sort=False):
         gain, half = paired_interval(group.distilled, group.plain)
         epochs = group[["plain epochs", "distilled epochs"]].iloc[0]
-        rows.append([step, group.plain.mean(), group.distilled.mean(), gain, half, len(group), *epochs])
+        rows.append(
+            [step, group.plain.mean(), group.distilled.mean(), gain, half, len(group), *epochs]
+        )
     columns = ["step", "plain, %", "distilled, %", "gain, points", "± 95 % paired", "seeds"]
     return pd.DataFrame(rows, columns=[*columns, "plain epochs", "distilled epochs"])
 
@@ -167,7 +179,9 @@ COMPARED = {  # the two networks of each step: plain, distilled
 FROM_SCRATCH = COMPARED["+ no pretraining"]
 
 
-def own_recipe(network: Callable, data: DataSplits, settings: Profile, seed: int, epochs: int) -> Recipe:
+def own_recipe(
+    network: Callable, data: DataSplits, settings: Profile, seed: int, epochs: int
+) -> Recipe:
     """As D2 trains: SGD at 0.001 with momentum 0.9, batches of 100, flips alone. settings: not asked, see `Pair`."""
     return Recipe(
         model=partial(network, channels=len(data.channels), classes=len(data.classes)),
@@ -204,8 +218,14 @@ class D2(Experiment):
         "gpu": Budget(limit=None, teacher_epochs=5, student_epochs=5, views=None),
     }
     PUBLISHED = pd.DataFrame(
-        {"published": PUBLISHED.loc["overall", ["teacher", "student without", "student with KD"]].to_list()},
-        index=pd.MultiIndex.from_product([["cifar10"], [TEACHER, *COMPARED["as published"]]], names=["data", "arm"]),
+        {
+            "published": PUBLISHED.loc[
+                "overall", ["teacher", "student without", "student with KD"]
+            ].to_list()
+        },
+        index=pd.MultiIndex.from_product(
+            [["cifar10"], [TEACHER, *COMPARED["as published"]]], names=["data", "arm"]
+        ),
     )
     SOURCE = "D2, a public repository, one run each"
 
@@ -213,7 +233,11 @@ class D2(Experiment):
         runs = []
         for data in self.datasets or self.DATASETS:
             teacher = Run(data, TEACHER, 0)
-            starts = [Run(data, START, seed) for seed in range(self.seeds)] if self.networks == "thin" else []
+            starts = (
+                [Run(data, START, seed) for seed in range(self.seeds)]
+                if self.networks == "thin"
+                else []
+            )
             runs += [teacher, *starts]
             for arm, seed in product(self.arms, range(self.seeds)):
                 start = () if arm in FROM_SCRATCH else starts[seed : seed + 1]
@@ -232,21 +256,33 @@ class D2(Experiment):
         if run.arm == TEACHER:
             return pair.teacher(data, self.settings, run.seed, self.budget.teacher_epochs)
         epochs = self.budget.student_epochs
-        scratch = replace(pair.student(data, self.settings, run.seed, 2 * epochs), views=self.budget.views)
+        scratch = replace(
+            pair.student(data, self.settings, run.seed, 2 * epochs), views=self.budget.views
+        )
         if run.arm == START:
             return scratch
-        teacher, *start = networks  # an arm from scratch has no start, and does not ask for its copy
-        model = partial(copy.deepcopy, *start) if self.networks == "thin" else partial(scratch.model, pretrained=True)
+        teacher, *start = (
+            networks  # an arm from scratch has no start, and does not ask for its copy
+        )
+        model = (
+            partial(copy.deepcopy, *start)
+            if self.networks == "thin"
+            else partial(scratch.model, pretrained=True)
+        )
         recipes = {}
         for step in steps(CachedTeacher(teacher), epochs):
             two = step.recipes(scratch, replace(scratch, model=model))
             recipes |= zip(COMPARED[step.name], two, strict=True)
         return recipes[run.arm]
 
-    def train(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> tuple[nn.Module, History, object]:
+    def train(
+        self, run: Run, data: DataSplits, networks: Sequence[nn.Module]
+    ) -> tuple[nn.Module, History, object]:
         return super().train(run, self.part(run, data), networks)
 
-    def judge(self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]) -> dict:
+    def judge(
+        self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]
+    ) -> dict:
         mirrored = evaluate(network, flipped(data.test, run.seed), data.classes)
         images = len(self.part(run, data).train)
         found = {"accuracy flipped": mirrored.accuracy, "training images": images}
@@ -258,7 +294,9 @@ class D2(Experiment):
             if runs.empty:
                 continue
             table = summary(runs)
-            points = table.rename(columns={"step": "name", "gain, points": "gain", "± 95 % paired": "half"})
+            points = table.rename(
+                columns={"step": "name", "gain, points": "gain", "± 95 % paired": "half"}
+            )
             text = (
                 "Each step mends one fault more and compares a plain network with a distilled one. In the first two "
                 "the test images are flipped at random."
@@ -266,13 +304,17 @@ class D2(Experiment):
             first = table.iloc[0]
             if first.step == "as published":
                 text += f" As published, {symptom(first['gain, points'], first['± 95 % paired'])}."
-            yield Analysis(f"{name}: one fault mended at a time", text, table.round(2), plots.gains(points))
+            yield Analysis(
+                f"{name}: one fault mended at a time", text, table.round(2), plots.gains(points)
+            )
 
     def differences(self) -> list[str]:
         budget = self.budget
         epochs = (budget.teacher_epochs, budget.student_epochs, 2 * budget.student_epochs)
         if self.networks == "published":
-            said = ["Images are normalised by the data's own mean and standard deviation, not by ImageNet's."]
+            said = [
+                "Images are normalised by the data's own mean and standard deviation, not by ImageNet's."
+            ]
         else:
             said = [
                 "The course's thin pair, not ResNet-50 and ResNet-18.",
@@ -287,7 +329,11 @@ class D2(Experiment):
         if budget.limit:
             said.append(f"No more than {budget.limit:,} training images.")
         if epochs != (5, 5, 10):
-            said.append("Epochs of teacher, plain and distilled student: {}, {}, {}, not 5, 5, 10.".format(*epochs))
+            said.append(
+                "Epochs of teacher, plain and distilled student: {}, {}, {}, not 5, 5, 10.".format(
+                    *epochs
+                )
+            )
         said.append(
             "D2 flips its test images at random. The table's accuracy is of test images as they are; the steps are "
             "judged as D2 judges until that is mended."
@@ -298,9 +344,22 @@ class D2(Experiment):
 def by_step(frame: pd.DataFrame, epochs: int) -> pd.DataFrame:
     """A grid's rows of one data set as `run` gives them: each step, with the seeds of which both networks are there."""
     rows = []
-    for step in steps(None, epochs):  # what they say of epochs and test images depends on no teacher
+    for step in steps(
+        None, epochs
+    ):  # what they say of epochs and test images depends on no teacher
         accuracy = "accuracy flipped" if step.flipped else "accuracy"
-        plain, distilled = (frame[frame.arm == arm].set_index("seed")[accuracy] for arm in COMPARED[step.name])
+        plain, distilled = (
+            frame[frame.arm == arm].set_index("seed")[accuracy] for arm in COMPARED[step.name]
+        )
         for seed in plain.index.intersection(distilled.index):
-            rows.append([step.name, seed, plain[seed], distilled[seed], step.plain_epochs, step.distilled_epochs])
+            rows.append(
+                [
+                    step.name,
+                    seed,
+                    plain[seed],
+                    distilled[seed],
+                    step.plain_epochs,
+                    step.distilled_epochs,
+                ]
+            )
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -13,7 +13,7 @@ import kdcourse
 from kdcourse.common.errors import ClusterError, UsageError, brief
 from kdcourse.common.paths import work_dir
 from kdcourse.experiments.engines import ATTEMPTS, default_jobs
-from kdcourse.experiments.grid import Experiment, Outcome, Run, execute
+from kdcourse.experiments.grid import Experiment, Run, RunOutcome, execute
 
 try:
     import ray
@@ -38,7 +38,11 @@ class Ray:
     """
 
     def __init__(
-        self, address: str | None = None, jobs: int | None = None, threads: int = 1, gpus: float | None = None
+        self,
+        address: str | None = None,
+        jobs: int | None = None,
+        threads: int = 1,
+        gpus: float | None = None,
     ):
         for name, value in (("jobs", jobs), ("threads", threads)):
             if value is not None and value < 1:
@@ -61,9 +65,14 @@ class Ray:
         if gpus is None:
             gpus = 1 / math.ceil((jobs or 1) / devices) if devices else 0
         self.gpus = gpus
-        if not any(machine.get("CPU", 0) >= threads and machine.get("GPU", 0) >= gpus for machine in machines):
+        if not any(
+            machine.get("CPU", 0) >= threads and machine.get("GPU", 0) >= gpus
+            for machine in machines
+        ):
             self._leave()
-            raise ClusterError(f"a run needs {threads} cores and {gpus:g} GPUs: no machine of the cluster has them")
+            raise ClusterError(
+                f"a run needs {threads} cores and {gpus:g} GPUs: no machine of the cluster has them"
+            )
         # Ray's own retries have no end where memory is short
         self._remote = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=0)(_work)
         self._running: dict[ray.ObjectRef, tuple] = {}  # task → what `submit` was called with
@@ -79,7 +88,9 @@ class Ray:
     def busy(self) -> bool:
         return bool(self._running)
 
-    def submit(self, experiment: Experiment, run: Run, networks: Sequence[bytes], needed: bool) -> None:
+    def submit(
+        self, experiment: Experiment, run: Run, networks: Sequence[bytes], needed: bool
+    ) -> None:
         if run.data not in self._data:
             self._data[run.data] = ray.put(experiment.load(run.data))
         for need, network in zip(run.needs, networks, strict=True):
@@ -93,7 +104,7 @@ class Ray:
         self._running[task] = (experiment, run, networks, needed)
         self._attempts[run] += 1
 
-    def ended(self, timeout: float) -> Iterator[tuple[Run, Outcome]]:
+    def ended(self, timeout: float) -> Iterator[tuple[Run, RunOutcome]]:
         if not self._running:
             return
         for task in ray.wait(list(self._running), timeout=timeout)[0]:
@@ -102,12 +113,12 @@ class Ray:
             try:
                 outcome = ray.get(task)
             except RayTaskError as error:  # `execute` itself raises nothing
-                outcome = Outcome(error=f"could not begin: {brief(error.cause)}\n\n{error}")
+                outcome = RunOutcome(error=f"could not begin: {brief(error.cause)}\n\n{error}")
             except RayError as error:
                 if self._attempts[run] < ATTEMPTS:
                     self.submit(*submitted)
                     continue
-                outcome = Outcome(
+                outcome = RunOutcome(
                     error=f"its worker was lost {ATTEMPTS} times, often for want of memory: try fewer --jobs\n\n{error}"
                 )
             del self._attempts[run]
@@ -143,7 +154,9 @@ def _begin(address: str, **options) -> None:
     """Start or join Ray, quietly."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     try:
-        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **options)
+        ray.init(
+            address, include_dashboard=False, log_to_driver=False, logging_level="ERROR", **options
+        )
     except Exception as error:  # of many kinds, some of them plain Exceptions
         ray.shutdown()
         advice = ""
@@ -168,10 +181,14 @@ def _probe(address: str) -> None:
         ) from error
 
 
-def _work(about: dict, experiment: Experiment, run: Run, needed: bool, data, *packed: bytes) -> Outcome:
+def _work(
+    about: dict, experiment: Experiment, run: Run, needed: bool, data, *packed: bytes
+) -> RunOutcome:
     """In a worker, perhaps on another machine. about: version and threads of the grid, and its work folder if named."""
     if kdcourse.__version__ != about["version"]:
-        return Outcome(error=f"{socket.gethostname()} has kdcourse {kdcourse.__version__}, not {about['version']}")
+        return RunOutcome(
+            error=f"{socket.gethostname()} has kdcourse {kdcourse.__version__}, not {about['version']}"
+        )
     if "work" in about:
         os.environ["KDCOURSE_WORK"] = about["work"]
     torch.set_num_threads(about["threads"])

@@ -65,10 +65,15 @@ THIN = Pair(baselines.teacher_recipe, baselines.student_recipe)  # the course's
 
 def resnets(stem: str = "imagenet") -> Pair:
     """D4's architectures, ResNet-50 and ResNet-18 from scratch; for stem see `kdcourse.models.resnet18`."""
-    return Pair(partial(_resnet, partial(resnet50, stem=stem)), partial(_resnet, partial(resnet18, stem=stem)))
+    return Pair(
+        partial(_resnet, partial(resnet50, stem=stem)),
+        partial(_resnet, partial(resnet18, stem=stem)),
+    )
 
 
-def _resnet(network: partial, data: DataSplits, settings: Profile, seed: int, epochs: int | None) -> Recipe:
+def _resnet(
+    network: partial, data: DataSplits, settings: Profile, seed: int, epochs: int | None
+) -> Recipe:
     recipe = baselines.student_recipe(data, settings, seed, epochs)
     return baselines.with_network(recipe, network, data, optimizer=partial(adamw, lr=1e-3))
 
@@ -92,7 +97,9 @@ def load(name: str, settings: Profile, **options) -> DataSplits:
     info = CATALOG.get(name)
     official = info is not None and info.official_test
     sizes = [max(16, size) for size in (settings.image_size, info and info.image_size) if size]
-    return load_data(name, image_size=min(sizes, default=None), split="d4" if official else None, **options)
+    return load_data(
+        name, image_size=min(sizes, default=None), split="d4" if official else None, **options
+    )
 
 
 def run(
@@ -108,7 +115,9 @@ def run(
 
     Epochs as the profile says unless given; views are repeated after `settings.views` epochs, in every arm.
     """
-    network, _ = load_or_train(pair.teacher(data, settings, 0, teacher_epochs), data, progress=False)
+    network, _ = load_or_train(
+        pair.teacher(data, settings, 0, teacher_epochs), data, progress=False
+    )
     rows = [["teacher", 0, evaluate(network, data.test, data.classes).accuracy]]
     for arm, objective in arms(CachedTeacher(network)).items():
         for seed in seeds:
@@ -124,7 +133,11 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     by_arm = {arm: runs.accuracy[runs.arm == arm].to_numpy() for arm in ("teacher", *ARMS)}
     row = {arm: values.mean() for arm, values in by_arm.items()}
     row["scratch ± 95 %"] = mean_interval(by_arm["scratch"])[1]
-    for arm, other in (("response", "scratch"), ("intermediate", "scratch"), ("intermediate", "response")):
+    for arm, other in (
+        ("response", "scratch"),
+        ("intermediate", "scratch"),
+        ("intermediate", "response"),
+    ):
         gain, half = paired_interval(by_arm[arm], by_arm[other])
         row |= {f"{arm} − {other}": gain, f"{arm} − {other} ± 95 %": half}
     return pd.DataFrame([row | {"seeds": len(by_arm["scratch"])}])
@@ -143,7 +156,9 @@ class D4(Experiment):
         "cpu": Budget(limit=10_000, teacher_epochs=20, student_epochs=20),
         "gpu": Budget(limit=None, teacher_epochs=60, student_epochs=60, views=None),
     }
-    PUBLISHED = PUBLISHED.rename_axis(index="data", columns="arm").stack().rename("published").to_frame()
+    PUBLISHED = (
+        PUBLISHED.rename_axis(index="data", columns="arm").stack().rename("published").to_frame()
+    )
     SOURCE = "D4: Computers 2024, 13(8), 184, one run each"
 
     def load(self, name: str) -> DataSplits:
@@ -154,9 +169,13 @@ class D4(Experiment):
         if run.arm == TEACHER:
             return pair.teacher(data, self.settings, run.seed, self.budget.teacher_epochs)
         student = pair.student(data, self.settings, run.seed, self.budget.student_epochs)
-        return replace(student, objective=arms(CachedTeacher(networks[0]))[run.arm], views=self.budget.views)
+        return replace(
+            student, objective=arms(CachedTeacher(networks[0]))[run.arm], views=self.budget.views
+        )
 
-    def judge(self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]) -> dict:
+    def judge(
+        self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]
+    ) -> dict:
         found = super().judge(run, network, data, networks)
         if run.arm == TEACHER:  # once a data set; on its training images alone
             measured = complexity(data)
@@ -178,7 +197,11 @@ class D4(Experiment):
             )
 
     def differences(self) -> list[str]:
-        pair = "ResNet-50 and ResNet-18" if self.networks == "published" else "the course's thin pair, not ResNets"
+        pair = (
+            "ResNet-50 and ResNet-18"
+            if self.networks == "published"
+            else "the course's thin pair, not ResNets"
+        )
         return [
             pair,
             "AdamW with one cycle, and our number of epochs",
@@ -194,7 +217,9 @@ def gain_and_complexity(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
     """
     rows = []
     for data, runs in frame.groupby("data", sort=False):
-        scratch, other = (runs[runs.arm == name].set_index("seed").accuracy for name in ("scratch", arm))
+        scratch, other = (
+            runs[runs.arm == name].set_index("seed").accuracy for name in ("scratch", arm)
+        )
         seeds = scratch.index.intersection(other.index)
         teacher = runs[runs.arm == TEACHER]
         if len(seeds) and len(teacher):

@@ -127,7 +127,10 @@ class Passes:
     def __call__(self, epoch: int) -> np.ndarray:
         start, stop = epoch * self.size, (epoch + 1) * self.size
         first, last = start // self.count, (stop - 1) // self.count
-        orders = [generator(self.seed, number, SHUFFLE).permutation(self.count) for number in range(first, last + 1)]
+        orders = [
+            generator(self.seed, number, SHUFFLE).permutation(self.count)
+            for number in range(first, last + 1)
+        ]
         return np.concatenate(orders)[start - first * self.count : stop - first * self.count]
 
 
@@ -144,7 +147,10 @@ def five_arms(teacher: Teacher) -> tuple[Arm, ...]:
     both = partial(ResponseKD, teacher, temperature=TEMPERATURE, soft_weight=0.4, label_weight=0.6)
     alone = teacher_only(teacher)
     objectives = (CrossEntropy, both, alone)
-    plain = [Arm(name, objective) for name, objective in zip(PUBLISHED.index[1:4], objectives, strict=True)]
+    plain = [
+        Arm(name, objective)
+        for name, objective in zip(PUBLISHED.index[1:4], objectives, strict=True)
+    ]
     return *plain, Arm(PUBLISHED.index[4], alone, 0.6, mixed, Linear(), keep_size=False)
 
 
@@ -194,7 +200,9 @@ def train(
     sampler = arm.sampler(len(data.train), epochs, seed)
     for start in range(0, epochs, renew_every):
         if arm.strategy is not None:
-            sampler.renew(_difficulty(path.with_suffix(f".epoch-{start}"), arm, data, teacher, network))
+            sampler.renew(
+                _difficulty(path.with_suffix(f".epoch-{start}"), arm, data, teacher, network)
+            )
         history = fit(
             network, data, objective, epochs=epochs, until=min(start + renew_every, epochs), sampler=sampler,
             checkpoint=path, optimizer=recipe.optimizer, schedule=recipe.schedule, batch_size=recipe.batch_size,
@@ -214,7 +222,9 @@ def _drawn(arm: Arm) -> list:
     return [repr(arm.strategy), arm.ratio, describe(arm.schedule), arm.hardest_first, arm.keep_size]
 
 
-def _difficulty(path: Path, arm: Arm, data: DataSplits, teacher: Teacher, network: nn.Module) -> np.ndarray:
+def _difficulty(
+    path: Path, arm: Arm, data: DataSplits, teacher: Teacher, network: nn.Module
+) -> np.ndarray:
     """(N,), kept in a file: a run that is taken up later has gone on since this was measured."""
     if not path.exists():
         measured = split_difficulty(data.train, teacher, network, d3_difficulty)
@@ -241,7 +251,9 @@ def run(
     samples = {arm: arm.samples(len(data.train), epochs) for arm in arms}
     if equal and len(set(samples.values())) > 1:
         said = ", ".join(f"{arm.name} {seen:,}" for arm, seen in samples.items())
-        raise UsageError(f"the arms see different numbers of samples ({said}): make them equal, or say equal=False")
+        raise UsageError(
+            f"the arms see different numbers of samples ({said}): make them equal, or say equal=False"
+        )
     rows = []
     for arm, seen in samples.items():
         for seed in seeds:
@@ -268,12 +280,18 @@ def environment(
     options: as for `DistillationEnv`; ratio and views should be those of the arms. Raises UsageError for a recipe that
     keeps the best epoch or clips gradients, which the environment does not.
     """
-    from kdcourse.curriculum.environment import DistillationEnv  # an extra, that the other arms can do without
+    from kdcourse.curriculum.environment import (
+        DistillationEnv,
+    )  # an extra, that the other arms can do without
 
     recipe = student(data, settings, 0, epochs)
     if recipe.keep != "last" or recipe.clip is not None:
-        raise UsageError(f"keep={recipe.keep!r}, clip={recipe.clip}: an environment's student has keep='last' and none")
-    training = dict(optimizer=recipe.optimizer, schedule=recipe.schedule, batch_size=recipe.batch_size)
+        raise UsageError(
+            f"keep={recipe.keep!r}, clip={recipe.clip}: an environment's student has keep='last' and none"
+        )
+    training = dict(
+        optimizer=recipe.optimizer, schedule=recipe.schedule, batch_size=recipe.batch_size
+    )
     training |= dict(augment=recipe.augment, renew_every=renew_every)
     return DistillationEnv(data, teacher, recipe.model, epochs=epochs, **(training | options))
 
@@ -309,7 +327,11 @@ def summary(runs: pd.DataFrame, reference: str = REFERENCE) -> pd.DataFrame:
         seen = group["samples seen"].mean()
         common = group.index.intersection(plain.index)
         one, other = group.loc[common], plain.loc[common]
-        comparable = arm != reference and len(common) and (one["samples seen"] == other["samples seen"]).all()
+        comparable = (
+            arm != reference
+            and len(common)
+            and (one["samples seen"] == other["samples seen"]).all()
+        )
         gain = paired_interval(one.accuracy, other.accuracy) if comparable else (np.nan, np.nan)
         rows.append([arm, seen, *mean_interval(group.accuracy), *gain, len(group)])
     gained = [f"gain over {reference}, points", "± 95 % paired"]
@@ -336,7 +358,9 @@ def load(settings: Profile, **options) -> DataSplits:
     return load_data(name, image_size=size, **options)
 
 
-def mobilenet(data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None) -> Recipe:
+def mobilenet(
+    data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None
+) -> Recipe:
     """D3's student, from scratch: MobileNetV2, Adam at 1e-3, cosine to 1e-6, batch 128, best epoch on validation.
 
     epochs: as the profile says unless given; D3 trains for up to 1,000. The crops are the data set's own, not D3's
@@ -345,21 +369,34 @@ def mobilenet(data: DataSplits, settings: Profile, seed: int = 0, epochs: int | 
     return _recipe(mobilenet_v2, data, settings, seed, epochs or settings.student_epochs)
 
 
-def teacher_from_scratch(data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None) -> Recipe:
+def teacher_from_scratch(
+    data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None
+) -> Recipe:
     """A ResNet-152 that learns the labels as the student does: for data on which ImageNet's answers are of no use."""
     return _recipe(resnet152, data, settings, seed, epochs or settings.teacher_epochs)
 
 
-def _recipe(network: Callable, data: DataSplits, settings: Profile, seed: int, epochs: int) -> Recipe:
+def _recipe(
+    network: Callable, data: DataSplits, settings: Profile, seed: int, epochs: int
+) -> Recipe:
     stem = "imagenet" if min(data.image_size) >= 128 else "small"
     model = partial(network, channels=len(data.channels), classes=len(data.classes), stem=stem)
     batch_size = 32 if settings.name == "smoke" else 128
     return Recipe(
-        model, CrossEntropy, epochs, optimizer=adam, schedule=cosine, batch_size=batch_size, keep="best", seed=seed
+        model,
+        CrossEntropy,
+        epochs,
+        optimizer=adam,
+        schedule=cosine,
+        batch_size=batch_size,
+        keep="best",
+        seed=seed,
     )
 
 
-IMAGENET = tuple(tuple(255 * x for x in values) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+IMAGENET = tuple(
+    tuple(255 * x for x in values) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+)
 
 
 def imagenet_teacher(data: DataSplits, class_index: str | os.PathLike) -> Teacher:
@@ -369,8 +406,12 @@ def imagenet_teacher(data: DataSplits, class_index: str | os.PathLike) -> Teache
     Raises DownloadError where the weights can neither be found nor fetched, and as `label_map` does.
     """
     columns = label_map(data.classes, class_index)
-    network = resnet152(classes=1000, pretrained=True)  # with a new head: here ImageNet's own is wanted
-    state = ResNet152_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    network = resnet152(
+        classes=1000, pretrained=True
+    )  # with a new head: here ImageNet's own is wanted
+    state = ResNet152_Weights.IMAGENET1K_V1.get_state_dict(
+        progress=False, check_hash=True, weights_only=True
+    )
     network.fc.load_state_dict({name: state[f"fc.{name}"] for name in ("weight", "bias")})
     own = (data.mean, data.std)
     return Teacher(network, label_map=columns, normalisation=IMAGENET, student_normalisation=own)
@@ -400,7 +441,12 @@ def label_map(classes: Sequence[str], class_index: str | os.PathLike) -> list[in
 
 # --- as a grid --------------------------------------------------------------------------------------------------------
 
-OWN = ("D3: labels only", "D3: 60 % labels + 40 % teacher", "D3: teacher only", "D3: curriculum")  # `five_arms`
+OWN = (
+    "D3: labels only",
+    "D3: 60 % labels + 40 % teacher",
+    "D3: teacher only",
+    "D3: curriculum",
+)  # `five_arms`
 EQUAL = (  # `equal_arms`
     "labels only",
     REFERENCE,
@@ -439,7 +485,9 @@ class D3(Experiment):
     }
     PUBLISHED = pd.DataFrame(
         {"published": PUBLISHED["test accuracy, %"].to_list()},
-        index=pd.MultiIndex.from_product([["mini_imagenet"], [TEACHER, *OWN]], names=["data", "arm"]),
+        index=pd.MultiIndex.from_product(
+            [["mini_imagenet"], [TEACHER, *OWN]], names=["data", "arm"]
+        ),
     )
     SOURCE = "D3, a public repository, one run each"
 
@@ -459,9 +507,13 @@ class D3(Experiment):
         if run.arm == TEACHER:
             return self.pair.teacher(data, self.settings, run.seed, self.budget.teacher_epochs)
         student = self.pair.student(data, self.settings, run.seed, self.budget.student_epochs)
-        return replace(student, objective=self.arm(run, networks).objective, views=self.budget.views)
+        return replace(
+            student, objective=self.arm(run, networks).objective, views=self.budget.views
+        )
 
-    def train(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> tuple[nn.Module, History, object]:
+    def train(
+        self, run: Run, data: DataSplits, networks: Sequence[nn.Module]
+    ) -> tuple[nn.Module, History, object]:
         if run.arm == TEACHER:
             return super().train(run, data, networks)
         arm, budget = self.arm(run, networks), self.budget
@@ -471,10 +523,14 @@ class D3(Experiment):
         )  # fmt: skip
         return network, history, [describe(self.recipe(run, data, networks)), _drawn(arm)]
 
-    def judge(self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]) -> dict:
+    def judge(
+        self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]
+    ) -> dict:
         found = super().judge(run, network, data, networks)
         if run.arm != TEACHER:
-            found["samples seen"] = self.arm(run, networks).samples(len(data.train), self.budget.student_epochs)
+            found["samples seen"] = self.arm(run, networks).samples(
+                len(data.train), self.budget.student_epochs
+            )
         return found
 
     def analyses(self, frame: pd.DataFrame) -> Iterator[Analysis]:
@@ -488,7 +544,9 @@ class D3(Experiment):
                     "nothing to its order."
                 )
                 pairs = [(arm, control) for arm in table.arm if arm != control]
-                yield Analysis(f"{name}: at equal samples seen", text, table.round(2), _gaps(rows, pairs))
+                yield Analysis(
+                    f"{name}: at equal samples seen", text, table.round(2), _gaps(rows, pairs)
+                )
             table = _table(rows, OWN, plain)
             if table is not None:
                 text = (
@@ -527,7 +585,9 @@ class D3(Experiment):
 
 def _table(rows: pd.DataFrame, arms: Sequence[str], reference: str) -> pd.DataFrame | None:
     """`summary` of these arms, in this order; None without the reference."""
-    rows = rows[rows.arm.isin(arms)].sort_values("arm", key=lambda names: names.map(arms.index), kind="stable")
+    rows = rows[rows.arm.isin(arms)].sort_values(
+        "arm", key=lambda names: names.map(arms.index), kind="stable"
+    )
     return summary(rows, reference) if reference in set(rows.arm) else None
 
 

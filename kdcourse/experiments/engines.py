@@ -19,7 +19,7 @@ import torch
 
 from kdcourse.common.errors import KDCourseError, UsageError
 from kdcourse.common.system import cores
-from kdcourse.experiments.grid import Experiment, Outcome, Run, execute
+from kdcourse.experiments.grid import Experiment, Run, RunOutcome, execute
 
 ATTEMPTS = 3  # of a run whose worker dies
 
@@ -53,7 +53,9 @@ class Local:
         method = "forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn"
         self._context = mp.get_context(method)
         if method == "forkserver":  # PyTorch is imported once, not once a run
-            self._context.set_forkserver_preload(["kdcourse.experiments.engines", "kdcourse.experiments.registry"])
+            self._context.set_forkserver_preload(
+                ["kdcourse.experiments.engines", "kdcourse.experiments.registry"]
+            )
         self._workers: list[_Worker] = []
         self._attempts: dict[Run, int] = {}
 
@@ -65,19 +67,27 @@ class Local:
     def busy(self) -> bool:
         return bool(self._workers)
 
-    def submit(self, experiment: Experiment, run: Run, networks: Sequence[bytes], needed: bool) -> None:
+    def submit(
+        self, experiment: Experiment, run: Run, networks: Sequence[bytes], needed: bool
+    ) -> None:
         submitted = (experiment, run, list(networks), needed)
         self._attempts[run] = self._attempts.get(run, 0) + 1
         slot = min(set(range(self.jobs)) - {worker.slot for worker in self._workers})
         ours, theirs = self._context.Pipe(duplex=False)
-        about = (dict(os.environ), self.threads, slot)  # the forkserver's own environment is that of its start
-        process = self._context.Process(target=_work, args=(theirs, *submitted, *about), daemon=True)
+        about = (
+            dict(os.environ),
+            self.threads,
+            slot,
+        )  # the forkserver's own environment is that of its start
+        process = self._context.Process(
+            target=_work, args=(theirs, *submitted, *about), daemon=True
+        )
         with _ctrl_c_held():
             process.start()
             theirs.close()  # so that the end of the process is the end of the pipe
             self._workers.append(_Worker(submitted, process, ours, slot))
 
-    def ended(self, timeout: float) -> Iterator[tuple[Run, Outcome]]:
+    def ended(self, timeout: float) -> Iterator[tuple[Run, RunOutcome]]:
         ready = wait([worker.answer for worker in self._workers], timeout)
         for worker in [worker for worker in self._workers if worker.answer in ready]:
             self._workers.remove(worker)
@@ -89,7 +99,7 @@ class Local:
                 if self._attempts[run] < ATTEMPTS:
                     self.submit(*worker.submitted)
                     continue
-                outcome = Outcome(
+                outcome = RunOutcome(
                     error=f"its process died {ATTEMPTS} times, last with exit code {worker.process.exitcode} (-9: "
                     "killed, often for want of memory: try fewer --jobs)"
                 )
@@ -131,7 +141,9 @@ def _work(
     """In the process of a run."""
     os.environ.clear()
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the grid stops its processes itself
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group: the grid stops its processes itself
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if torch.cuda.device_count() > 1:
         torch.cuda.set_device(slot % torch.cuda.device_count())
@@ -139,7 +151,7 @@ def _work(
     try:
         data = experiment.load(run.data)
     except KDCourseError as error:  # the parent could load it: files that went meanwhile
-        outcome = Outcome(error=str(error))
+        outcome = RunOutcome(error=str(error))
     else:
         outcome = execute(experiment, run, data, networks, needed)
     answer.send(outcome)

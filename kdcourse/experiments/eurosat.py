@@ -44,7 +44,9 @@ class D1(Experiment):
     """D1's confound taken apart: a full factorial of augmentation, distillation and stem."""
 
     name = "d1"
-    about = "what did the student gain from distillation, and what from augmentation and from its stem?"
+    about = (
+        "what did the student gain from distillation, and what from augmentation and from its stem?"
+    )
     DATASETS = ("eurosat_ms", "eurosat_rgb")
     METHODS = tuple(CELLS)
     REFERENCE = "labels"
@@ -57,7 +59,8 @@ class D1(Experiment):
     PUBLISHED = pd.DataFrame(
         {"published": (93.09, 85.0, 89.57, 96.65)},
         index=pd.MultiIndex.from_product(
-            [["eurosat_ms"], [TEACHER, UNAUGMENTED, "labels", "distilled + augmentation"]], names=["data", "arm"]
+            [["eurosat_ms"], [TEACHER, UNAUGMENTED, "labels", "distilled + augmentation"]],
+            names=["data", "arm"],
         ),
     )
     SOURCE = "D1, an experiment of a blog, one run each"
@@ -79,7 +82,11 @@ class D1(Experiment):
         elif stem == "fine":
             recipe = replace(recipe, model=partial(recipe.model, stem_stride=1))
         recipe = replace(recipe, views=budget.views, augment="default" if augmentation else None)
-        return replace(recipe, objective=partial(ResponseKD, CachedTeacher(networks[0]))) if distillation else recipe
+        return (
+            replace(recipe, objective=partial(ResponseKD, CachedTeacher(networks[0])))
+            if distillation
+            else recipe
+        )
 
     def _own(self, recipe: Recipe, network, data: DataSplits) -> Recipe:
         """D1's network in the place of the course's, at a learning rate for networks of its size."""
@@ -101,7 +108,11 @@ class D1(Experiment):
             )
 
     def differences(self) -> list[str]:
-        own = "its own networks" if self.networks == "published" else "thin networks in the place of its ResNets"
+        own = (
+            "its own networks"
+            if self.networks == "published"
+            else "thin networks in the place of its ResNets"
+        )
         return [
             own,
             "a tenth of all tiles validates and does not train",

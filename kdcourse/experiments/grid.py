@@ -70,7 +70,12 @@ class Run:
     @property
     def name(self) -> str:
         """Unique in its experiment, and fit for a file."""
-        said = [self.data, self.arm, *(f"{name}={value}" for name, value in self.factors), f"seed={self.seed}"]
+        said = [
+            self.data,
+            self.arm,
+            *(f"{name}={value}" for name, value in self.factors),
+            f"seed={self.seed}",
+        ]
         short = re.sub(r"[^\w.=-]+", "-", "--".join(said), flags=re.ASCII)[-100:].strip("-")
         return f"{short}--{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:6]}"
 
@@ -79,7 +84,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """What became of a run: its results, or the traceback of its failure."""
 
     results: dict | None = None
@@ -129,9 +134,15 @@ class Experiment:
     METHODS: ClassVar[tuple[str, ...]]  # the students, in the table's order
     REFERENCE: ClassVar[str]  # the method that gains are measured against; it is always run
     BUDGETS: ClassVar[dict[str, Budget]]  # by profile
-    PUBLISHED: ClassVar[pd.DataFrame | None] = None  # test accuracy, %; index data and arm, column "published"
-    TAUGHT_BY: ClassVar[dict[str, str]] = {}  # method: its teacher's name; who is not named has the one called TEACHER
-    LARGE_IMAGES: ClassVar[bool] = False  # are the published networks made for images of ImageNet's size?
+    PUBLISHED: ClassVar[pd.DataFrame | None] = (
+        None  # test accuracy, %; index data and arm, column "published"
+    )
+    TAUGHT_BY: ClassVar[
+        dict[str, str]
+    ] = {}  # method: its teacher's name; who is not named has the one called TEACHER
+    LARGE_IMAGES: ClassVar[bool] = (
+        False  # are the published networks made for images of ImageNet's size?
+    )
     SOURCE: ClassVar[str] = ""  # of the published figures: who, where, of how many runs
 
     def __post_init__(self):
@@ -153,11 +164,20 @@ class Experiment:
     @property
     def arms(self) -> tuple[str, ...]:
         """The methods asked for, in the table's order, the reference always among them."""
-        return tuple(arm for arm in self.METHODS if not self.methods or arm in (self.REFERENCE, *self.methods))
+        return tuple(
+            arm
+            for arm in self.METHODS
+            if not self.methods or arm in (self.REFERENCE, *self.methods)
+        )
 
     def size(self) -> dict:
         """What two calls must have in common for their results to stand in one folder."""
-        of = dict(experiment=self.name, profile=self.settings.name, networks=self.networks, split_seed=self.split_seed)
+        of = dict(
+            experiment=self.name,
+            profile=self.settings.name,
+            networks=self.networks,
+            split_seed=self.split_seed,
+        )
         return of | asdict(self.budget) | {"version": kdcourse.__version__}
 
     def runs(self) -> list[Run]:
@@ -165,7 +185,9 @@ class Experiment:
         taught_by = {arm: self.TAUGHT_BY.get(arm, TEACHER) for arm in self.arms}
         runs = []
         for data, factors in product(self.datasets or self.DATASETS, self.variants):
-            teachers = {name: Run(data, name, 0, factors) for name in dict.fromkeys(taught_by.values())}
+            teachers = {
+                name: Run(data, name, 0, factors) for name in dict.fromkeys(taught_by.values())
+            }
             runs += teachers.values()
             for arm, seed in product(self.arms, range(self.seeds)):
                 runs.append(Run(data, arm, seed, factors, (teachers[taught_by[arm]],)))
@@ -190,7 +212,10 @@ class Experiment:
     @property
     def options(self) -> dict:
         """For `kdcourse.data.load`: all images, but in the smoke profile."""
-        return dict(split_seed=self.split_seed, limit=self.settings.limit if self.settings.name == "smoke" else None)
+        return dict(
+            split_seed=self.split_seed,
+            limit=self.settings.limit if self.settings.name == "smoke" else None,
+        )
 
     def fewer(self, data: DataSplits) -> DataSplits:
         limit = self.budget.limit
@@ -204,12 +229,16 @@ class Experiment:
         """How a run is trained. networks: of the runs that it needs."""
         raise NotImplementedError
 
-    def train(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> tuple[nn.Module, History, object]:
+    def train(
+        self, run: Run, data: DataSplits, networks: Sequence[nn.Module]
+    ) -> tuple[nn.Module, History, object]:
         """The network, what happened, and the recipe as `describe` tells it."""
         recipe = self.recipe(run, data, networks)
         return *load_or_train(recipe, data, name=self.name, progress=False), describe(recipe)
 
-    def judge(self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]) -> dict:
+    def judge(
+        self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]
+    ) -> dict:
         """On the test images, which are touched here and nowhere else: numbers, and which answers were right."""
         return judged(network, data.test, data, networks[0] if networks else None)
 
@@ -251,23 +280,33 @@ def unpack_bits(text: str, count: int) -> np.ndarray:
 # --- one run, wherever it is ------------------------------------------------------------------------------------------
 
 
-def execute(experiment: Experiment, run: Run, data: DataSplits, packed: Sequence[bytes], needed: bool) -> Outcome:
+def execute(
+    experiment: Experiment, run: Run, data: DataSplits, packed: Sequence[bytes], needed: bool
+) -> RunOutcome:
     """Train and judge. packed: the networks that the run needs. needed: do others need its own?
 
     A failure is an outcome too, with its traceback: the grid goes on with the other runs.
     """
     started = time.time()
     try:
-        networks = [_unpack(content, experiment, need, data) for content, need in zip(packed, run.needs, strict=True)]
+        networks = [
+            _unpack(content, experiment, need, data)
+            for content, need in zip(packed, run.needs, strict=True)
+        ]
         network, history, recipe = experiment.train(run, data, networks)
         results = experiment.judge(run, network, data, networks)
         own = experiment.part(run, data)
-        results |= {key: history.records[history.reported_epoch - 1][key] for key in ("train_accuracy", "val_accuracy")}
+        results |= {
+            key: history.records[history.reported_epoch - 1][key]
+            for key in ("train_accuracy", "val_accuracy")
+        }
     except Exception as error:  # noqa: BLE001, whatever it is: it is recorded
-        said = str(error) if isinstance(error, KDCourseError) else f"{type(error).__name__}: {error}"
+        said = (
+            str(error) if isinstance(error, KDCourseError) else f"{type(error).__name__}: {error}"
+        )
         said = f"{said}\n\n{traceback.format_exc()}"
-        return Outcome(error=said, seconds=dict(all=time.time() - started), machine=machine())
-    return Outcome(
+        return RunOutcome(error=said, seconds=dict(all=time.time() - started), machine=machine())
+    return RunOutcome(
         results=results,
         recipe=[recipe, {"data": own.fingerprint, "training images": len(own.train)}],
         history=tuple(history.records),
@@ -283,7 +322,11 @@ def machine() -> dict:
     about = dict(processor=_processor(), threads=torch.get_num_threads(), system=platform.system())
     if torch.cuda.is_available():
         about["gpu"] = torch.cuda.get_device_name()
-    return about | {"python": platform.python_version(), "kdcourse": kdcourse.__version__, **packages}
+    return about | {
+        "python": platform.python_version(),
+        "kdcourse": kdcourse.__version__,
+        **packages,
+    }
 
 
 def _processor() -> str:
@@ -291,7 +334,10 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )
 
 
 def _pack(network: nn.Module) -> bytes:
@@ -303,7 +349,9 @@ def _pack(network: nn.Module) -> bytes:
 def _unpack(content: bytes, experiment: Experiment, run: Run, data: DataSplits) -> nn.Module:
     """The network of a run that was trained elsewhere."""
     network = experiment.recipe(run, data, ()).model()
-    load_weights(network, torch.load(io.BytesIO(content), weights_only=True, map_location="cpu"), run.name)
+    load_weights(
+        network, torch.load(io.BytesIO(content), weights_only=True, map_location="cpu"), run.name
+    )
     return network.eval()
 
 
@@ -325,8 +373,12 @@ class Results:
         """Make the folder this experiment's, or see that it is."""
         path, wanted = self.folder / "experiment.json", experiment.size()
         if not path.exists():
-            if self.folder.is_dir() and any(found.suffix != ".partial" for found in self.folder.iterdir()):
-                raise UsageError(f"{self.folder}: holds other files. Name a new folder for --output")
+            if self.folder.is_dir() and any(
+                found.suffix != ".partial" for found in self.folder.iterdir()
+            ):
+                raise UsageError(
+                    f"{self.folder}: holds other files. Name a new folder for --output"
+                )
             _write(path, {"format": FORMAT, **wanted})
             return
         found = self.about()
@@ -346,8 +398,14 @@ class Results:
             raise DataError(
                 f"{path}: not the folder of an experiment ({error}). Expected one that `kdcourse reproduce` wrote"
             ) from error
-        if not isinstance(about, dict) or about.get("format") != FORMAT or "experiment" not in about:
-            raise DataError(f"{path}: expected JSON with format {FORMAT} and the name of an experiment")
+        if (
+            not isinstance(about, dict)
+            or about.get("format") != FORMAT
+            or "experiment" not in about
+        ):
+            raise DataError(
+                f"{path}: expected JSON with format {FORMAT} and the name of an experiment"
+            )
         return about
 
     def records(self) -> dict[str, dict]:
@@ -374,12 +432,18 @@ class Results:
             if record["status"] == "done":
                 run = record["run"]
                 rows.append(
-                    dict(data=run["data"], arm=run["arm"], seed=run["seed"]) | run["factors"] | record["results"]
+                    dict(data=run["data"], arm=run["arm"], seed=run["seed"])
+                    | run["factors"]
+                    | record["results"]
                 )
         frame = pd.DataFrame(rows)
-        return frame.sort_values(["data", "arm", "seed"], kind="stable", ignore_index=True) if rows else frame
+        return (
+            frame.sort_values(["data", "arm", "seed"], kind="stable", ignore_index=True)
+            if rows
+            else frame
+        )
 
-    def write(self, experiment: Experiment, run: Run, outcome: Outcome) -> None:
+    def write(self, experiment: Experiment, run: Run, outcome: RunOutcome) -> None:
         record = {
             "format": FORMAT,
             "status": outcome.status,
@@ -442,7 +506,11 @@ class Progress:
             self.best = max(self.best, (accuracy, f"{run.arm} on {run.data}"))
 
     def line(self) -> str:
-        parts = [f"{self.done} of {self.all} runs done", f"{self.left} left", f"{self.failed} failed"]
+        parts = [
+            f"{self.done} of {self.all} runs done",
+            f"{self.left} left",
+            f"{self.failed} failed",
+        ]
         if self.best[1]:
             parts.append(f"best {self.best[0]:.1f} % ({self.best[1]})")
         if self.now and self.left:
@@ -451,7 +519,7 @@ class Progress:
         return ", ".join(parts)
 
 
-def tensorboard(folder: str | os.PathLike) -> Callable[[Run, Outcome], None]:
+def tensorboard(folder: str | os.PathLike) -> Callable[[Run, RunOutcome], None]:
     """For `ended` of `reproduce`: writes each run's learning curves to FOLDER/tensorboard.
 
     Raises UsageError without the package tensorboard.
@@ -459,9 +527,11 @@ def tensorboard(folder: str | os.PathLike) -> Callable[[Run, Outcome], None]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise UsageError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
+        raise UsageError(
+            "--tensorboard needs the package tensorboard: pip install tensorboard"
+        ) from error
 
-    def ended(run: Run, outcome: Outcome) -> None:
+    def ended(run: Run, outcome: RunOutcome) -> None:
         if not outcome.history:
             return
         with SummaryWriter(Path(folder) / "tensorboard" / run.name) as writer:
@@ -479,7 +549,7 @@ def reproduce(
     *,
     echo: Callable[[str], None] = print,
     live: Callable[[str], None] | None = None,
-    ended: Callable[[Run, Outcome], None] | None = None,
+    ended: Callable[[Run, RunOutcome], None] | None = None,
 ) -> Progress:
     """Do the runs that the folder lacks, those that failed before among them; write each result when it comes.
 
@@ -491,9 +561,13 @@ def reproduce(
     runs = list(dict.fromkeys(experiment.runs()))
     needed = {need for run in runs for need in run.needs}
     if lacking := needed - set(runs):
-        raise UsageError(f"{experiment.name}: no run makes the network {lacking.pop().name}, which others need")
+        raise UsageError(
+            f"{experiment.name}: no run makes the network {lacking.pop().name}, which others need"
+        )
     for name in dict.fromkeys(run.data for run in runs):
-        experiment.load(name)  # decoded once, before workers ask for it; and missing data are said now
+        experiment.load(
+            name
+        )  # decoded once, before workers ask for it; and missing data are said now
     results.claim(experiment)
     records = results.records()
     for path in results.set_aside:
@@ -512,13 +586,17 @@ def reproduce(
     if progress.done:
         echo(f"{progress.done} of {progress.all} runs were done before")
 
-    def end(run: Run, outcome: Outcome) -> None:
+    def end(run: Run, outcome: RunOutcome) -> None:
         results.write(experiment, run, outcome)
         progress.now += 1
         accuracy = outcome.results["accuracy"] if outcome.results else None
         progress.add(run, accuracy)
         networks[run] = outcome.network
-        said = f"{accuracy:.1f} %" if outcome.results else f"failed: {outcome.error.strip().splitlines()[0]}"
+        said = (
+            f"{accuracy:.1f} %"
+            if outcome.results
+            else f"failed: {outcome.error.strip().splitlines()[0]}"
+        )
         echo(f"{run.name.rsplit('--', 1)[0]:<60} {said}  [{progress.line()}]")
         if ended:
             ended(run, outcome)
@@ -528,10 +606,15 @@ def reproduce(
             for run in list(waiting):
                 if any(need in networks and networks[need] is None for need in run.needs):
                     waiting.remove(run)
-                    end(run, Outcome(error=f"not run: it needs {run.needs[0].name}, which failed"))
+                    end(
+                        run,
+                        RunOutcome(error=f"not run: it needs {run.needs[0].name}, which failed"),
+                    )
                 elif engine.free and all(need in networks for need in run.needs):
                     waiting.remove(run)
-                    engine.submit(experiment, run, [networks[need] for need in run.needs], run in needed)
+                    engine.submit(
+                        experiment, run, [networks[need] for need in run.needs], run in needed
+                    )
             for run, outcome in engine.ended(timeout=1.0):
                 end(run, outcome)
             if live:

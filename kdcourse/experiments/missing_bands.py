@@ -25,8 +25,18 @@ from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.training import Recipe
 
 TEACHER_OF_THREE = "teacher of three bands"
-THREE, BY_THREE, BY_ALL, ALL = "three bands", "three (taught by three)", "three (taught by thirteen)", "thirteen bands"
-TAUGHT_BY = {THREE: TEACHER, BY_THREE: TEACHER_OF_THREE, BY_ALL: TEACHER, ALL: TEACHER}  # of whom agreement is told
+THREE, BY_THREE, BY_ALL, ALL = (
+    "three bands",
+    "three (taught by three)",
+    "three (taught by thirteen)",
+    "thirteen bands",
+)
+TAUGHT_BY = {
+    THREE: TEACHER,
+    BY_THREE: TEACHER_OF_THREE,
+    BY_ALL: TEACHER,
+    ALL: TEACHER,
+}  # of whom agreement is told
 
 
 class SomeBands(nn.Module):
@@ -44,7 +54,9 @@ def with_bands(data: DataSplits, bands: Sequence[int] = TRUE_COLOUR) -> DataSpli
     """The data with these channels alone, copied: what a student of some bands is shipped with."""
     images = data.train.images[:, list(bands)]
     of = dict(mean=data.mean[list(bands)], std=data.std[list(bands)])
-    train, val, test = (replace(split, images=images, **of) for split in (data.train, data.val, data.test))
+    train, val, test = (
+        replace(split, images=images, **of) for split in (data.train, data.val, data.test)
+    )
     channels = tuple(data.channels[band] for band in bands)
     return replace(data, train=train, val=val, test=test, channels=channels, asked={})
 
@@ -66,11 +78,17 @@ class Bands(Experiment):
 
     def recipe(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> Recipe:
         if len(data.channels) <= len(TRUE_COLOUR):
-            raise UsageError(f"{data.name}: {len(data.channels)} bands; this experiment needs more than three")
+            raise UsageError(
+                f"{data.name}: {len(data.channels)} bands; this experiment needs more than three"
+            )
         if run.arm in (TEACHER, TEACHER_OF_THREE):
-            recipe = baselines.teacher_recipe(data, self.settings, run.seed, self.budget.teacher_epochs)
+            recipe = baselines.teacher_recipe(
+                data, self.settings, run.seed, self.budget.teacher_epochs
+            )
         else:
-            recipe = baselines.student_recipe(data, self.settings, run.seed, self.budget.student_epochs)
+            recipe = baselines.student_recipe(
+                data, self.settings, run.seed, self.budget.student_epochs
+            )
             recipe = replace(recipe, views=self.budget.views)
         if run.arm not in (TEACHER, ALL):
             recipe = replace(recipe, model=partial(SomeBands, recipe.model, TRUE_COLOUR))
@@ -79,4 +97,6 @@ class Bands(Experiment):
         return recipe
 
     def differences(self) -> list[str]:
-        return ["red, green and blue are Sentinel-2's own, reflectance in digital numbers, not a camera's picture"]
+        return [
+            "red, green and blue are Sentinel-2's own, reflectance in digital numbers, not a camera's picture"
+        ]

@@ -25,7 +25,12 @@ from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.models import mobilenet_v2
 from kdcourse.training import Recipe, adamw
 
-SMOOTHED, STRONGER, WORSE, OTHER = "smoothed teacher", "stronger teacher", "worse teacher", "other architecture"
+SMOOTHED, STRONGER, WORSE, OTHER = (
+    "smoothed teacher",
+    "stronger teacher",
+    "worse teacher",
+    "other architecture",
+)
 SMOOTHING = 0.1
 # method → the teacher that it has
 TAUGHT_BY = {
@@ -58,7 +63,9 @@ class Negative(Experiment):
     def recipe(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> Recipe:
         if run.arm not in TAUGHT_BY:
             return self._teacher(run, data)
-        student = baselines.student_recipe(data, self.settings, run.seed, self.budget.student_epochs)
+        student = baselines.student_recipe(
+            data, self.settings, run.seed, self.budget.student_epochs
+        )
         student = replace(student, views=self.budget.views)
         if run.arm == "labels":
             return student
@@ -68,7 +75,9 @@ class Negative(Experiment):
         if run.arm.startswith("distilled"):
             return replace(student, objective=partial(ResponseKD, teacher))
         layer = "features.13" if OTHER in run.arm else "layer3"
-        return replace(student, objective=partial(FitNets, teacher, "layer3", layer, hint_weight=1.0))
+        return replace(
+            student, objective=partial(FitNets, teacher, "layer3", layer, hint_weight=1.0)
+        )
 
     def _teacher(self, run: Run, data: DataSplits) -> Recipe:
         epochs = self.budget.teacher_epochs
@@ -81,5 +90,7 @@ class Negative(Experiment):
             return replace(recipe, epochs=max(1, epochs // 10))
         if run.arm == OTHER:
             network, optimizer = partial(mobilenet_v2, stem="small"), partial(adamw, lr=2e-3)
-            return baselines.with_network(recipe, network, data, optimizer=optimizer, epochs=2 * epochs)
+            return baselines.with_network(
+                recipe, network, data, optimizer=optimizer, epochs=2 * epochs
+            )
         return recipe

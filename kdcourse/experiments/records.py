@@ -22,18 +22,26 @@ def recorded(experiment: str) -> pd.DataFrame:
     """The rows of an experiment: "baselines", "response", …; the column `command` says what made them."""
     path = FOLDER / f"{experiment}.csv"
     if not path.exists():
-        raise unknown("recorded experiment", experiment, [file.stem for file in FOLDER.glob("*.csv")])
+        raise unknown(
+            "recorded experiment", experiment, [file.stem for file in FOLDER.glob("*.csv")]
+        )
     return pd.read_csv(path)
 
 
-def add_record(path: str | os.PathLike, data: DataSplits, results: pd.DataFrame, command: str) -> None:
+def add_record(
+    path: str | os.PathLike, data: DataSplits, results: pd.DataFrame, command: str
+) -> None:
     """Put the results of one data set into a CSV file in the place of its older ones, all or nothing."""
     path = Path(path)
-    rows = results.assign(**{"data set": data.name, "test images": len(data.test), "command": command})
+    rows = results.assign(
+        **{"data set": data.name, "test images": len(data.test), "command": command}
+    )
     if path.exists():
         older = pd.read_csv(path)
         rows = pd.concat([older[older["data set"] != data.name], rows])
-    write_whole(path, rows[["data set", *(c for c in rows if c != "data set")]].to_csv(index=False).encode())
+    write_whole(
+        path, rows[["data set", *(c for c in rows if c != "data set")]].to_csv(index=False).encode()
+    )
 
 
 class Packed(Results):
@@ -50,7 +58,9 @@ class Packed(Results):
                 self._records[record["run"]["name"]] = record
             found = self._about["format"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}: not packed results. Expected a file of `kdcourse report DIR --pack`") from error
+            raise DataError(
+                f"{path}: not packed results. Expected a file of `kdcourse report DIR --pack`"
+            ) from error
         if found != FORMAT:
             raise DataError(f"{path}: results of format {found}, expected {FORMAT}")
 
@@ -74,9 +84,20 @@ def pack(folder: str | os.PathLike, path: str | os.PathLike) -> Path:
     for record in records:
         if record["status"] == "failed":
             record["error"] = last_line(record)
-    same = {key: value for key, value in records[0].items() if all(value == record.get(key) for record in records)}
-    lines = [_compact({key: value for key, value in record.items() if key not in same}) for record in records]
-    text = f'{{"about":{_compact(about)},\n"same":{_compact(same)},\n"runs":[\n' + ",\n".join(lines) + "\n]}\n"
+    same = {
+        key: value
+        for key, value in records[0].items()
+        if all(value == record.get(key) for record in records)
+    }
+    lines = [
+        _compact({key: value for key, value in record.items() if key not in same})
+        for record in records
+    ]
+    text = (
+        f'{{"about":{_compact(about)},\n"same":{_compact(same)},\n"runs":[\n'
+        + ",\n".join(lines)
+        + "\n]}\n"
+    )
     write_whole(path, text.encode())
     return path
 
@@ -85,7 +106,9 @@ def recorded_runs(experiment: str) -> pd.DataFrame:
     """The runs of an experiment, packed with the course: "d4", …; a row each, as `Results.frame` has them."""
     path = FOLDER / f"{experiment}.json"
     if not path.exists():
-        raise unknown("recorded experiment", experiment, [file.stem for file in FOLDER.glob("*.json")])
+        raise unknown(
+            "recorded experiment", experiment, [file.stem for file in FOLDER.glob("*.json")]
+        )
     return Packed(path).frame()
 
 

@@ -14,7 +14,8 @@ from kdcourse.experiments.unlabelled import Unlabelled
 from kdcourse.experiments.when_it_pays import Pays
 
 EXPERIMENTS = {
-    experiment.name: experiment for experiment in (D1, D2, D3, D4, Benchmark, Pays, Negative, Unlabelled, Bands)
+    experiment.name: experiment
+    for experiment in (D1, D2, D3, D4, Benchmark, Pays, Negative, Unlabelled, Bands)
 }
 
 
@@ -29,5 +30,8 @@ def as_it_was(about: dict) -> Experiment:
     """The experiment of a results folder, from what its experiment.json says."""
     kind = experiment_class(about["experiment"])
     return kind(
-        profile(about["profile"]), limit=about["limit"], networks=about["networks"], split_seed=about["split_seed"]
+        profile(about["profile"]),
+        limit=about["limit"],
+        networks=about["networks"],
+        split_seed=about["split_seed"],
     )

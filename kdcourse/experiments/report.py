@@ -19,13 +19,13 @@ from pandas.api.types import is_numeric_dtype
 from kdcourse import plots
 from kdcourse.common.errors import DataError, KDCourseError, UsageError
 from kdcourse.common.paths import write_whole
-from kdcourse.course.index import STYLE, table_markup
 from kdcourse.evaluation.comparison import holm, paired
 from kdcourse.evaluation.metrics import mean_interval
 from kdcourse.experiments.analysis import Analysis
 from kdcourse.experiments.grid import Experiment, Results
 from kdcourse.experiments.records import Packed, last_line
 from kdcourse.experiments.registry import as_it_was
+from kdcourse.running.index import STYLE, table_markup
 
 NONE = "–"
 
@@ -104,7 +104,11 @@ def table(experiment: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
     rows.loc[compared, "p (Holm)"] = holm(rows.p[compared].fillna(1))
     rows["p (Holm)"] = rows["p (Holm)"].where(rows.p.notna())
     rows[["seeds", "pairs"]] = rows[["seeds", "pairs"]].fillna(0).astype(int)
-    return rows if experiment.PUBLISHED is not None else rows.drop(columns=["published", "published gain"])
+    return (
+        rows
+        if experiment.PUBLISHED is not None
+        else rows.drop(columns=["published", "published gain"])
+    )
 
 
 def _row(experiment: Experiment, accuracy: dict, data: str, arm: str, factors: frozenset) -> dict:
@@ -116,7 +120,9 @@ def _row(experiment: Experiment, accuracy: dict, data: str, arm: str, factors: f
         row["measured"], row["± 95 %"] = mean_interval(list(own.values()))
     if arm not in experiment.METHODS or arm == experiment.REFERENCE:
         return row
-    row["published gain"] = row["published"] - _published(experiment, row | {"arm": experiment.REFERENCE})
+    row["published gain"] = row["published"] - _published(
+        experiment, row | {"arm": experiment.REFERENCE}
+    )
     for (other, name, its), reference in accuracy.items():
         common = sorted(own.keys() & reference.keys())
         if other == data and name == experiment.REFERENCE and its <= factors and common:
@@ -149,16 +155,22 @@ def write(source: str | os.PathLike, output: str | os.PathLike | None = None) ->
     try:
         experiment = as_it_was(about)
     except (KeyError, TypeError, UsageError) as error:
-        raise DataError(f"{source}: not an experiment of this version of the course ({error})") from error
+        raise DataError(
+            f"{source}: not an experiment of this version of the course ({error})"
+        ) from error
     records = results.records()
     if not records:
-        raise DataError(f"{source}: no run has ended yet, nothing to report. Expected results of `kdcourse reproduce`")
+        raise DataError(
+            f"{source}: no run has ended yet, nothing to report. Expected results of `kdcourse reproduce`"
+        )
     experiment = _narrowed(experiment, records)
     frame = results.frame()
     rows = table(experiment, frame)
 
     output = Path(output or source)
-    runs = frame[[name for name in frame if name in rows or is_numeric_dtype(frame[name])]]  # without lists
+    runs = frame[
+        [name for name in frame if name in rows or is_numeric_dtype(frame[name])]
+    ]  # without lists
     for name, content in (("runs.csv", runs), ("report.csv", rows)):
         write_whole(output / name, content.to_csv(index=False, float_format="%.8g").encode())
     page = _page(experiment, about, records, frame, rows, _damaged(source))
@@ -177,7 +189,10 @@ def _narrowed(experiment: Experiment, records: dict[str, dict]) -> Experiment:
     data, arms = {run["data"] for run in runs}, {run["arm"] for run in runs}
     return replace(
         experiment,
-        datasets=(*(name for name in experiment.DATASETS if name in data), *sorted(data - set(experiment.DATASETS))),
+        datasets=(
+            *(name for name in experiment.DATASETS if name in data),
+            *sorted(data - set(experiment.DATASETS)),
+        ),
         methods=tuple(arm for arm in experiment.METHODS if arm in arms),
         seeds=1 + max(run["seed"] for run in runs),
     )
@@ -185,18 +200,26 @@ def _narrowed(experiment: Experiment, records: dict[str, dict]) -> Experiment:
 
 def _damaged(folder: Path) -> list[str]:
     """Files that were set aside, now or before, and whose runs have not been done again."""
-    return [file.name for file in sorted(folder.glob("runs/*.damaged")) if not file.with_suffix(".json").exists()]
+    return [
+        file.name
+        for file in sorted(folder.glob("runs/*.damaged"))
+        if not file.with_suffix(".json").exists()
+    ]
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
 def _page(experiment, about, records, frame, rows, damaged) -> str:
-    failed = {name: record for name, record in sorted(records.items()) if record["status"] == "failed"}
+    failed = {
+        name: record for name, record in sorted(records.items()) if record["status"] == "failed"
+    }
     missing = [run.name for run in experiment.runs() if run.name not in records]
     count = f"{len(records) - len(failed)} of {len(records) + len(missing)} runs done"
     count += f", {len(failed)} failed, {len(missing)} missing" if failed or missing else ""
-    machines = {_listed(record["machine"]) for record in records.values() if record["status"] == "done"}
+    machines = {
+        _listed(record["machine"]) for record in records.values() if record["status"] == "done"
+    }
     published = "published" in rows and bool(rows.published.notna().any())
     return PAGE.substitute(
         style=STYLE,
@@ -232,14 +255,22 @@ def _table(experiment: Experiment, rows: pd.DataFrame, published: bool) -> str:
     width = 6 + 2 * published + len(factors)
     bodies = []
     for data, group in rows.groupby("data", sort=False):
-        lines = [f'<tr><th class="data" scope="rowgroup" colspan="{width}"><span>{html.escape(data)}</span></th></tr>']
+        lines = [
+            f'<tr><th class="data" scope="rowgroup" colspan="{width}"><span>{html.escape(data)}</span></th></tr>'
+        ]
         for row in group.to_dict("records"):
-            arm = html.escape(row["arm"]) + (" (reference)" if row["arm"] == experiment.REFERENCE else "")
-            cells = [NONE if pd.isna(row[name]) else html.escape(str(row[name])) for name in factors]
+            arm = html.escape(row["arm"]) + (
+                " (reference)" if row["arm"] == experiment.REFERENCE else ""
+            )
+            cells = [
+                NONE if pd.isna(row[name]) else html.escape(str(row[name])) for name in factors
+            ]
             cells = [f"<td>{cell}</td>" for cell in cells]
             if published:
                 cells.append(f'<td class="published">{_number(row["published"])}</td>')
-            cells.append(f"<td>{_interval(row['measured'], row['± 95 %'])}</td><td>{row['seeds'] or NONE}</td>")
+            cells.append(
+                f"<td>{_interval(row['measured'], row['± 95 %'])}</td><td>{row['seeds'] or NONE}</td>"
+            )
             if published:
                 cells.append(f'<td class="published">{_number(row["published gain"], "+")}</td>')
             fewer = f" (n = {row['pairs']})" if 0 < row["pairs"] < row["seeds"] else ""
@@ -263,11 +294,15 @@ def _table(experiment: Experiment, rows: pd.DataFrame, published: bool) -> str:
 
 def _factors(rows: pd.DataFrame) -> list[str]:
     """They stand between the arm and the figures."""
-    return [name for name in rows.columns[2 : rows.columns.get_loc("measured")] if name != "published"]
+    return [
+        name for name in rows.columns[2 : rows.columns.get_loc("measured")] if name != "published"
+    ]
 
 
 def _number(value: float, sign: str = "") -> str:
-    return NONE if isnan(value) else f"{round(value, 2) + 0.0:{sign}.2f}".replace("-", "−")  # + 0.0: no −0.00
+    return (
+        NONE if isnan(value) else f"{round(value, 2) + 0.0:{sign}.2f}".replace("-", "−")
+    )  # + 0.0: no −0.00
 
 
 def _interval(mean: float, half: float, sign: str = "") -> str:
@@ -284,7 +319,9 @@ def _gains(experiment: Experiment, rows: pd.DataFrame) -> str:
         return ""
     factors = _factors(rows)
     named = [
-        ", ".join([row["arm"], *(f"{name} {row[name]}" for name in factors if not pd.isna(row[name]))])
+        ", ".join(
+            [row["arm"], *(f"{name} {row[name]}" for name in factors if not pd.isna(row[name]))]
+        )
         for row in rows.to_dict("records")
     ]
     points = rows.rename(columns={"gain ± 95 %": "half"}).assign(name=named)
@@ -296,7 +333,9 @@ def _gains(experiment: Experiment, rows: pd.DataFrame) -> str:
 def _figure(figure, alt: str) -> str:
     """An image of 64 pixels an inch or more, so that letters stay readable: on a narrow screen it scrolls."""
     least = f"min-width:{64 * figure.get_figwidth():.0f}px"
-    image = f'<img role="img" alt="{html.escape(alt)}" src="{plots.data_uri(figure)}" style="{least}">'
+    image = (
+        f'<img role="img" alt="{html.escape(alt)}" src="{plots.data_uri(figure)}" style="{least}">'
+    )
     return f'<figure class="scroll" tabindex="0">{image}</figure>'
 
 
@@ -308,7 +347,9 @@ def _protocol(experiment, about, records, frame, rows) -> Iterator[tuple[str, st
     training = {}
     for record in records.values():
         if record["recipe"]:
-            training.setdefault(record["run"]["data"], set()).add(record["recipe"][1]["training images"])
+            training.setdefault(record["run"]["data"], set()).add(
+                record["recipe"][1]["training images"]
+            )
     yield "Training images", "; ".join(f"{data} {_of(training[data])}" for data in sorted(training))
     if "n" in frame:
         tests = frame.groupby("data")["n"].agg(_of)
@@ -316,8 +357,14 @@ def _protocol(experiment, about, records, frame, rows) -> Iterator[tuple[str, st
     if about["student_epochs"]:  # 0: the experiment counts otherwise
         yield "Epochs", f"teacher {about['teacher_epochs']}, students {about['student_epochs']}"
     views = about["views"]
-    yield "Augmentation", f"{views} epochs of views, then the same again" if views else "new views every epoch"
-    yield "Seeds", _of(rows.seeds[rows.arm.isin(experiment.METHODS) & (rows.seeds > 0)]) + " of each student"
+    yield (
+        "Augmentation",
+        f"{views} epochs of views, then the same again" if views else "new views every epoch",
+    )
+    yield (
+        "Seeds",
+        _of(rows.seeds[rows.arm.isin(experiment.METHODS) & (rows.seeds > 0)]) + " of each student",
+    )
     yield "Split", f"seed {about['split_seed']}"
 
 
@@ -326,7 +373,9 @@ def _of(counts) -> str:
 
 
 def _facts(facts) -> str:
-    return "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in facts)
+    return "".join(
+        f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in facts
+    )
 
 
 def _differences(experiment: Experiment) -> str:
@@ -346,7 +395,11 @@ def _analyses(experiment: Experiment, frame: pd.DataFrame) -> Iterator[str]:
 
 def _analysis(analysis: Analysis) -> str:
     parts = [f"<h2>{html.escape(analysis.title)}</h2>"]
-    parts += [f"<p>{html.escape(paragraph)}</p>" for paragraph in analysis.text.split("\n\n") if paragraph.strip()]
+    parts += [
+        f"<p>{html.escape(paragraph)}</p>"
+        for paragraph in analysis.text.split("\n\n")
+        if paragraph.strip()
+    ]
     if analysis.table is not None:
         own_index = not isinstance(analysis.table.index, pd.RangeIndex)
         markup = analysis.table.to_html(index=own_index, na_rep=NONE, float_format="{:.4g}".format)
@@ -366,10 +419,14 @@ def _lost(failed: dict[str, dict], missing: list[str], damaged: list[str]) -> st
             for name, record in failed.items()
         ]
     if missing:
-        parts.append("<h2>Runs that are missing</h2>\n<p>Of the data sets, methods and seeds that were begun:</p>")
+        parts.append(
+            "<h2>Runs that are missing</h2>\n<p>Of the data sets, methods and seeds that were begun:</p>"
+        )
         parts.append(_list(missing))
     if damaged:
-        parts.append("<h2>Damaged files</h2>\n<p>Set aside; their runs are not among the results:</p>")
+        parts.append(
+            "<h2>Damaged files</h2>\n<p>Set aside; their runs are not among the results:</p>"
+        )
         parts.append(_list(damaged))
     return "\n".join(parts)
 

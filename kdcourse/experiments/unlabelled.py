@@ -53,7 +53,10 @@ class Unlabelled(Experiment):
         for data in self.datasets or self.DATASETS:
             for share in sorted(SHARES, reverse=True):
                 factors = (("share", share),)
-                own, every = Run(data, TEACHER, 0, factors), Run(data, TEACHER, 0, (("share", 1.0),))
+                own, every = (
+                    Run(data, TEACHER, 0, factors),
+                    Run(data, TEACHER, 0, (("share", 1.0),)),
+                )
                 runs.append(own)
                 teachers = {"own": own} if share == 1 else {"own": own, "all": every}
                 for seed in range(self.seeds):
@@ -62,7 +65,9 @@ class Unlabelled(Experiment):
                         if share == 1 and arm == ALL_IMAGES:
                             continue  # the same as "distilled"
                         for said, teacher in teachers.items():
-                            runs.append(Run(data, arm, seed, (*factors, ("teacher", said)), (teacher,)))
+                            runs.append(
+                                Run(data, arm, seed, (*factors, ("teacher", said)), (teacher,))
+                            )
         return runs
 
     def part(self, run: Run, data: DataSplits) -> DataSplits:
@@ -76,7 +81,9 @@ class Unlabelled(Experiment):
             epochs = round(epochs * len(data.train) / images)
         if run.arm == TEACHER:
             return baselines.teacher_recipe(data, self.settings, run.seed, epochs)
-        recipe = replace(baselines.student_recipe(data, self.settings, run.seed, epochs), views=self.budget.views)
+        recipe = replace(
+            baselines.student_recipe(data, self.settings, run.seed, epochs), views=self.budget.views
+        )
         if run.arm == "labels":
             return recipe
         teacher = CachedTeacher(networks[0])
@@ -85,9 +92,13 @@ class Unlabelled(Experiment):
         some = tuple(labelled_indices(data, run["share"]).tolist())
         return replace(recipe, objective=partial(PartlyLabelled, teacher, some))
 
-    def train(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> tuple[nn.Module, History, object]:
+    def train(
+        self, run: Run, data: DataSplits, networks: Sequence[nn.Module]
+    ) -> tuple[nn.Module, History, object]:
         recipe = self.recipe(run, data, networks)
-        return *load_or_train(recipe, self.part(run, data), name=self.name, progress=False), describe(recipe)
+        return *load_or_train(
+            recipe, self.part(run, data), name=self.name, progress=False
+        ), describe(recipe)
 
     def analyses(self, frame: pd.DataFrame) -> Iterator[Analysis]:
         found = replaced(frame)
@@ -96,7 +107,9 @@ class Unlabelled(Experiment):
         gains, halves = (
             {
                 data: rows.assign(
-                    row=rows.arm + ", teacher of " + rows.teacher.map({"own": "these labels", "all": "all labels"}),
+                    row=rows.arm
+                    + ", teacher of "
+                    + rows.teacher.map({"own": "these labels", "all": "all labels"}),
                     column=[f"{share:.0%} labelled" for share in rows.share],
                 ).pivot(index="row", columns="column", values=value)
                 for data, rows in found.groupby("data", sort=False)
@@ -113,13 +126,17 @@ class Unlabelled(Experiment):
         )
 
     def differences(self) -> list[str]:
-        return ["labels are left out at random, of each class the same share: real labels are lacking otherwise"]
+        return [
+            "labels are left out at random, of each class the same share: real labels are lacking otherwise"
+        ]
 
 
 def labelled_indices(data: DataSplits, share: float) -> np.ndarray:
     """Which training images have labels: of each class the share, one or more; a smaller share is part of a larger."""
     classes = len(np.unique(data.train.labels))
-    return stratified_sample(data.train.labels, max(classes, round(share * len(data.train))), seed=0)
+    return stratified_sample(
+        data.train.labels, max(classes, round(share * len(data.train))), seed=0
+    )
 
 
 def labelled(data: DataSplits, share: float) -> DataSplits:
@@ -135,12 +152,25 @@ def replaced(frame: pd.DataFrame) -> pd.DataFrame:
 
     frame: a row a run, as `Results.frame` gives it.
     """
-    columns = ["data", "share", "arm", "teacher", "baseline", "all labels", "gain", "half", "closed", "seeds"]
+    columns = [
+        "data",
+        "share",
+        "arm",
+        "teacher",
+        "baseline",
+        "all labels",
+        "gain",
+        "half",
+        "closed",
+        "seeds",
+    ]
     if frame.empty or "teacher" not in frame:
         return pd.DataFrame(columns=columns)
     plain, taught = frame[frame.arm == "labels"], frame[frame.teacher.notna()]
     rows = []
-    for (data, share, arm, teacher), runs in taught.groupby(["data", "share", "arm", "teacher"], sort=False):
+    for (data, share, arm, teacher), runs in taught.groupby(
+        ["data", "share", "arm", "teacher"], sort=False
+    ):
         own, its = runs.set_index("seed").accuracy, plain[plain.data == data]
         baseline = its[its.share == share].set_index("seed").accuracy
         seeds = own.index.intersection(baseline.index)

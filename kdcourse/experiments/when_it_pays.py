@@ -90,8 +90,12 @@ class Pays(Experiment):
                 factors = (("share", share), ("budget", budget), ("student", student))
                 runs.append(Run(data, "labels", seed, factors))
                 for said, teacher in teachers.items():
-                    if "distilled" in self.arms and (said == "all" or (budget, student) == ("short", "narrow")):
-                        runs.append(Run(data, "distilled", seed, (*factors, ("teacher", said)), (teacher,)))
+                    if "distilled" in self.arms and (
+                        said == "all" or (budget, student) == ("short", "narrow")
+                    ):
+                        runs.append(
+                            Run(data, "distilled", seed, (*factors, ("teacher", said)), (teacher,))
+                        )
         return runs
 
     def recipe(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> Recipe:
@@ -100,7 +104,9 @@ class Pays(Experiment):
             epochs = 1 if smoke else TEACHING.of(len(data.train))
             return baselines.teacher_recipe(data, self.settings, run.seed, epochs)
         epochs = 1 if smoke else {"short": SHORT, "long": LONG}[run["budget"]].of(len(data.train))
-        recipe = replace(baselines.student_recipe(data, self.settings, run.seed, epochs), views=self.budget.views)
+        recipe = replace(
+            baselines.student_recipe(data, self.settings, run.seed, epochs), views=self.budget.views
+        )
         if run["student"] == "wide":
             width = WIDE * recipe.model.keywords["width"]
             recipe = replace(recipe, model=partial(recipe.model, width=width))
@@ -108,13 +114,17 @@ class Pays(Experiment):
             recipe = replace(recipe, objective=partial(ResponseKD, networks[0]))
         return recipe
 
-    def train(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> tuple[nn.Module, History, object]:
+    def train(
+        self, run: Run, data: DataSplits, networks: Sequence[nn.Module]
+    ) -> tuple[nn.Module, History, object]:
         part = self.part(run, data)
         teachers = [self.teacher(network, run.needs[0], part, data) for network in networks]
         recipe = self.recipe(run, part, teachers)
         return *load_or_train(recipe, part, name=self.name, progress=False), describe(recipe)
 
-    def judge(self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]) -> dict:
+    def judge(
+        self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]
+    ) -> dict:
         part = self.part(run, data)
         return judged(network, part.test, part, None) | {"training images": len(part.train)}
 
@@ -141,7 +151,9 @@ class Pays(Experiment):
         """The share of the data that a run has."""
         return data if run["share"] == 1 else data.fewer(round(run["share"] * len(data.train)))
 
-    def teacher(self, network: nn.Module, taught: Run, part: DataSplits, data: DataSplits) -> CachedTeacher:
+    def teacher(
+        self, network: nn.Module, taught: Run, part: DataSplits, data: DataSplits
+    ) -> CachedTeacher:
         """It sees images normalised as it learned them: by the mean and std of its own training images."""
         own = self.part(taught, data)
         if own.fingerprint == part.fingerprint:
@@ -171,7 +183,9 @@ def gains(frame: pd.DataFrame) -> pd.DataFrame:
                 its = teachers[data, 1.0 if teacher == "all" else share]
                 gain, half = paired_interval(distilled[seeds], plain[seeds])
                 baseline = plain[seeds].mean()
-                rows.append([data, share, condition, baseline, its, its - baseline, gain, half, len(seeds)])
+                rows.append(
+                    [data, share, condition, baseline, its, its - baseline, gain, half, len(seeds)]
+                )
     columns = ["data", "share", "condition", "baseline", "teacher", LEAD, "gain", "half", "seeds"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -180,7 +194,11 @@ def maps(found: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], dict[str, pd.Dat
     """What `gains` found as two tables a data set, for `plots.gain_map`: gains, and half their intervals."""
     tables = {"gain": {}, "half": {}}
     for value, (data, rows) in product(tables, found.groupby("data", sort=False)):
-        table = rows.pivot(index="condition", columns="share", values=value).reindex(list(CONDITIONS))
-        table.columns = pd.Index([f"{share:.0%}" for share in table.columns], name="share of the training images")
+        table = rows.pivot(index="condition", columns="share", values=value).reindex(
+            list(CONDITIONS)
+        )
+        table.columns = pd.Index(
+            [f"{share:.0%}" for share in table.columns], name="share of the training images"
+        )
         tables[value][data] = table
     return tables["gain"], tables["half"]

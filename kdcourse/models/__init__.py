@@ -1,9 +1,26 @@
 """Teachers, students, and what they cost."""
 
-from kdcourse.models.cifar import resnet8x4, resnet20, resnet32x4, resnet56, vgg8, vgg13, wrn_16_2, wrn_40_2
+from kdcourse.models.cifar import (
+    resnet8x4,
+    resnet20,
+    resnet32x4,
+    resnet56,
+    vgg8,
+    vgg13,
+    wrn_16_2,
+    wrn_40_2,
+)
 from kdcourse.models.cost import Cost, cost, stages
 from kdcourse.models.mobilenet import mobilenet_v2
-from kdcourse.models.resnet import d1_student, d1_teacher, resnet18, resnet34, resnet50, resnet152, thin_resnet
+from kdcourse.models.resnet import (
+    d1_student,
+    d1_teacher,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet152,
+    thin_resnet,
+)
 
 __all__ = [
     "Cost",

@@ -96,7 +96,9 @@ def vgg13(channels: int = 3, classes: int = 100) -> VGG:
     return _vgg(2, channels, classes)
 
 
-def _resnet(depth: int, widths: tuple[int, int, int, int], channels: int, classes: int) -> CifarResNet:
+def _resnet(
+    depth: int, widths: tuple[int, int, int, int], channels: int, classes: int
+) -> CifarResNet:
     """widths: channels of the stem and of the three stages."""
     check_arguments(channels, classes)
     blocks = (depth - 2) // 6  # two convolutions each; the stem and the linear layer count too
@@ -108,7 +110,9 @@ def _resnet(depth: int, widths: tuple[int, int, int, int], channels: int, classe
     for i, (before, after) in enumerate(pairwise(widths)):
         stride = 1 if i == 0 else 2
         first = BasicBlock(before, after, stride, _shortcut(before, after, stride))
-        layers[f"layer{i + 1}"] = nn.Sequential(first, *(BasicBlock(after, after) for _ in range(blocks - 1)))
+        layers[f"layer{i + 1}"] = nn.Sequential(
+            first, *(BasicBlock(after, after) for _ in range(blocks - 1))
+        )
     return _initialised(CifarResNet(layers | _head(widths[-1], classes)))
 
 
@@ -143,7 +147,9 @@ def _wide_resnet(depth: int, widen: int, channels: int, classes: int) -> WideRes
     layers = OrderedDict(conv1=nn.Conv2d(channels, widths[0], 3, padding=1, bias=False))
     for i, (before, after) in enumerate(pairwise(widths)):
         first = PreActivationBlock(before, after, stride=1 if i == 0 else 2)
-        layers[f"layer{i + 1}"] = nn.Sequential(first, *(PreActivationBlock(after, after) for _ in range(blocks - 1)))
+        layers[f"layer{i + 1}"] = nn.Sequential(
+            first, *(PreActivationBlock(after, after) for _ in range(blocks - 1))
+        )
     layers |= OrderedDict(bn1=nn.BatchNorm2d(widths[-1]), relu=nn.ReLU(inplace=True))
     model = _initialised(WideResNet(layers | _head(widths[-1], classes)))
     nn.init.zeros_(model.fc.bias)
@@ -157,7 +163,11 @@ def _vgg(convolutions: int, channels: int, classes: int) -> VGG:
     for i, after in enumerate((64, 128, 256, 512, 512)):
         block = []
         for _ in range(convolutions):
-            block += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+            block += [
+                nn.Conv2d(before, after, 3, padding=1),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+            ]
             before = after
         layers[f"block{i}"] = nn.Sequential(*block)
         if i < 3:
@@ -169,7 +179,9 @@ def _vgg(convolutions: int, channels: int, classes: int) -> VGG:
 
 
 def _head(width: int, classes: int) -> OrderedDict:
-    return OrderedDict(avgpool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=nn.Linear(width, classes))
+    return OrderedDict(
+        avgpool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), fc=nn.Linear(width, classes)
+    )
 
 
 def _initialised(model: nn.Sequential) -> nn.Sequential:

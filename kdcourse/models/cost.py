@@ -24,11 +24,17 @@ class Cost:
     latency_ms: dict[int, float]  # batch size → median milliseconds of a forward pass of that batch
     threads: int  # CPU threads used
     device: str  # where it was timed
-    p95_ms: dict[int, float] = field(default_factory=dict)  # batch size → 95 % of the passes took no longer
+    p95_ms: dict[int, float] = field(
+        default_factory=dict
+    )  # batch size → 95 % of the passes took no longer
 
     def row(self) -> dict[str, float]:
         """A row of a table, in millions, MB and ms."""
-        row = {"parameters (M)": self.parameters / 1e6, "MACs (M)": self.macs / 1e6, "size (MB)": self.size_mb}
+        row = {
+            "parameters (M)": self.parameters / 1e6,
+            "MACs (M)": self.macs / 1e6,
+            "size (MB)": self.size_mb,
+        }
         return row | {f"batch {batch} (ms)": ms for batch, ms in self.latency_ms.items()}
 
     def __repr__(self) -> str:
@@ -61,7 +67,9 @@ def cost(
     before = torch.get_num_threads()
     threads = before if threads is None else threads
     if threads < 1 or not all(size >= 1 for size in batch_sizes):
-        raise UsageError(f"threads={threads}, batch_sizes={tuple(batch_sizes)}: expected numbers of 1 or more")
+        raise UsageError(
+            f"threads={threads}, batch_sizes={tuple(batch_sizes)}: expected numbers of 1 or more"
+        )
     _, macs = _trace(model, input_shape)
     latencies = {}
     torch.set_num_threads(threads)
@@ -73,7 +81,10 @@ def cost(
     return Cost(
         parameters=sum(p.numel() for p in model.parameters()),
         macs=sum(macs.values()),
-        size_mb=sum(t.numel() * (4 if t.is_floating_point() else t.itemsize) for t in model.state_dict().values())
+        size_mb=sum(
+            t.numel() * (4 if t.is_floating_point() else t.itemsize)
+            for t in model.state_dict().values()
+        )
         / 1e6,
         latency_ms={size: statistics.median(ms) for size, ms in latencies.items()},
         threads=threads,
@@ -91,7 +102,9 @@ def stages(model: nn.Module, input_shape: tuple[int, int, int]) -> pd.DataFrame:
     """
     shapes, macs = _trace(model, input_shape)
     channels, height, width = input_shape
-    rows = [dict(stage="input", channels=channels, height=height, width=width, parameters=0, macs=0)]
+    rows = [
+        dict(stage="input", channels=channels, height=height, width=width, parameters=0, macs=0)
+    ]
     for name, module in _children(model):
         channels, height, width = (*shapes[name][1:], 1, 1)[:3]
         inside = [path for path in macs if path == name or path.startswith(f"{name}.")]
@@ -99,7 +112,9 @@ def stages(model: nn.Module, input_shape: tuple[int, int, int]) -> pd.DataFrame:
         row["parameters"] = sum(p.numel() for p in module.parameters())
         row["macs"] = sum(macs[path] for path in inside)
         last = rows[-1]
-        if not row["macs"] and all(row[key] == last[key] for key in ("channels", "height", "width")):
+        if not row["macs"] and all(
+            row[key] == last[key] for key in ("channels", "height", "width")
+        ):
             last["parameters"] += row["parameters"]
         else:
             rows.append(row)
@@ -115,7 +130,9 @@ def _children(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, child
 
 
-def _trace(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[dict[str, tuple], dict[str, int]]:
+def _trace(
+    model: nn.Module, input_shape: tuple[int, int, int]
+) -> tuple[dict[str, tuple], dict[str, int]]:
     """Run one image through: the output shape of every module by path, and the MACs of every layer by path."""
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise UsageError(
@@ -127,7 +144,12 @@ def _trace(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[dict[st
         def record(module, inputs, output):
             shapes[path] = tuple(output.shape)
             if isinstance(module, nn.Conv2d):
-                per_output = module.in_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
+                per_output = (
+                    module.in_channels
+                    // module.groups
+                    * module.kernel_size[0]
+                    * module.kernel_size[1]
+                )
                 macs[path] = macs.get(path, 0) + output.numel() * per_output
             elif isinstance(module, nn.Linear):
                 macs[path] = macs.get(path, 0) + output.numel() * module.in_features
@@ -139,7 +161,9 @@ def _trace(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[dict[st
         with evaluating(model):
             model(torch.zeros(1, *input_shape, device=device_of(model)))
     except RuntimeError as error:  # torch's own account of which shapes do not fit
-        raise UsageError(f"the network cannot take input_shape={tuple(input_shape)} (C, H, W): {error}") from error
+        raise UsageError(
+            f"the network cannot take input_shape={tuple(input_shape)} (C, H, W): {error}"
+        ) from error
     finally:
         for handle in handles:
             handle.remove()
@@ -148,7 +172,9 @@ def _trace(model: nn.Module, input_shape: tuple[int, int, int]) -> tuple[dict[st
 
 def _latencies_ms(model: nn.Module, shape: tuple[int, ...]) -> list[float]:
     device = device_of(model)
-    images = torch.zeros(shape, device=device)  # dense arithmetic takes the same time for any values
+    images = torch.zeros(
+        shape, device=device
+    )  # dense arithmetic takes the same time for any values
 
     def answer() -> None:
         model(images)

@@ -7,7 +7,9 @@ from torchvision.models import MobileNetV2
 from kdcourse.models.pretrained import check_arguments, load_imagenet
 
 
-def mobilenet_v2(channels: int = 3, classes: int = 10, stem: str = "imagenet", pretrained: bool = False) -> MobileNetV2:
+def mobilenet_v2(
+    channels: int = 3, classes: int = 10, stem: str = "imagenet", pretrained: bool = False
+) -> MobileNetV2:
     """torchvision's MobileNetV2 for any number of channels and classes.
 
     stem: "imagenet" halves the resolution five times, for 224×224 images; "small" sets the first two strides to 1
@@ -23,7 +25,10 @@ def mobilenet_v2(channels: int = 3, classes: int = 10, stem: str = "imagenet", p
     model.features[0][0] = nn.Conv2d(channels, 32, 3, stride=2, padding=1, bias=False)
     nn.init.kaiming_normal_(model.features[0][0].weight, mode="fan_out")
     if stem == "small":
-        for convolution in (model.features[0][0], model.features[2].conv[1][0]):  # the second is depthwise
+        for convolution in (
+            model.features[0][0],
+            model.features[2].conv[1][0],
+        ):  # the second is depthwise
             convolution.stride = (1, 1)
     if pretrained:
         weights = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1

@@ -14,7 +14,9 @@ STEMS = ("imagenet", "small")
 def check_arguments(channels: int, classes: int, stem: str = "imagenet") -> None:
     """Raises UsageError for a network that cannot be built."""
     if channels < 1 or classes < 2:
-        raise UsageError(f"channels={channels}, classes={classes}: expected at least 1 channel and 2 classes")
+        raise UsageError(
+            f"channels={channels}, classes={classes}: expected at least 1 channel and 2 classes"
+        )
     if stem not in STEMS:
         raise unknown("stem", stem, STEMS)
 
@@ -41,7 +43,12 @@ def load_imagenet(model: nn.Module, weights: WeightsEnum, first: str, head: str)
     """
     try:
         state = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # no network, wrong checksum, bad file
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+    ) as error:  # no network, wrong checksum, bad file
         name = str(weights).split("_Weights")[0]
         raise DownloadError(
             f"ImageNet weights of {name} could not be had from {weights.url} ({error}). Build it with "
@@ -52,4 +59,6 @@ def load_imagenet(model: nn.Module, weights: WeightsEnum, first: str, head: str)
     if adapted.shape == convolution.weight.shape:
         state[f"{first}.weight"] = adapted
     fresh = {f"{head}.weight", f"{head}.bias"}
-    model.load_state_dict({**model.state_dict(), **{k: v for k, v in state.items() if k not in fresh}})
+    model.load_state_dict(
+        {**model.state_dict(), **{k: v for k, v in state.items() if k not in fresh}}
+    )

@@ -44,7 +44,9 @@ def d1_student(channels: int = 13, classes: int = 10) -> ResNet:
     return model
 
 
-def resnet18(channels: int = 3, classes: int = 10, stem: str = "imagenet", pretrained: bool = False) -> ResNet:
+def resnet18(
+    channels: int = 3, classes: int = 10, stem: str = "imagenet", pretrained: bool = False
+) -> ResNet:
     """torchvision's ResNet-18 for any number of channels and classes.
 
     stem: "imagenet" is a 7×7 convolution at stride 2 and a max-pool, a quarter of the resolution, for 224×224 images;
@@ -58,17 +60,23 @@ def resnet18(channels: int = 3, classes: int = 10, stem: str = "imagenet", pretr
     return _resnet("resnet18", channels, classes, stem, pretrained)
 
 
-def resnet34(channels: int = 3, classes: int = 10, stem: str = "imagenet", pretrained: bool = False) -> ResNet:
+def resnet34(
+    channels: int = 3, classes: int = 10, stem: str = "imagenet", pretrained: bool = False
+) -> ResNet:
     """torchvision's ResNet-34; arguments as for `resnet18`."""
     return _resnet("resnet34", channels, classes, stem, pretrained)
 
 
-def resnet50(channels: int = 3, classes: int = 10, stem: str = "imagenet", pretrained: bool = False) -> ResNet:
+def resnet50(
+    channels: int = 3, classes: int = 10, stem: str = "imagenet", pretrained: bool = False
+) -> ResNet:
     """torchvision's ResNet-50 (bottleneck blocks, stride in the 3×3 convolution); arguments as for `resnet18`."""
     return _resnet("resnet50", channels, classes, stem, pretrained)
 
 
-def resnet152(channels: int = 3, classes: int = 10, stem: str = "imagenet", pretrained: bool = False) -> ResNet:
+def resnet152(
+    channels: int = 3, classes: int = 10, stem: str = "imagenet", pretrained: bool = False
+) -> ResNet:
     """torchvision's ResNet-152; arguments as for `resnet18`."""
     return _resnet("resnet152", channels, classes, stem, pretrained)
 
@@ -81,24 +89,37 @@ def _resnet(name: str, channels: int, classes: int, stem: str, pretrained: bool)
         model.maxpool = nn.Identity()
     else:
         model.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
-    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's others
+    nn.init.kaiming_normal_(
+        model.conv1.weight, mode="fan_out", nonlinearity="relu"
+    )  # as torchvision's others
     if pretrained:
         weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1
         load_imagenet(model, weights, first="conv1", head="fc")
     return model
 
 
-THIN = {8: (1, 1, 1), 10: (1, 1, 1, 1), 14: (2, 2, 2)}  # depth → basic blocks in each stage; depth = 2 · blocks + 2
+THIN = {
+    8: (1, 1, 1),
+    10: (1, 1, 1, 1),
+    14: (2, 2, 2),
+}  # depth → basic blocks in each stage; depth = 2 · blocks + 2
 
 
 class ThinResNet(nn.Module):
     """A ResNet of basic blocks for small images: see `thin_resnet`."""
 
-    def __init__(self, blocks: tuple[int, ...], width: int, channels: int, classes: int, stem_stride: int):
+    def __init__(
+        self, blocks: tuple[int, ...], width: int, channels: int, classes: int, stem_stride: int
+    ):
         super().__init__()
         size = max(3, stem_stride)  # no pixel is skipped
         self.conv1 = nn.Conv2d(
-            channels, width, size, stride=stem_stride, padding=(size - stem_stride + 1) // 2, bias=False
+            channels,
+            width,
+            size,
+            stride=stem_stride,
+            padding=(size - stem_stride + 1) // 2,
+            bias=False,
         )
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
@@ -107,7 +128,11 @@ class ThinResNet(nn.Module):
         for i, (stage, count) in enumerate(zip(self.stages, blocks, strict=True)):
             after, stride = width * 2**i, 1 if i == 0 else 2
             first = BasicBlock(before, after, stride, _shortcut(before, after, stride))
-            setattr(self, stage, nn.Sequential(first, *(BasicBlock(after, after) for _ in range(count - 1))))
+            setattr(
+                self,
+                stage,
+                nn.Sequential(first, *(BasicBlock(after, after) for _ in range(count - 1))),
+            )
             before = after
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(before, classes)
@@ -130,7 +155,9 @@ def _shortcut(before: int, after: int, stride: int) -> nn.Module | None:
     """
     if before == after and stride == 1:
         return None
-    pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False) if stride == 2 else nn.Identity()
+    pool = (
+        nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False) if stride == 2 else nn.Identity()
+    )
     return nn.Sequential(pool, nn.Conv2d(before, after, 1, bias=False), nn.BatchNorm2d(after))
 
 

@@ -13,7 +13,14 @@ from kdcourse.common.system import peak_memory, times
 from kdcourse.shipping.predict import Model
 
 
-def costs(files: Mapping[str, str | os.PathLike], test, *, threads: int = 1, batch_size: int = 64, rounds: int = 1):
+def costs(
+    files: Mapping[str, str | os.PathLike],
+    test,
+    *,
+    threads: int = 1,
+    batch_size: int = 64,
+    rounds: int = 1,
+):
     """A row a file of `kdcourse export`: what it takes, how fast it answers, and how well. files: {"name": path}.
 
     test: the split that accuracy and calibration are measured on. Columns: network; size (bytes on disk); parameters;
@@ -39,7 +46,9 @@ def costs(files: Mapping[str, str | os.PathLike], test, *, threads: int = 1, bat
             timed[name].append(in_fresh_process(path, threads, batch_size))
     rows = []
     for name, model in models.items():
-        images = (test.take(np.arange(i, min(i + 256, len(test)))) for i in range(0, len(test), 256))
+        images = (
+            test.take(np.arange(i, min(i + 256, len(test)))) for i in range(0, len(test), 256)
+        )
         logits = torch.from_numpy(np.concatenate([model.logits(part) for part in images]))
         judged = score(logits, torch.tensor(test.labels), model.classes)
         row = {"network": name, "size": os.path.getsize(files[name])}
@@ -59,9 +68,18 @@ def on_front(rows, of: Sequence[str]) -> list[bool]:
     return [not any((one >= own).all() and (one > own).any() for one in values) for own in values]
 
 
-def in_fresh_process(path: str | os.PathLike, threads: int = 1, batch_size: int = 64) -> dict[str, float]:
+def in_fresh_process(
+    path: str | os.PathLike, threads: int = 1, batch_size: int = 64
+) -> dict[str, float]:
     """median_ms, p95_ms, images_per_second, memory_mb and own_mb of a file: see `costs`."""
-    line = [sys.executable, "-m", "kdcourse.shipping.costs", os.fspath(path), str(threads), str(batch_size)]
+    line = [
+        sys.executable,
+        "-m",
+        "kdcourse.shipping.costs",
+        os.fspath(path),
+        str(threads),
+        str(batch_size),
+    ]
     done = subprocess.run(line, capture_output=True, text=True)
     if done.returncode:
         raise DataError(
@@ -78,7 +96,9 @@ def measured(path: str, threads: int, batch_size: int) -> dict[str, float]:
     model = Model(path, threads)
     shape = (len(model.channels), *model.image_size)
     one, many = (np.zeros((count, *shape), np.float32) for count in (1, batch_size))
-    single, batches = (1000 * np.array(times(lambda images=images: model.logits(images))) for images in (one, many))
+    single, batches = (
+        1000 * np.array(times(lambda images=images: model.logits(images))) for images in (one, many)
+    )
     after = peak_memory()
     return {
         "median_ms": float(np.median(single)),

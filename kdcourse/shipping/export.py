@@ -24,7 +24,14 @@ from torch import nn
 
 import kdcourse
 from kdcourse import models
-from kdcourse.common.errors import CheckpointError, DataError, ExportError, UsageError, brief, unknown
+from kdcourse.common.errors import (
+    CheckpointError,
+    DataError,
+    ExportError,
+    UsageError,
+    brief,
+    unknown,
+)
 from kdcourse.data.catalog import load
 from kdcourse.data.splits import DataSplits, Split
 from kdcourse.models.cost import cost, evaluating
@@ -44,7 +51,9 @@ class Raw(nn.Module):
         super().__init__()
         self.network = network
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1))
-        self.register_buffer("scale", 1 / torch.tensor(std, dtype=torch.float32).reshape(1, -1, 1, 1))
+        self.register_buffer(
+            "scale", 1 / torch.tensor(std, dtype=torch.float32).reshape(1, -1, 1, 1)
+        )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.network((images - self.mean) * self.scale)
@@ -111,17 +120,21 @@ class Agreement:
     """The network's and the file's answers to the same images. Accuracies are None for images that were made up."""
 
     images: int
-    difference: float  # largest |logit of the file − logit of the network|, a share of the largest |logit|
+    difference: (
+        float  # largest |logit of the file − logit of the network|, a share of the largest |logit|
+    )
     same: float  # % of images with the same first class
     network: float | None  # accuracy, %
     file: float | None
 
     def __str__(self) -> str:
-        what = f"{self.images} made-up images" if self.file is None else f"{self.images} test images"
-        text = (
-            f"{what}: logits differ by at most {self.difference:.1e} of the largest, top-1 agree on {self.same:.1f} %"
+        what = (
+            f"{self.images} made-up images" if self.file is None else f"{self.images} test images"
         )
-        return text + ("" if self.file is None else f"; accuracy {self.network:.2f} % → {self.file:.2f} %")
+        text = f"{what}: logits differ by at most {self.difference:.1e} of the largest, top-1 agree on {self.same:.1f} %"
+        return text + (
+            "" if self.file is None else f"; accuracy {self.network:.2f} % → {self.file:.2f} %"
+        )
 
 
 @dataclass(frozen=True)
@@ -143,7 +156,9 @@ class Exported:
         ]
         if self.int8:
             lines[0] += f", int8; {self.float32_size:,} in float32"
-            lines.append(f"int8 against PyTorch, {self.int8}; calibrated on {self.calibrated} validation images")
+            lines.append(
+                f"int8 against PyTorch, {self.int8}; calibrated on {self.calibrated} validation images"
+            )
         return "\n".join(lines + [self.note] * bool(self.note))
 
 
@@ -165,7 +180,14 @@ def export(
     Raises ExportError if it cannot be exported, or if the file's logits differ from the network's by more than
     TOLERANCE of the largest: then nothing is written. UsageError for an argument that cannot be right.
     """
-    return _export(network, {"network": name or type(network).__name__, **data.about()}, data, path, format, int8)
+    return _export(
+        network,
+        {"network": name or type(network).__name__, **data.about()},
+        data,
+        path,
+        format,
+        int8,
+    )
 
 
 def export_checkpoint(
@@ -188,14 +210,23 @@ def export_checkpoint(
     """
     _checked(format, int8)
     if int8 and not check:
-        raise UsageError("int8 is calibrated on validation images and cannot go without data: leave out --no-check")
+        raise UsageError(
+            "int8 is calibrated on validation images and cannot go without data: leave out --no-check"
+        )
     about, weights = read(checkpoint)
     network = rebuilt(about["model"], checkpoint)
     files.load_weights(network, weights, checkpoint)
-    data, note = _data(about, dataset) if check else (None, "not compared on data: its accuracy is not known")
+    data, note = (
+        _data(about, dataset)
+        if check
+        else (None, "not compared on data: its accuracy is not known")
+    )
     if path is None:
         path = Path(checkpoint).stem + (".int8" if int8 else "") + FORMATS[format].suffix
-    about = {"network": about["model"], **{key: value for key, value in about.items() if key not in ("model", "asked")}}
+    about = {
+        "network": about["model"],
+        **{key: value for key, value in about.items() if key not in ("model", "asked")},
+    }
     return _export(network, about, data, path, format, int8, note)
 
 
@@ -227,12 +258,24 @@ def rebuilt(described, source: object = "the checkpoint") -> nn.Module:
     Nothing is imported by a name in a file. Raises CheckpointError for anything else.
     """
     arguments, keywords = [], {}
-    while isinstance(described, list) and len(described) == 3 and isinstance(described[1], list):  # a partial
+    while (
+        isinstance(described, list) and len(described) == 3 and isinstance(described[1], list)
+    ):  # a partial
         described, before, more = described
         arguments, keywords = [*before, *arguments], {**more, **keywords}
-    known = {f"{maker.__module__}.{maker.__qualname__}": maker for maker in map(models.__dict__.get, models.__all__)}
-    makers = {name: maker for name, maker in known.items() if "classes" in inspect.signature(maker).parameters}
-    plain = all(isinstance(value, str | int | float | bool | None) for value in (*arguments, *keywords.values()))
+    known = {
+        f"{maker.__module__}.{maker.__qualname__}": maker
+        for maker in map(models.__dict__.get, models.__all__)
+    }
+    makers = {
+        name: maker
+        for name, maker in known.items()
+        if "classes" in inspect.signature(maker).parameters
+    }
+    plain = all(
+        isinstance(value, str | int | float | bool | None)
+        for value in (*arguments, *keywords.values())
+    )
     if not isinstance(described, str) or described not in makers or not plain:
         what = described if isinstance(described, str) else "a network"
         raise CheckpointError(
@@ -242,7 +285,9 @@ def rebuilt(described, source: object = "the checkpoint") -> nn.Module:
     try:
         bound = inspect.signature(makers[described]).bind(*arguments, **keywords)
     except TypeError as error:
-        raise CheckpointError(f"{source}: {described} of this version does not take its arguments ({error})") from error
+        raise CheckpointError(
+            f"{source}: {described} of this version does not take its arguments ({error})"
+        ) from error
     if "pretrained" in bound.arguments:
         bound.arguments["pretrained"] = False  # its weights come from the file
     return makers[described](*bound.args, **bound.kwargs)
@@ -252,9 +297,13 @@ def _checked(format: str, int8: bool) -> None:
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
     if int8 and format != "onnx":
-        raise UsageError(f"int8 with format={format!r}: only ONNX files are quantised, use format='onnx'")
+        raise UsageError(
+            f"int8 with format={format!r}: only ONNX files are quantised, use format='onnx'"
+        )
     if missing := [name for name in FORMATS[format].needs if find_spec(name) is None]:
-        raise UsageError(f"format={format!r} needs {', '.join(missing)}: pip install 'kdcourse[deploy]'")
+        raise UsageError(
+            f"format={format!r} needs {', '.join(missing)}: pip install 'kdcourse[deploy]'"
+        )
 
 
 def _data(about: dict, dataset: str | None) -> tuple[DataSplits, str]:
@@ -276,20 +325,32 @@ def _data(about: dict, dataset: str | None) -> tuple[DataSplits, str]:
     theirs = data.about()
     for key in ("classes", "channels", "image_size", "dtype"):
         if theirs[key] != about[key]:
-            raise UsageError(f"{data.name}: {key} {theirs[key]}, but the network was trained on {about[key]}")
+            raise UsageError(
+                f"{data.name}: {key} {theirs[key]}, but the network was trained on {about[key]}"
+            )
     same = data.fingerprint == about["fingerprint"]
     changed = "note: not the data as they were in training (another set, or changed files): it may know test images"
     return data, "" if same else changed
 
 
 def _export(
-    network: nn.Module, about: dict, data: DataSplits | None, path, format: str, int8: bool, note: str = ""
+    network: nn.Module,
+    about: dict,
+    data: DataSplits | None,
+    path,
+    format: str,
+    int8: bool,
+    note: str = "",
 ) -> Exported:
     _checked(format, int8)
     path, kind = Path(path), FORMATS[format]
-    about = {key: value for key, value in about.items() if key != "asked"}  # folders of this machine
+    about = {
+        key: value for key, value in about.items() if key != "asked"
+    }  # folders of this machine
     about |= {"format": FORMAT, "int8": int8, "versions": {"kdcourse": kdcourse.__version__}}
-    about["versions"] |= {package: import_module(package).__version__ for package in ("torch", *kind.needs)}
+    about["versions"] |= {
+        package: import_module(package).__version__ for package in ("torch", *kind.needs)
+    }
     raw = Raw(copy.deepcopy(network), about["mean"], about["std"])
     raw = raw.to("cpu", memory_format=torch.contiguous_format).float().eval()
     price = cost(raw.network, (len(about["channels"]), *about["image_size"]), latency=False)
@@ -306,13 +367,17 @@ def _export(
             )
         float32 = _compare(raw, answers, images, labels)
         if not float32.difference <= TOLERANCE:
-            raise ExportError(f"{path}: not written. Against PyTorch, {float32}; the tolerance is {TOLERANCE:.0e}")
+            raise ExportError(
+                f"{path}: not written. Against PyTorch, {float32}; the tolerance is {TOLERANCE:.0e}"
+            )
         done = Exported(path, len(content), float32, note=note)
         if int8:
             content = quantise(content, data.val)
             small = _compare(raw, kind.opened(content), images, labels)
             calibrated = min(CALIBRATION, len(data.val))
-            done = replace(done, size=len(content), int8=small, float32_size=done.size, calibrated=calibrated)
+            done = replace(
+                done, size=len(content), int8=small, float32_size=done.size, calibrated=calibrated
+            )
         Path(temporary).write_bytes(content)
     return done
 
@@ -320,7 +385,9 @@ def _export(
 def _made(about: dict) -> np.ndarray:
     """Images of noise with the mean and spread of the data, (MADE, C, H, W) float32."""
     mean, std = (np.reshape(about[key], (1, -1, 1, 1)) for key in ("mean", "std"))
-    noise = np.random.default_rng(0).standard_normal((MADE, len(about["channels"]), *about["image_size"]))
+    noise = np.random.default_rng(0).standard_normal(
+        (MADE, len(about["channels"]), *about["image_size"])
+    )
     return (mean + std * noise).astype(np.float32)
 
 
@@ -328,15 +395,23 @@ def _program(network: Raw, example: torch.Tensor) -> torch.export.ExportedProgra
     """The network as a graph, for any number of images. Raises ExportError if torch cannot follow it."""
     try:
         with quiet():
-            return torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    except (RuntimeError, ValueError, TypeError) as error:  # what torch.export says of code that it cannot follow
+            return torch.export.export(
+                network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},)
+            )
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+    ) as error:  # what torch.export says of code that it cannot follow
         raise ExportError(
             f"{type(network.network).__name__}: torch.export cannot follow this network for any number of images "
             f"({type(error).__name__}: {brief(error)})"
         ) from error
 
 
-def _compare(network: Raw, answers: Callable, images: Split | np.ndarray, labels: np.ndarray | None) -> Agreement:
+def _compare(
+    network: Raw, answers: Callable, images: Split | np.ndarray, labels: np.ndarray | None
+) -> Agreement:
     """The network's and the file's answers to raw images, a split or an array, batch by batch."""
     take = images.take if isinstance(images, Split) else images.__getitem__
     theirs, ours = [], []

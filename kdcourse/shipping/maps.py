@@ -61,7 +61,9 @@ class Mapped:
             f"{self.pace:.2f} s a megapixel, of which the network {self.answering / self.megapixels:.2f}"
         ]
         lines += [f"{name:<24}{share:6.1f} %" for name, share in self.shares.items()]
-        return "\n".join(lines + [f"{'(no data)':<24}{self.without:6.1f} % of all pixels"] * bool(self.without))
+        return "\n".join(
+            lines + [f"{'(no data)':<24}{self.without:6.1f} % of all pixels"] * bool(self.without)
+        )
 
 
 def colours(classes: Sequence[str]) -> list[tuple[int, int, int]]:
@@ -103,9 +105,13 @@ def classify(
         if value < 1:
             raise UsageError(f"{name}={value}: expected 1 or more")
     if step > tile:
-        raise UsageError(f"step={step}: expected no more than the tile's {tile} pixels, or some would not be looked at")
+        raise UsageError(
+            f"step={step}: expected no more than the tile's {tile} pixels, or some would not be looked at"
+        )
     if len(model.classes) > NONE:
-        raise UsageError(f"the model has {len(model.classes)} classes, and a map holds {NONE} at most")
+        raise UsageError(
+            f"the model has {len(model.classes)} classes, and a map holds {NONE} at most"
+        )
     if os.path.exists(scene) and os.path.exists(output) and os.path.samefile(scene, output):
         raise UsageError(f"{output}: is the scene itself. Name another file for the map")
     started, answering = time.perf_counter(), 0.0
@@ -120,7 +126,11 @@ def classify(
             start = _around(top, step, tile, file.height)
             with _errors(scene):
                 strip = file.read(window=Window(0, start, file.width, tile))  # (C, tile, width)
-            seen = np.ones(strip.shape[1:], bool) if file.nodata is None else (strip != file.nodata).any(0)
+            seen = (
+                np.ones(strip.shape[1:], bool)
+                if file.nodata is None
+                else (strip != file.nodata).any(0)
+            )
             lefts = range(0, file.width, step)
             cut = [_around(left, step, tile, file.width) for left in lefts]
             kept = [i for i, at in enumerate(cut) if seen[:, at : at + tile].mean() >= 0.5]
@@ -168,7 +178,9 @@ def _around(start: int, step: int, tile: int, length: int) -> int:
     return min(max(start + step // 2 - tile // 2, 0), length - tile)
 
 
-def _tile(model: Model, scene, strip: np.ndarray, seen: np.ndarray, left: int, tile: int) -> np.ndarray:
+def _tile(
+    model: Model, scene, strip: np.ndarray, seen: np.ndarray, left: int, tile: int
+) -> np.ndarray:
     """The pixels that the model is asked about, (C, h, w) in its size; holes are filled with the band's mean."""
     image, whole = strip[:, :, left : left + tile], seen[:, left : left + tile]
     if not whole.all():
@@ -181,7 +193,9 @@ def _errors(path: str | os.PathLike) -> Iterator[None]:
     """What is wrong with a file that is read."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # then the map has no place either
+            warnings.simplefilter(
+                "ignore", NotGeoreferencedWarning
+            )  # then the map has no place either
             yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
@@ -203,22 +217,37 @@ def _opened(path: str | os.PathLike, model: Model, tile: int) -> Iterator[raster
         if scene.count != len(model.channels):
             raise DataError(f"{path}: {scene.count} bands. The model takes {model.takes}")
         if set(scene.dtypes) != {model.dtype.name}:
-            raise DataError(f"{path}: type {'/'.join(sorted(set(scene.dtypes)))}. The model takes {model.takes}")
+            raise DataError(
+                f"{path}: type {'/'.join(sorted(set(scene.dtypes)))}. The model takes {model.takes}"
+            )
         if min(scene.shape) < tile:
-            raise DataError(f"{path}: {scene.height}×{scene.width} pixels, less than a tile of {tile}×{tile}")
+            raise DataError(
+                f"{path}: {scene.height}×{scene.width} pixels, less than a tile of {tile}×{tile}"
+            )
         yield scene
 
 
 @contextmanager
-def _written(path: str, output, scene: rasterio.DatasetReader, model: Model) -> Iterator[rasterio.io.DatasetWriter]:
+def _written(
+    path: str, output, scene: rasterio.DatasetReader, model: Model
+) -> Iterator[rasterio.io.DatasetWriter]:
     """The map's file, with all but its pixels."""
     like = dict(width=scene.width, height=scene.height, crs=scene.crs, transform=scene.transform)
-    table = {i: (*colour, 255) for i, colour in enumerate(colours(model.classes))} | {NONE: (0, 0, 0, 0)}
+    table = {i: (*colour, 255) for i, colour in enumerate(colours(model.classes))} | {
+        NONE: (0, 0, 0, 0)
+    }
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             target = rasterio.open(
-                path, "w", driver="GTiff", count=1, dtype="uint8", nodata=NONE, compress="lzw", **like
+                path,
+                "w",
+                driver="GTiff",
+                count=1,
+                dtype="uint8",
+                nodata=NONE,
+                compress="lzw",
+                **like,
             )
         with target:
             target.write_colormap(1, table)
@@ -226,4 +255,6 @@ def _written(path: str, output, scene: rasterio.DatasetReader, model: Model) -> 
             target.update_tags(1, **{f"CLASS_{i}": name for i, name in enumerate(model.classes)})
             yield target
     except (RasterioError, OSError) as error:
-        raise DataError(f"{output}: could not be written ({brief(error)}). Is the disk full?") from error
+        raise DataError(
+            f"{output}: could not be written ({brief(error)}). Is the disk full?"
+        ) from error

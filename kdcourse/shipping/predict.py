@@ -71,10 +71,14 @@ class Model:
 
     def _decoded(self, path: str | os.PathLike) -> np.ndarray:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Dataset has no geotransform")  # the pixels are all we want
+            warnings.filterwarnings(
+                "ignore", message="Dataset has no geotransform"
+            )  # the pixels are all we want
             if not self.pictures:
                 return read_geotiff(path, (len(self.channels), None, None), self.dtype)
-            if os.path.splitext(path)[1].lower() in TIFF and (bands := band_count(path)) > 4:  # with transparency 4
+            if (
+                os.path.splitext(path)[1].lower() in TIFF and (bands := band_count(path)) > 4
+            ):  # with transparency 4
                 raise DataError(f"{path}: {bands} bands, expected {len(self.channels)}")
             return read_image(path, len(self.channels), size=None)
 
@@ -84,7 +88,9 @@ class Model:
         if image.shape[1:] == (height, width):
             return image
         if height != width or self.dtype.kind == "f":
-            raise DataError(f"{path}: {image.shape[1]}×{image.shape[2]} pixels, expected {height}×{width}")
+            raise DataError(
+                f"{path}: {image.shape[1]}×{image.shape[2]} pixels, expected {height}×{width}"
+            )
         return resize(image, height)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
@@ -129,7 +135,9 @@ def predict(
     yield from _answered(model, waiting)
 
 
-def _files(model: Model, paths: Iterable[str | os.PathLike]) -> Iterator[tuple[str, DataError | None]]:
+def _files(
+    model: Model, paths: Iterable[str | os.PathLike]
+) -> Iterator[tuple[str, DataError | None]]:
     """Each file; of a folder all images of the model's kind, or the error if there are none."""
     suffixes = SUFFIXES if model.pictures else TIFF
     for path in map(str, paths):
@@ -144,7 +152,9 @@ def _files(model: Model, paths: Iterable[str | os.PathLike]) -> Iterator[tuple[s
         if not found:
             yield (
                 path,
-                DataError(f"{path}: no images in it ({' '.join(sorted(suffixes))}). The model takes {model.takes}"),
+                DataError(
+                    f"{path}: no images in it ({' '.join(sorted(suffixes))}). The model takes {model.takes}"
+                ),
             )
         for name, _ in found:
             yield os.path.join(path, name), None
@@ -179,7 +189,9 @@ def table(path: str | os.PathLike | None, classes: Sequence[str]) -> Iterator:
 
         def write(name: str, probabilities: np.ndarray) -> None:
             best = int(probabilities.argmax())
-            rows.writerow([name, classes[best], *(f"{p:.6f}" for p in (probabilities[best], *probabilities))])
+            rows.writerow(
+                [name, classes[best], *(f"{p:.6f}" for p in (probabilities[best], *probabilities))]
+            )
 
         yield write
 
@@ -203,7 +215,9 @@ def _session(source: str | os.PathLike | bytes, threads: int):
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as refusals
     except ImportError as error:
-        raise UsageError("an ONNX file needs the package onnxruntime: pip install 'kdcourse[deploy]'") from error
+        raise UsageError(
+            "an ONNX file needs the package onnxruntime: pip install 'kdcourse[deploy]'"
+        ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors; they are raised as well
@@ -212,7 +226,9 @@ def _session(source: str | os.PathLike | bytes, threads: int):
             with open(source, "rb") as file:
                 packed = file.read(4) == b"PK\3\4"
         except OSError as error:
-            raise DataError(f"{source}: {error.strerror}. Expected a file made by `kdcourse export`") from error
+            raise DataError(
+                f"{source}: {error.strerror}. Expected a file made by `kdcourse export`"
+            ) from error
         if packed:
             raise DataError(
                 f"{source}: not an ONNX file but one of PyTorch. Make one: `kdcourse export … --format onnx`"

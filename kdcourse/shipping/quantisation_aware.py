@@ -23,7 +23,9 @@ WEIGHT_BITS = 7  # of the 8 that the file has: see `quantise`
 MEMORY = 0.9  # how much of the known range a batch in training leaves
 
 
-def round_through(values: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | int, low: int, high: int):
+def round_through(
+    values: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | int, low: int, high: int
+):
     """scale · (q − zero) with q = clamp(round(values / scale) + zero, low, high); its gradient is that of `values`."""
     q = (torch.round(values / scale) + zero).clamp(low, high)
     return values + (scale * (q - zero) - values).detach()
@@ -46,13 +48,21 @@ class Rounded(nn.Module):
         high = 2 ** (self.weight_bits - 1) - 1
         weight = self.layer.weight
         largest = weight.detach().abs().flatten(1).amax(1).clamp(min=1e-12)  # (outputs,)
-        return round_through(weight, (largest / high).reshape(-1, *[1] * (weight.dim() - 1)), 0, -high, high)
+        return round_through(
+            weight, (largest / high).reshape(-1, *[1] * (weight.dim() - 1)), 0, -high, high
+        )
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.watching or self.training:
-            found = torch.stack([inputs.detach().min().clamp(max=0), inputs.detach().max().clamp(min=0)]).float()
-            widest = torch.stack([torch.minimum(self.range[0], found[0]), torch.maximum(self.range[1], found[1])])
-            self.range.copy_(widest if self.watching else MEMORY * self.range + (1 - MEMORY) * found)
+            found = torch.stack(
+                [inputs.detach().min().clamp(max=0), inputs.detach().max().clamp(min=0)]
+            ).float()
+            widest = torch.stack(
+                [torch.minimum(self.range[0], found[0]), torch.maximum(self.range[1], found[1])]
+            )
+            self.range.copy_(
+                widest if self.watching else MEMORY * self.range + (1 - MEMORY) * found
+            )
         if not self.watching:
             levels = 2**self.input_bits - 1
             scale = ((self.range[1] - self.range[0]) / levels).clamp(min=1e-12)
@@ -64,7 +74,11 @@ class Rounded(nn.Module):
 
 
 def rounded(
-    network: nn.Module, calibration: torch.Tensor, *, weight_bits: int = WEIGHT_BITS, input_bits: int = 8
+    network: nn.Module,
+    calibration: torch.Tensor,
+    *,
+    weight_bits: int = WEIGHT_BITS,
+    input_bits: int = 8,
 ) -> nn.Module:
     """A copy whose convolutions and linear layers round; batch norm is folded into the convolution before it.
 
@@ -77,7 +91,9 @@ def rounded(
     network = copy.deepcopy(network)
     _fold(network.eval())
     _replace(
-        network, (nn.Conv2d, nn.Linear), lambda layer: Rounded(layer.requires_grad_(True), weight_bits, input_bits)
+        network,
+        (nn.Conv2d, nn.Linear),
+        lambda layer: Rounded(layer.requires_grad_(True), weight_bits, input_bits),
     )
     layers = [module for module in network.eval().modules() if isinstance(module, Rounded)]
     for watching in (True, False):

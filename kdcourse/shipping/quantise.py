@@ -18,7 +18,17 @@ from kdcourse.data.splits import Split
 
 CALIBRATION = 256  # images
 # What computes with integers. Not Sub and Mul: raw values of all bands do not fit 8 bits, so normalising stays float32.
-INTEGER = ["Conv", "Gemm", "MatMul", "Add", "Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool"]
+INTEGER = [
+    "Conv",
+    "Gemm",
+    "MatMul",
+    "Add",
+    "Relu",
+    "Clip",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+]
 
 
 def calibration_images(split: Split, count: int = CALIBRATION) -> np.ndarray:
@@ -27,7 +37,9 @@ def calibration_images(split: Split, count: int = CALIBRATION) -> np.ndarray:
     Raises UsageError for another split: what is measured on test must not have chosen anything.
     """
     if split.name != "val":
-        raise UsageError(f"calibration on the {split.name} split: expected validation images (data.val)")
+        raise UsageError(
+            f"calibration on the {split.name} split: expected validation images (data.val)"
+        )
     count = min(count, len(split))
     return split.take(np.arange(count) * len(split) // count).astype(np.float32)
 
@@ -43,14 +55,18 @@ def quantise(content: bytes, calibration: Split, batch_size: int = 32) -> bytes:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     images = calibration_images(calibration)
-    batches = iter([{"images": images[i : i + batch_size]} for i in range(0, len(images), batch_size)])
+    batches = iter(
+        [{"images": images[i : i + batch_size]} for i in range(0, len(images), batch_size)]
+    )
 
     class Reader(quantization.CalibrationDataReader):
         def get_next(self):
             return next(batches, None)
 
     with tempfile.TemporaryDirectory() as folder, quiet():
-        plain, prepared, done = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "done"))
+        plain, prepared, done = (
+            Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "done")
+        )
         plain.write_bytes(content)
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
         quantization.quantize_static(
@@ -58,7 +74,9 @@ def quantise(content: bytes, calibration: Split, batch_size: int = 32) -> bytes:
             per_channel=True, reduce_range=True,
         )  # fmt: skip
         small = onnx.load(done)
-    onnx.helper.set_model_props(small, {p.key: p.value for p in onnx.load_from_string(content).metadata_props})
+    onnx.helper.set_model_props(
+        small, {p.key: p.value for p in onnx.load_from_string(content).metadata_props}
+    )
     return small.SerializeToString()
 
 

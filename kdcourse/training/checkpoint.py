@@ -50,16 +50,22 @@ def load(path: str | os.PathLike) -> dict:
     """A checkpoint made by `save`, tensors on the CPU. Raises CheckpointError if it is missing, damaged or foreign."""
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:  # torch itself does not compare the checksums that it writes
+        with zipfile.ZipFile(
+            path
+        ) as archive:  # torch itself does not compare the checksums that it writes
             if broken := archive.testzip():
                 raise zipfile.BadZipFile(f"the checksum of {broken} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such checkpoint") from error
     except DAMAGED as error:
-        raise CheckpointError(f"{path}: damaged, or not a checkpoint. Delete it to train afresh") from error
+        raise CheckpointError(
+            f"{path}: damaged, or not a checkpoint. Delete it to train afresh"
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a checkpoint of this version of kdcourse. Delete it to train afresh")
+        raise CheckpointError(
+            f"{path}: not a checkpoint of this version of kdcourse. Delete it to train afresh"
+        )
     return content
 
 
@@ -83,7 +89,9 @@ def digest(model: nn.Module) -> str:
     total = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         total.update(name.encode())
-        total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        total.update(
+            value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        )
     return total.hexdigest()[:16]
 
 
@@ -93,17 +101,24 @@ def describe(thing):
         return thing
     if isinstance(thing, partial):
         return [describe(thing.func), describe(thing.args), describe(thing.keywords)]
-    if isinstance(thing, nn.Module) and hasattr(thing, "fingerprint"):  # a teacher: its weights are not its own state
+    if isinstance(thing, nn.Module) and hasattr(
+        thing, "fingerprint"
+    ):  # a teacher: its weights are not its own state
         return [type(thing).__qualname__, thing.fingerprint]
     if isinstance(thing, nn.Module):
         return [repr(thing), digest(thing)]
     if is_dataclass(thing) and not isinstance(thing, type):
-        return [type(thing).__qualname__, {f.name: describe(getattr(thing, f.name)) for f in fields(thing)}]
+        return [
+            type(thing).__qualname__,
+            {f.name: describe(getattr(thing, f.name)) for f in fields(thing)},
+        ]
     if isinstance(thing, dict):
         return {str(key): describe(value) for key, value in thing.items()}
     if isinstance(thing, list | tuple):
         return [describe(item) for item in thing]
     name = getattr(thing, "__qualname__", None)
     if name is None or "<" in name:
-        raise UsageError(f"{thing!r} cannot be kept by name: use a module-level function, a class or functools.partial")
+        raise UsageError(
+            f"{thing!r} cannot be kept by name: use a module-level function, a class or functools.partial"
+        )
     return f"{thing.__module__}.{name}"

@@ -24,7 +24,11 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 def join() -> None:
     """Meet the other processes, if `torchrun` started several (WORLD_SIZE) and they have not met yet."""
-    if dist.is_available() and not dist.is_initialized() and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if (
+        dist.is_available()
+        and not dist.is_initialized()
+        and int(os.environ.get("WORLD_SIZE", 1)) > 1
+    ):
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
 
@@ -51,7 +55,9 @@ def own_device(device: torch.device) -> torch.device:
     if world() == 1 or device.type == "cpu":
         return device
     if device.type != "cuda":
-        raise UsageError(f"device={device}: several processes need CUDA or the CPU. Give device='cpu', or start one")
+        raise UsageError(
+            f"device={device}: several processes need CUDA or the CPU. Give device='cpu', or start one"
+        )
     local, gpus = int(os.environ.get("LOCAL_RANK", device.index or 0)), torch.cuda.device_count()
     if local >= gpus:
         raise UsageError(
@@ -91,7 +97,9 @@ class Share(Batches):
     images = counted = 0
 
     def order(self, epoch: int) -> np.ndarray:
-        return from_first(super().order, epoch)  # a sampler may draw as it likes: only the first process asks it
+        return from_first(
+            super().order, epoch
+        )  # a sampler may draw as it likes: only the first process asks it
 
     def _batch(self, index: np.ndarray, draws: np.ndarray | None, epoch: int, view: int) -> Batch:
         mine = slice(rank(), None, world())
@@ -110,7 +118,9 @@ def global_means(means: dict[str, torch.Tensor], share: Share) -> dict[str, torc
     """Means over the whole batch, the same in all processes, from each one's means over its share."""
     if world() == 1:
         return means
-    total = share.weight / world() * torch.stack([value.detach().double() for value in means.values()])
+    total = (
+        share.weight / world() * torch.stack([value.detach().double() for value in means.values()])
+    )
     dist.all_reduce(total)
     return dict(zip(means, total, strict=True))
 
@@ -159,9 +169,13 @@ def global_batch_norm(norm: nn.Module, share: Share, x: torch.Tensor) -> torch.T
         return type(norm).forward(norm, x)
     full = x.to(torch.promote_types(x.dtype, torch.float32))
     over, shape = [0, *range(2, x.dim())], (1, -1, *[1] * (x.dim() - 2))
-    values = x.numel() // x.shape[1] // max(share.counted, 1) * share.images  # of each channel, in the whole batch
+    values = (
+        x.numel() // x.shape[1] // max(share.counted, 1) * share.images
+    )  # of each channel, in the whole batch
     if values < 2:
-        raise ValueError(f"expected more than 1 value a channel in training, got an input of shape {tuple(x.shape)}")
+        raise ValueError(
+            f"expected more than 1 value a channel in training, got an input of shape {tuple(x.shape)}"
+        )
     mine = float(share.counted > 0) / values
     mean = sum_over_processes(mine * full.sum(over))
     centred = full - mean.view(shape)
@@ -169,9 +183,13 @@ def global_batch_norm(norm: nn.Module, share: Share, x: torch.Tensor) -> torch.T
     if norm.track_running_stats:
         with torch.no_grad():
             norm.num_batches_tracked += 1
-            momentum = 1 / norm.num_batches_tracked.item() if norm.momentum is None else norm.momentum
+            momentum = (
+                1 / norm.num_batches_tracked.item() if norm.momentum is None else norm.momentum
+            )
             norm.running_mean.lerp_(mean.to(norm.running_mean), momentum)
-            norm.running_var.lerp_((variance * values / (values - 1)).to(norm.running_var), momentum)
+            norm.running_var.lerp_(
+                (variance * values / (values - 1)).to(norm.running_var), momentum
+            )
     scale = torch.rsqrt(variance + norm.eps)
     if not norm.affine:
         return (centred * scale.view(shape)).to(x.dtype)

@@ -16,7 +16,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import kdcourse
-from kdcourse.common.errors import CheckpointError, KDCourseError, TrainingError, UsageError, unknown
+from kdcourse.common.errors import (
+    CheckpointError,
+    KDCourseError,
+    TrainingError,
+    UsageError,
+    unknown,
+)
 from kdcourse.common.progress_bar import bar
 from kdcourse.data.batches import AUGMENTATIONS, Augmentation, Batches
 from kdcourse.data.splits import DataSplits, Split
@@ -59,7 +65,9 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         torch.empty(0, device=found)
         return found
     except (RuntimeError, AssertionError) as error:  # the latter: torch without CUDA
-        raise UsageError(f"device={device!r}: {error}. Leave it out to have the best device that is there") from error
+        raise UsageError(
+            f"device={device!r}: {error}. Leave it out to have the best device that is there"
+        ) from error
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -67,14 +75,19 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        flags = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch cannot tell: float32
+        flags = getattr(
+            torch.cpu, "get_capabilities", dict
+        )()  # older versions of torch cannot tell: float32
         return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))
     return False
 
 
 def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     """ "auto" → bfloat16 autocast where the hardware has it, else float32."""
-    known = {"auto": torch.bfloat16 if has_bfloat16(device) else torch.float32, "float32": torch.float32}
+    known = {
+        "auto": torch.bfloat16 if has_bfloat16(device) else torch.float32,
+        "float32": torch.float32,
+    }
     known["bfloat16"] = torch.bfloat16
     if precision not in known:
         raise unknown("precision", precision, known)
@@ -138,8 +151,12 @@ def fit(
         )
     if not isinstance(epochs, Integral) or epochs < 1:
         raise UsageError(f"epochs={epochs!r}: expected a whole number, 1 or more")
-    if until is not None and (checkpoint is None or not isinstance(until, Integral) or not 1 <= until <= epochs):
-        raise UsageError(f"until={until!r}: expected a whole number from 1 to epochs={epochs}, and checkpoint=")
+    if until is not None and (
+        checkpoint is None or not isinstance(until, Integral) or not 1 <= until <= epochs
+    ):
+        raise UsageError(
+            f"until={until!r}: expected a whole number from 1 to epochs={epochs}, and checkpoint="
+        )
     if keep not in ("last", "best"):
         raise unknown("keep", keep, ("last", "best"))
     if clip is not None and not clip > 0:
@@ -152,7 +169,13 @@ def fit(
     student.to(device, memory_format=torch.channels_last)
     objective.to(device)
     batches = processes.Share(
-        data.train, batch_size, seed=seed, augment=augment, device=device, sampler=sampler, views=views
+        data.train,
+        batch_size,
+        seed=seed,
+        augment=augment,
+        device=device,
+        sampler=sampler,
+        views=views,
     )
     _check_answers(student, data, device)
     if hasattr(objective, "prepare"):
@@ -163,9 +186,13 @@ def fit(
         objective.to(device)
     parameters = [p for p in (*student.parameters(), *objective.parameters()) if p.requires_grad]
     if not parameters:
-        raise TrainingError("nothing to train: no parameter of student or objective has requires_grad")
+        raise TrainingError(
+            "nothing to train: no parameter of student or objective has requires_grad"
+        )
     steps_an_epoch = (
-        [-(-len(batches.order(e)) // batch_size) for e in range(epochs)] if sampler else [len(batches)] * epochs
+        [-(-len(batches.order(e)) // batch_size) for e in range(epochs)]
+        if sampler
+        else [len(batches)] * epochs
     )
     optimiser = optimizer(parameters)
     scheduler = schedule(optimiser, sum(steps_an_epoch))
@@ -196,17 +223,27 @@ def fit(
                 record |= _train_epoch(run, step, batches, parameters, dtype, clip, epoch)
                 with _autocast(device, dtype):
                     record["train_accuracy"], _ = _validate(student, train_sample, device)
-                    record["val_accuracy"], record["val_loss"] = _validate(student, data.val, device)
+                    record["val_accuracy"], record["val_loss"] = _validate(
+                        student, data.val, device
+                    )
                 record["seconds"] = time.perf_counter() - started
                 record = processes.from_first(dict, record)  # its seconds, in every History
                 history.records.append(record)
                 if keep == "best" and history.best_epoch == epoch + 1:
-                    run.best = {k: v.detach().cpu().clone() for k, v in student.state_dict().items()}
+                    run.best = {
+                        k: v.detach().cpu().clone() for k, v in student.state_dict().items()
+                    }
                 if checkpoint:
-                    processes.from_first(run.save, checkpoint, settings, finished=epoch + 1 == epochs)
+                    processes.from_first(
+                        run.save, checkpoint, settings, finished=epoch + 1 == epochs
+                    )
                 if on_epoch and processes.is_first():
                     on_epoch(dict(record))
-                seen.set_postfix(loss=f"{record['loss']:.3f}", val=f"{record['val_accuracy']:.1f} %", refresh=False)
+                seen.set_postfix(
+                    loss=f"{record['loss']:.3f}",
+                    val=f"{record['val_accuracy']:.1f} %",
+                    refresh=False,
+                )
                 seen.update()
         finally:
             student.eval()
@@ -234,7 +271,9 @@ class _Run:
             "about": self.about,
             "finished": finished,
             "history": self.history.records,
-            "student": self.best if finished and self.best is not None else self.student.state_dict(),
+            "student": self.best
+            if finished and self.best is not None
+            else self.student.state_dict(),
             "objective": self.objective.state_dict(),
         }
         if not finished:  # a finished run needs no optimiser any more: two thirds of the file
@@ -246,8 +285,13 @@ class _Run:
         files.save(path, content)
 
     def restore(self, content: dict, settings: dict, path) -> None:
-        theirs = {"objective": settings["objective"], **content["settings"]}  # older files do not say theirs
-        if content["finished"]:  # trained on a GPU, used on a CPU: what it was trained in is a fact by now
+        theirs = {
+            "objective": settings["objective"],
+            **content["settings"],
+        }  # older files do not say theirs
+        if content[
+            "finished"
+        ]:  # trained on a GPU, used on a CPU: what it was trained in is a fact by now
             self.history.precision = theirs["precision"]
             settings = {**settings, "precision": theirs["precision"]}
         differing = [name for name in settings if settings[name] != theirs.get(name)]
@@ -267,7 +311,13 @@ class _Run:
 
 
 def _train_epoch(
-    run: _Run, step: Callable, batches: processes.Share, parameters: list, dtype, clip: float | None, epoch: int
+    run: _Run,
+    step: Callable,
+    batches: processes.Share,
+    parameters: list,
+    dtype,
+    clip: float | None,
+    epoch: int,
 ) -> dict[str, float]:
     """One epoch of gradient steps. Returns the mean of the loss and of each of its terms."""
     run.student.train()  # each epoch: validation left it in eval mode
@@ -283,7 +333,11 @@ def _train_epoch(
         loss = sum(terms.values())
         means = processes.global_means({"loss": loss, **terms}, batches)
         if not torch.isfinite(means["loss"]):
-            broken = [f"{name} = {means[name].item()}" for name in terms if not torch.isfinite(means[name])]
+            broken = [
+                f"{name} = {means[name].item()}"
+                for name in terms
+                if not torch.isfinite(means[name])
+            ]
             raise TrainingError(
                 f"epoch {epoch + 1}, batch {number}: loss not finite ({', '.join(broken) or 'the sum overflows'}). "
                 "Lower the learning rate, clip the gradient (clip=1.0), or look for a log of zero in that term"
@@ -316,7 +370,9 @@ def _check_answers(student: nn.Module, data: DataSplits, device: torch.device) -
     try:
         logits, _ = predict(student, data.train.subset([0]), device=device)
     except RuntimeError as error:
-        raise UsageError(f"the network cannot take images of shape {shape} (C, H, W): {error}") from error
+        raise UsageError(
+            f"the network cannot take images of shape {shape} (C, H, W): {error}"
+        ) from error
     if logits.shape != (1, len(data.classes)):
         raise UsageError(
             f"the network answers an image with shape {tuple(logits.shape[1:])}, expected ({len(data.classes)},), a "
@@ -342,7 +398,9 @@ def _own_randomness(device: torch.device):
         yield
 
 
-def resolve_augmentation(augment: str | Augmentation | None, data: DataSplits) -> Augmentation | None:
+def resolve_augmentation(
+    augment: str | Augmentation | None, data: DataSplits
+) -> Augmentation | None:
     """ "default" → the data set's own; a name → that of AUGMENTATIONS."""
     if not isinstance(augment, str):
         return augment

@@ -63,7 +63,11 @@ def load_or_train(
     with torch.random.fork_rng(devices=[]):  # networks are made on the CPU
         torch.manual_seed(recipe.seed)
         model, objective = recipe.model(), recipe.objective()
-    options = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in ("model", "objective")}
+    options = {
+        f.name: getattr(recipe, f.name)
+        for f in fields(recipe)
+        if f.name not in ("model", "objective")
+    }
     history = fit(
         model,
         data,

@@ -19,7 +19,9 @@ def serious(page, *selectors: str, dark: bool = False) -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
     options = {"resultTypes": ["violations"]} | ({"runOnly": ["color-contrast"]} if dark else {})
-    response = Axe().run(page, {"include": [[selector] for selector in selectors]}, options).response
+    response = (
+        Axe().run(page, {"include": [[selector] for selector in selectors]}, options).response
+    )
     return [
         f"{found['help']} ({found['id']}, {found['impact']}): {node['html'][:200]}, which says: {says(page, node)}"
         for found in response["violations"]

@@ -10,7 +10,12 @@ import pytest
 from browser.lab import ROOT, Lab
 
 OUTPUT = ROOT / "output" / "browser"  # pictures to look at, and list.csv
-QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
+QUIET = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
 
 
 @pytest.fixture(scope="session")
@@ -18,12 +23,16 @@ def browser() -> Iterator:
     if "KDCOURSE_BROWSER" not in os.environ:
         pytest.skip("in a browser: make test-browser")
     names = ("chromium", "chromium-browser", "google-chrome")
-    chromium = os.environ.get("KDCOURSE_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    chromium = os.environ.get("KDCOURSE_CHROMIUM") or next(
+        filter(None, map(shutil.which, names)), None
+    )
     if chromium is None:
         pytest.skip("no Chromium: apt install chromium, or say by KDCOURSE_CHROMIUM where one is")
     from playwright.sync_api import sync_playwright  # from the extra `browser`
 
-    sandbox = ["--no-sandbox"] * (hasattr(os, "geteuid") and os.geteuid() == 0)  # root can have none
+    sandbox = ["--no-sandbox"] * (
+        hasattr(os, "geteuid") and os.geteuid() == 0
+    )  # root can have none
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=[*QUIET, *sandbox])
         yield browser

@@ -54,7 +54,11 @@ class Lab:
         options += " --allow-root" * (hasattr(os, "geteuid") and os.geteuid() == 0)
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                ["sh", "-c", f"exec {command()} {options}"], cwd=self.tree, env=environment, stdout=log, stderr=log
+                ["sh", "-c", f"exec {command()} {options}"],
+                cwd=self.tree,
+                env=environment,
+                stdout=log,
+                stderr=log,
             )
         self._await()
         (said,) = (folder / "runtime").glob("jpserver-*.json")
@@ -62,8 +66,12 @@ class Lab:
 
     def address(self, path: Path) -> str:
         """Where JupyterLab opens a file of the tree, and nothing that was open before."""
-        assert path.is_relative_to(self.root), f"`make lab` serves {self.root}, from where {path} cannot be opened"
-        return f"{self.url}/lab/tree/{path.relative_to(self.root).as_posix()}?token={self.token}&reset"
+        assert path.is_relative_to(self.root), (
+            f"`make lab` serves {self.root}, from where {path} cannot be opened"
+        )
+        return (
+            f"{self.url}/lab/tree/{path.relative_to(self.root).as_posix()}?token={self.token}&reset"
+        )
 
     def _await(self) -> None:
         end = time.monotonic() + STARTS
@@ -99,7 +107,12 @@ def command() -> str:
     """What `make lab` runs."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     said = subprocess.run(
-        ["make", "--dry-run", "lab"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        ["make", "--dry-run", "lab"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     (line,) = re.findall(r"^.*jupyter lab .*$", said.replace("\\\n", " "), re.M)
     return line

@@ -12,16 +12,16 @@ from playwright.sync_api import Locator, Page, Route
 NOT_OURS = (
     "Canceled future for ",  # a kernel was restarted while JupyterLab waited for its answer, such as on the debugger
 )
-BADGE = (
-    "https://colab.research.google.com/assets/colab-badge.svg"  # the only thing that a notebook loads from elsewhere
-)
-BLANK = (
-    '<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20"><rect width="117" height="20" fill="#777"/></svg>'
-)
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"  # the only thing that a notebook loads from elsewhere
+BLANK = '<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20"><rect width="117" height="20" fill="#777"/></svg>'
 
 QUIZ = "xpath=//*[contains(@class,'widget-vbox')][.//ol[@type='A']]"
 CONTROLS = "select, input, textarea, button, [role=slider]"
-KEYS = {"slider": ("ArrowRight", "ArrowLeft"), "checkbox": ("Space", "Space"), "button": ("Enter", "Enter")}
+KEYS = {
+    "slider": ("ArrowRight", "ArrowLeft"),
+    "checkbox": ("Space", "Space"),
+    "button": ("Enter", "Enter"),
+}
 PRESSES = 5  # a step of a control may be too small to change what is drawn
 
 FINDINGS = """() => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')].map(cell => ({
@@ -52,7 +52,9 @@ class Notebook:
         page.on("response", self._response)
         page.goto(address)
         page.locator(".jp-Notebook .jp-MarkdownOutput h1").first.wait_for()
-        page.locator(".jp-StatusBar-Widget").get_by_text("| Idle").wait_for()  # till then no cell runs
+        page.locator(".jp-StatusBar-Widget").get_by_text(
+            "| Idle"
+        ).wait_for()  # till then no cell runs
 
     def _from_elsewhere(self, route: Route) -> None:
         if route.request.url != BADGE:
@@ -73,13 +75,17 @@ class Notebook:
         """Choose an entry of a menu."""
         self.page.locator(".lm-MenuBar-item").filter(has_text=name).click()
         for entry in entries:
-            label = self.page.locator(".lm-Menu-itemLabel").filter(has_text=re.compile(rf"^{re.escape(entry)}…?$"))
+            label = self.page.locator(".lm-Menu-itemLabel").filter(
+                has_text=re.compile(rf"^{re.escape(entry)}…?$")
+            )
             label.last.hover()
         label.last.click()
 
     def run_all(self, seconds: float) -> None:
         """Restart the kernel and run all cells through the menus, up to the end or the first error."""
-        self.menu("Edit", "Clear Outputs of All Cells")  # else the numbers of the last run look like those of this one
+        self.menu(
+            "Edit", "Clear Outputs of All Cells"
+        )  # else the numbers of the last run look like those of this one
         until(lambda: not any(cell["number"] for cell in self.cells()), 60, "all outputs cleared")
         self.menu("Run", "Restart Kernel and Run All Cells")
         self.page.locator(".jp-Dialog .jp-mod-accept").click()
@@ -87,7 +93,9 @@ class Notebook:
 
     def _ended(self) -> bool:
         cells = self.cells()
-        return any(cell["errors"] for cell in cells) or all(cell["number"].isdigit() for cell in cells)
+        return any(cell["errors"] for cell in cells) or all(
+            cell["number"].isdigit() for cell in cells
+        )
 
     def cells(self) -> list[dict]:
         """Of each code cell its number ("*" while it runs), its errors and what it wrote to stderr."""
@@ -111,7 +119,11 @@ class Notebook:
         before = prompt.inner_text()
         cell.locator(".cm-content").click()
         self.page.keyboard.press("Shift+Enter")
-        until(lambda: re.search(r"\d", now := prompt.inner_text()) and now != before, seconds, "the cell run")
+        until(
+            lambda: re.search(r"\d", now := prompt.inner_text()) and now != before,
+            seconds,
+            "the cell run",
+        )
         return "\n".join(cell.locator(".jp-OutputArea-output").all_inner_texts())
 
     # --- keyboard ----------------------------------------------------------------------------------------------------
@@ -125,7 +137,9 @@ class Notebook:
             self.page.keyboard.press("Tab")
             if control.evaluate("control => control === document.activeElement"):
                 return
-        raise AssertionError("Tab does not lead to " + control.evaluate("control => control.outerHTML"))
+        raise AssertionError(
+            "Tab does not lead to " + control.evaluate("control => control.outerHTML")
+        )
 
     def controls(self) -> list[Locator]:
         """Every control in an output but the buttons of quizzes, and of those that choose the one already chosen."""
@@ -165,7 +179,9 @@ class Notebook:
                     if kind != "button":  # which stays chosen
                         until(lambda: shown(box) == at_first, 30, f"{label} moved back")
                     return label
-        raise AssertionError(f"{label}: picture and sentence do not both change with it: {shown(box)[1:]}")
+        raise AssertionError(
+            f"{label}: picture and sentence do not both change with it: {shown(box)[1:]}"
+        )
 
     def quizzes(self) -> Locator:
         return self.page.locator(".jp-Notebook .jp-OutputArea").locator(QUIZ)
@@ -197,7 +213,9 @@ class Notebook:
 
     def photograph(self, folder: Path, name: str) -> None:
         """Its pictures, each with its controls, and the whole page in pieces, as folder/name-*.png."""
-        outputs = self.page.locator(".jp-Notebook .jp-OutputArea-output").filter(has=self.page.locator("img"))
+        outputs = self.page.locator(".jp-Notebook .jp-OutputArea-output").filter(
+            has=self.page.locator("img")
+        )
         for number, output in enumerate(outputs.all(), 1):
             output.screenshot(path=folder / f"{name}-picture-{number}.png")
         scrolled, step = (

@@ -5,7 +5,7 @@ import pytest
 from nbformat import v4
 
 from browser.access import serious
-from kdcourse.course.checks import ex04
+from kdcourse.exercises import ex04
 
 pytestmark = pytest.mark.timeout(900)
 WRONG = """import torch
@@ -48,7 +48,9 @@ def test_a_check_failed_hinted_passed(opened, output):
     exercise.photograph(output, "ex04-light")
     with exercise.dark():
         exercise.photograph(output, "ex04-dark")
-        found = serious(exercise.page, ".jp-Notebook .jp-OutputArea-output", ".jp-Notebook .jp-MarkdownOutput")
+        found = serious(
+            exercise.page, ".jp-Notebook .jp-OutputArea-output", ".jp-Notebook .jp-MarkdownOutput"
+        )
     assert found == []
 
     exercise.write(mine, ex04.soft_target_loss.solution_code())
@@ -59,10 +61,18 @@ def test_a_check_failed_hinted_passed(opened, output):
 
 def test_a_bar_is_seen_while_a_network_trains(opened, lab, output):
     """And is gone when it has: three trainings in a cell leave what is printed, and no empty lines above it."""
-    from browser.page import until  # not above: it wants Playwright, which only `make test-browser` brings
+    from browser.page import (
+        until,
+    )  # not above: it wants Playwright, which only `make test-browser` brings
 
-    content = v4.new_notebook(cells=[v4.new_markdown_cell("# Training"), v4.new_code_cell(TRAINING)])
-    content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content = v4.new_notebook(
+        cells=[v4.new_markdown_cell("# Training"), v4.new_code_cell(TRAINING)]
+    )
+    content.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(content, lab.tree / "notebooks" / "training.ipynb")
     notebook = opened("notebooks/training.ipynb")
     notebook.page.evaluate(

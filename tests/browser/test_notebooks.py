@@ -8,12 +8,14 @@ import pytest
 
 from browser.access import serious
 from browser.lab import ROOT
-from kdcourse.course.quiz import questions
+from kdcourse.notebook.quiz import questions
 
 pytestmark = pytest.mark.timeout(1800)
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 OURS = (".jp-Notebook .jp-OutputArea-output", ".jp-Notebook .jp-MarkdownOutput")
-TROUBLE = re.compile(r"^\[E|^\[C(?!.*received signal 15)|Traceback|\w(Error|Exception)\b|\bERROR\b", re.M)
+TROUBLE = re.compile(
+    r"^\[E|^\[C(?!.*received signal 15)|Traceback|\w(Error|Exception)\b|\bERROR\b", re.M
+)
 
 
 @pytest.fixture(scope="module", params=NOTEBOOKS)
@@ -25,7 +27,11 @@ def notebook(request, opened, lab, output):
     notebook.run_all(900)
     notebook.logged = lambda: lab.log.read_text()[logged:]
     yield notebook
-    row = {"notebook": request.param, "cells": len(notebook.cells()), "controls": len(notebook.moved)}
+    row = {
+        "notebook": request.param,
+        "cells": len(notebook.cells()),
+        "controls": len(notebook.moved),
+    }
     row |= {"moved": "; ".join(notebook.moved), "seconds": round(time.monotonic() - started)}
     file = output / "list.csv"
     lines = list(csv.DictReader(file.open())) if file.exists() else []
@@ -43,7 +49,9 @@ def test_runs_to_the_end(notebook):
 
 
 def test_every_control_changes_picture_and_sentence(notebook):
-    for control in reversed(notebook.controls()):  # sliders before the choices above them, which stay as chosen
+    for control in reversed(
+        notebook.controls()
+    ):  # sliders before the choices above them, which stay as chosen
         notebook.moved.append(notebook.move(control))
 
 
@@ -62,11 +70,15 @@ def test_headings_are_in_order(notebook):
     headings = notebook.page.locator(".jp-Notebook").locator("h1, h2, h3, h4, h5, h6")
     levels = headings.evaluate_all("all => all.map(heading => Number(heading.tagName[1]))")
     assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False)), levels
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False)), (
+        levels
+    )
 
 
 def test_every_picture_has_a_text(notebook):
-    pictures = notebook.page.locator(".jp-Notebook .jp-OutputArea-output").locator("img, canvas, svg[role=img]")
+    pictures = notebook.page.locator(".jp-Notebook .jp-OutputArea-output").locator(
+        "img, canvas, svg[role=img]"
+    )
     without = pictures.evaluate_all(
         "all => all.filter(one => !one.alt?.trim()).map(one => one.outerHTML.slice(0, 200))"
     )

@@ -6,7 +6,13 @@ from browser.access import serious
 from browser.lab import ROOT
 
 SITE = ROOT / "output" / "site"
-PAGES = ("index", "errors", "notebooks/00_start_here", "notebooks/06_curriculum_sampling", "reference/distillation")
+PAGES = (
+    "index",
+    "errors",
+    "notebooks/00_start_here",
+    "notebooks/06_curriculum_sampling",
+    "reference/distillation",
+)
 
 
 @pytest.mark.timeout(600)

@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from kdcourse.course.badges import repository
+from kdcourse.notebook.badges import repository
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -48,7 +48,11 @@ def tree(tmp_path_factory) -> Path:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tree / name)
     who = ["-c", "user.name=test", "-c", "user.email=test@example.invalid"]
-    for command in (["init", "-q", "-b", "main"], ["add", "-A"], [*who, "commit", "-q", "-m", "tree"]):
+    for command in (
+        ["init", "-q", "-b", "main"],
+        ["add", "-A"],
+        [*who, "commit", "-q", "-m", "tree"],
+    ):
         subprocess.run(["git", *command], cwd=tree, check=True)
     return tree
 
@@ -82,12 +86,18 @@ def packages(python: Path) -> set[str]:
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem
+)
 def test_runs_and_leaves_colabs_packages_alone(path, python, kernel, tmp_path):
     before = packages(python)
     notebook = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": tmp_path}}
     NotebookClient(notebook, timeout=900, kernel_name="colab", resources=where).execute(env=kernel)
     assert before <= packages(python)
-    said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
-    assert "Trained networks stay on this machine" in said  # the setup cell took itself to be on Colab
+    said = "".join(
+        output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])
+    )
+    assert (
+        "Trained networks stay on this machine" in said
+    )  # the setup cell took itself to be on Colab

@@ -15,7 +15,11 @@ from kdcourse.common.paths import errors_page
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
-OTHERS = ("Python, PyTorch and the system", "Windows", "macOS")  # sections whose messages are not the course's
+OTHERS = (
+    "Python, PyTorch and the system",
+    "Windows",
+    "macOS",
+)  # sections whose messages are not the course's
 
 
 def entries() -> list[tuple[str, str]]:
@@ -34,7 +38,11 @@ def texts(path: Path) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.JoinedStr):
-            found.append("".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values))
+            found.append(
+                "".join(
+                    part.value if isinstance(part, ast.Constant) else "…" for part in node.values
+                )
+            )
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             found.append(node.value)
     return found
@@ -58,11 +66,18 @@ def test_the_search_notices_a_message_that_is_gone(messages):
 
 
 def slugs() -> set[str]:
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", PAGE, re.M)}
+    return {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.+)$", PAGE, re.M)
+    }
 
 
 def test_every_kind_of_error_leads_to_a_section_or_none():
-    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, KDCourseError)]
+    kinds = [
+        kind
+        for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, KDCourseError)
+    ]
     sections = {kind.section for kind in kinds}
     assert "data" in sections and sections - {""} <= slugs()
     assert set(re.findall(r"\(#(.+?)\)", PAGE)) <= slugs()
@@ -78,6 +93,11 @@ def test_where_it_points_to(monkeypatch):
     assert with_pointer(UsageError("all is said"), errors_page()) == "all is said"
     data_error = DataError("a.tif: the file is empty")
     assert with_pointer(data_error, errors_page()).startswith("a.tif: the file is empty. See ")
-    assert with_pointer(DataError("two files:\n  a\n  b"), errors_page()).endswith("  b\nSee docs/errors.md#data")
+    assert with_pointer(DataError("two files:\n  a\n  b"), errors_page()).endswith(
+        "  b\nSee docs/errors.md#data"
+    )
     monkeypatch.setattr(paths, "checkout", lambda: None)
-    assert re.search(r"See https://\S+/blob/main/docs/errors.md#data$", with_pointer(DataError("a"), errors_page()))
+    assert re.search(
+        r"See https://\S+/blob/main/docs/errors.md#data$",
+        with_pointer(DataError("a"), errors_page()),
+    )

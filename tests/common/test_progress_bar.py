@@ -39,6 +39,8 @@ def test_none_where_it_is_not_wanted(capsys, monkeypatch, shown, variable):
 
 def test_none_for_short_work(capsys, make_data, monkeypatch):
     work(3, 0.001)
-    monkeypatch.setattr("time.time", lambda: 0.0)  # what tqdm looks at: however slow this machine is now
+    monkeypatch.setattr(
+        "time.time", lambda: 0.0
+    )  # what tqdm looks at: however slow this machine is now
     fit(nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), make_data(), CrossEntropy(), epochs=3)
     assert capsys.readouterr().err == ""

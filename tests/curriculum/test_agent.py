@@ -32,7 +32,9 @@ from kdcourse.training.checkpoint import digest
 
 class Net(nn.Sequential):
     def __init__(self, channels=3, width=4):
-        super().__init__(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * channels, width), nn.ReLU())
+        super().__init__(
+            nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * channels, width), nn.ReLU()
+        )
         self.append(nn.BatchNorm1d(width)).append(nn.Linear(width, 3))
 
 
@@ -65,8 +67,18 @@ def test_random_actions_take_every_action_and_the_same_for_the_same_seed():
 
 def test_a_fixed_schedule_is_followed_to_the_nearest_level():
     policy = fixed(Linear(0, 1))
-    taken = [policy(observation(progress)).tolist() for progress in (0, 0.1, 0.125, 0.2, 0.5, 0.9, 1)]
-    assert taken == [[1, 0], [1, 0], [1, 0], [1, 1], [1, 2], [1, 4], [1, 4]]  # 0.125 lies in the middle: the lower
+    taken = [
+        policy(observation(progress)).tolist() for progress in (0, 0.1, 0.125, 0.2, 0.5, 0.9, 1)
+    ]
+    assert taken == [
+        [1, 0],
+        [1, 0],
+        [1, 0],
+        [1, 1],
+        [1, 2],
+        [1, 4],
+        [1, 4],
+    ]  # 0.125 lies in the middle: the lower
     assert fixed(0.75)(observation()).tolist() == [1, 3]
     step = fixed(Step(at=(0.7,), values=(0.0, 1.0)))
     assert step(observation(np.float32(0.7))).tolist() == [1, 4]  # float32(0.7) < 0.7
@@ -79,7 +91,9 @@ def test_a_fixed_schedule_goes_to_its_temperature_and_stays(make_env):
     assert [info["temperature"] for info in episode.infos] == [3.5, 3.0, 3.0, 3.0]
     assert [info["threshold"] for info in episode.infos] == [0.5] * 4
     for temperature in (1.5, 8.5, 4.3):
-        with pytest.raises(UsageError, match=f"temperature={temperature}: expected 2.0 to 8.0 in steps of 0.5"):
+        with pytest.raises(
+            UsageError, match=f"temperature={temperature}: expected 2.0 to 8.0 in steps of 0.5"
+        ):
             fixed(0.0, temperature)
 
 
@@ -139,13 +153,23 @@ def killed_in_epoch(epoch, monkeypatch, job):
 def test_ppo_has_d3s_settings(make_env):
     model = ppo(make_env())
     assert (model.n_steps, model.batch_size, model.n_epochs, model.learning_rate) == (5, 5, 4, 3e-4)
-    assert (model.gamma, model.gae_lambda, model.clip_range(1), model.ent_coef) == (0.99, 0.95, 0.2, 0.01)
+    assert (model.gamma, model.gae_lambda, model.clip_range(1), model.ent_coef) == (
+        0.99,
+        0.95,
+        0.2,
+        0.01,
+    )
     policy = model.policy
     assert isinstance(policy.features_extractor, SharedLayers) and policy.share_features_extractor
     assert policy.action_net.in_features == policy.value_net.in_features == 128
     assert policy.action_net.out_features == 3 + 5
     shapes = [tuple(p.shape) for p in policy.parameters() if p.ndim == 2]
-    assert shapes == [(128, 8), (128, 128), (8, 128), (1, 128)]  # no hidden layers of the heads' own
+    assert shapes == [
+        (128, 8),
+        (128, 128),
+        (8, 128),
+        (1, 128),
+    ]  # no hidden layers of the heads' own
     for steps in (1, 2.0):
         with pytest.raises(UsageError, match="n_steps=.*2 or more"):
             ppo(make_env(), n_steps=steps)
@@ -157,11 +181,15 @@ def test_one_run_learns_from_the_run_it_steers(make_env, monkeypatch):
     monkeypatch.setattr(agent.PPO, "train", lambda self: (updates.append(bits(self)), learn(self)))
     env = make_env(epochs=6, seed=8)
     episode = one_run(env, n_steps=2, seed=1)
-    assert len(updates) == 2 and len(set(updates)) == 2  # after epochs 2 and 4; after the last it would be for nothing
+    assert (
+        len(updates) == 2 and len(set(updates)) == 2
+    )  # after epochs 2 and 4; after the last it would be for nothing
     assert episode.seed == env.run_seed == 8 and len(episode.infos) == 6
     assert env.finished == [episode] and env.student is not None
     again = make_env(epochs=6, seed=8)
-    assert one_run(again, n_steps=2, seed=1) == episode and digest(again.student) == digest(env.student)
+    assert one_run(again, n_steps=2, seed=1) == episode and digest(again.student) == digest(
+        env.student
+    )
     assert one_run(make_env(epochs=6, seed=8), n_steps=2, seed=2).actions != episode.actions
 
 
@@ -169,7 +197,9 @@ def test_one_run_learns_from_the_run_it_steers(make_env, monkeypatch):
 def test_one_run_killed_and_resumed_is_the_same_to_the_bit(make_env, tmp_path, monkeypatch, epoch):
     whole = make_env(epochs=6)
     expected = one_run(whole, n_steps=2)
-    killed_in_epoch(epoch, monkeypatch, lambda: one_run(make_env(epochs=6, folder=tmp_path), n_steps=2))
+    killed_in_epoch(
+        epoch, monkeypatch, lambda: one_run(make_env(epochs=6, folder=tmp_path), n_steps=2)
+    )
     env = make_env(epochs=6, folder=tmp_path)
     assert one_run(env, n_steps=2, resume=True) == expected
     assert digest(env.student) == digest(whole.student)
@@ -186,7 +216,9 @@ def test_training_on_episodes_and_transfer(make_env, tmp_path):
     assert table["seed"].tolist() == [3, 4] and np.isfinite(table.to_numpy()).all()
     loaded = load_agent(path)
     assert bits(loaded) == bits(trained)
-    assert digest(loaded.policy) != digest(ppo(make_env(epochs=2), n_steps=2).policy)  # it has moved
+    assert digest(loaded.policy) != digest(
+        ppo(make_env(epochs=2), n_steps=2).policy
+    )  # it has moved
     episode = play(make_env(45, channels=5, epochs=3), loaded)  # other data, another student
     assert len(episode.infos) == 3 and all(np.array(action) in ACTION for action in episode.actions)
     assert all((loaded(observation(p)) == trained(observation(p))).all() for p in (0, 0.5, 1))
@@ -197,7 +229,9 @@ def test_training_goes_on_from_its_file_with_the_same_bits(make_env, tmp_path):
     train_agent(make_env(epochs=2), 2, tmp_path / "cut.pt", an_update=2)
     resumed, table = train_agent(make_env(epochs=2), 4, tmp_path / "cut.pt", an_update=2)
     assert bits(resumed) == bits(whole) and table.equals(whole_table)
-    done, table = train_agent(make_env(epochs=2), 4, tmp_path / "cut.pt", an_update=2)  # nothing is left to do
+    done, table = train_agent(
+        make_env(epochs=2), 4, tmp_path / "cut.pt", an_update=2
+    )  # nothing is left to do
     assert bits(done) == bits(whole) and table.equals(whole_table)
 
 

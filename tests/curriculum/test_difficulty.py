@@ -52,7 +52,9 @@ def test_d3s_difficulty_by_hand():
     assert got.entropy.item() == pytest.approx(0.9464, abs=1e-4)
     assert got.divergence.item() == pytest.approx(0.0118, abs=1e-4)
     assert got.total.item() == pytest.approx(0.4386, abs=1e-4)
-    assert torch.equal(d3_difficulty(torch.tensor([[0.5, 0.25, 0.25]]).log(), torch.ones(1, 3)), got.total)
+    assert torch.equal(
+        d3_difficulty(torch.tensor([[0.5, 0.25, 0.25]]).log(), torch.ones(1, 3)), got.total
+    )
 
 
 def test_d3s_difficulty_as_it_is_written_sample_by_sample():
@@ -60,9 +62,15 @@ def test_d3s_difficulty_as_it_is_written_sample_by_sample():
     got = sample_difficulty(t, s, weights=(0.5, 0.2, 0.3), kl_scale=2.0)
     for i in range(len(t)):
         p, q = (np.exp(z[i].double().numpy()) / np.exp(z[i].double().numpy()).sum() for z in (t, s))
-        parts = 1 - p.max(), -(p * np.log(p)).sum() / np.log(5), min((p * np.log(p / q)).sum() / 2, 1)
+        parts = (
+            1 - p.max(),
+            -(p * np.log(p)).sum() / np.log(5),
+            min((p * np.log(p / q)).sum() / 2, 1),
+        )
         assert [float(part[i]) for part in got[:3]] == pytest.approx(parts, abs=1e-6)
-        assert got.total[i].item() == pytest.approx(0.5 * parts[0] + 0.2 * parts[1] + 0.3 * parts[2], abs=1e-6)
+        assert got.total[i].item() == pytest.approx(
+            0.5 * parts[0] + 0.2 * parts[1] + 0.3 * parts[2], abs=1e-6
+        )
 
 
 def test_the_ends_of_the_scale():
@@ -101,7 +109,9 @@ def test_a_shift_of_the_logits_is_irrelevant_and_no_gradient_is_kept():
 def test_wrong_weights_and_scale_are_refused():
     t, s, _ = logits()
     for weights in [(0.5, 0.5), (0.3, 0.3, 0.3), (-0.3, 0.9, 0.4), (math.nan, 0.5, 0.5), (1, 1, 1)]:
-        with pytest.raises(UsageError, match=r"weights=\(.*three numbers, 0 or more, that sum to 1"):
+        with pytest.raises(
+            UsageError, match=r"weights=\(.*three numbers, 0 or more, that sum to 1"
+        ):
             sample_difficulty(t, s, weights=weights)
     for scale in (0, -1, math.nan, math.inf):
         with pytest.raises(UsageError, match=f"kl_scale={scale}: expected a finite number above 0"):
@@ -132,7 +142,9 @@ def test_a_teacher_of_more_classes_is_told_of_the_label_map():
 def test_the_students_loss_by_hand():
     """p_s(label) = 1/4 and 1/2: −ln gives 1.3863 and 0.6931."""
     z = torch.tensor([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]).log()
-    assert student_loss(None, z, torch.tensor([1, 0])).tolist() == pytest.approx([1.3863, 0.6931], abs=1e-4)
+    assert student_loss(None, z, torch.tensor([1, 0])).tolist() == pytest.approx(
+        [1.3863, 0.6931], abs=1e-4
+    )
     for labels in (torch.tensor([0, 3]), torch.tensor([-1, 0])):
         with pytest.raises(UsageError, match="expected 0 to 2"):
             student_loss(None, z, labels)
@@ -152,7 +164,9 @@ def test_forgetting_events_by_hand():
 
     The last, 0 0 0 0 0, is never learned: as hard as the 5 times that it was seen.
     """
-    history = torch.tensor([[1, 0, 1, 0, 1], [0, 0, 1, 1, 1], [1, 1, 1, 1, 0], [0, 0, 0, 0, 0]]).bool()
+    history = torch.tensor(
+        [[1, 0, 1, 0, 1], [0, 0, 1, 1, 1], [1, 1, 1, 1, 0], [0, 0, 0, 0, 0]]
+    ).bool()
     events = ForgettingEvents(4)
     for epoch in range(5):
         for index in (torch.tensor([2, 0]), torch.tensor([3, 1])):  # in batches, in any order
@@ -202,10 +216,17 @@ def test_other_scorers_stand_behind_the_same_call(make_data):
     teacher, student = Teacher(network(1)), network(2)
     events = ForgettingEvents(len(split))
     events.update(np.arange(10), np.ones(10, bool))
-    answers = {name: split_difficulty(split, teacher, student, name) for name in (student_loss, teacher_margin, events)}
+    answers = {
+        name: split_difficulty(split, teacher, student, name)
+        for name in (student_loss, teacher_margin, events)
+    }
     batch = next(Batches(split, len(split)).epoch())
     assert np.allclose(answers[teacher_margin], teacher_margin(teacher(batch)), atol=1e-6)
-    assert np.allclose(answers[student_loss], student_loss(None, student.eval()(batch.images), batch.labels), atol=1e-5)
+    assert np.allclose(
+        answers[student_loss],
+        student_loss(None, student.eval()(batch.images), batch.labels),
+        atol=1e-5,
+    )
     assert answers[events].tolist() == [0] * 10 + [1] * (len(split) - 10)
 
 
@@ -218,7 +239,9 @@ def test_the_student_stays_in_its_mode_and_learns_nothing(make_data):
     assert student.training and student[0].training and not student[1].training
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
     assert all(p.grad is None for p in student.parameters())
-    loss = student(torch.zeros(2, 3, 8, 8)).sum()  # still trainable: nothing was left in inference mode
+    loss = student(
+        torch.zeros(2, 3, 8, 8)
+    ).sum()  # still trainable: nothing was left in inference mode
     loss.backward()
 
 
@@ -242,7 +265,9 @@ def test_split_difficulty_refuses_what_cannot_be_right(make_data):
         split_difficulty(data.train.subset([]), teacher, student)
     with pytest.raises(UsageError, match="label_map"):
         split_difficulty(data.train, Teacher(network(1, classes=5)), student)
-    told = dict(normalisation=(data.mean, data.std), student_normalisation=(data.mean + 50, data.std))
+    told = dict(
+        normalisation=(data.mean, data.std), student_normalisation=(data.mean + 50, data.std)
+    )
     with pytest.raises(UsageError, match="student_normalisation= says"):
         split_difficulty(data.train, Teacher(network(1), **told), student)
     for wrong in (lambda t, s, y: t, lambda t, s, y: s[:, 0] * math.nan):

@@ -20,7 +20,14 @@ from gymnasium.utils.env_checker import check_env
 from kdcourse.common.errors import CheckpointError, TrainingError, UsageError
 from kdcourse.curriculum import CurriculumSampler, split_difficulty
 from kdcourse.curriculum import environment as module
-from kdcourse.curriculum.environment import START, DistillationEnv, SteeredKD, applied, d3_reward, stand_in
+from kdcourse.curriculum.environment import (
+    START,
+    DistillationEnv,
+    SteeredKD,
+    applied,
+    d3_reward,
+    stand_in,
+)
 from kdcourse.distillation import CachedTeacher, ResponseKD, Teacher
 from kdcourse.training import adamw, fit
 from kdcourse.training.checkpoint import digest
@@ -44,7 +51,14 @@ def teacher(kind=Teacher):
 @pytest.fixture
 def make_env(make_data):
     def make(data=None, **settings):
-        settings = {"student": small_net, "epochs": 4, "batch_size": 16, "seed": 3, "renew_every": 2, **settings}
+        settings = {
+            "student": small_net,
+            "epochs": 4,
+            "batch_size": 16,
+            "seed": 3,
+            "renew_every": 2,
+            **settings,
+        }
         return DistillationEnv(data or make_data(60), teacher(), **settings)
 
     return make
@@ -80,7 +94,9 @@ def test_reward_at_the_edges():
     assert after_nothing == pytest.approx({"accuracy": 0, "loss": 0, "early": 2, "absolute": 1.0})
     assert d3_reward([60.0], [1.0], 1, 20)["early"] == 0  # above 60, not at it
     assert d3_reward([70.0], [1.0], 1, 20)["absolute"] == 0
-    assert d3_reward([90.0, 95.0, 80.0], [3.0, 2.0, 1.0], 1, 20)["absolute"] == 2  # the epoch named, not the last
+    assert (
+        d3_reward([90.0, 95.0, 80.0], [3.0, 2.0, 1.0], 1, 20)["absolute"] == 2
+    )  # the epoch named, not the last
     for epoch in (0, 3):
         with pytest.raises(UsageError, match=f"epoch={epoch}.*counted from 1"):
             d3_reward([1.0, 2.0], [1.0, 2.0], epoch, 20)
@@ -95,7 +111,9 @@ def test_actions_move_the_temperature_within_its_bounds():
 
 def test_check_env_passes(make_env):
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # that the environment is not a registered one is all that it may say
+        warnings.simplefilter(
+            "error"
+        )  # that the environment is not a registered one is all that it may say
         warnings.filterwarnings("ignore", ".*(spec|render).*")
         check_env(make_env())
 
@@ -104,14 +122,34 @@ def test_observations_and_rewards_of_a_recorded_run(make_env):
     env = make_env()
     observations, rewards, infos = run(env, ACTIONS)
     a, l = [i["accuracy"] for i in infos], [i["loss"] for i in infos]  # noqa: E741
-    difficulty = [env.difficulty(epoch).mean() for epoch in (1, 3)]  # measured before epochs 1 and 3
+    difficulty = [
+        env.difficulty(epoch).mean() for epoch in (1, 3)
+    ]  # measured before epochs 1 and 3
     assert not np.array_equal(env.difficulty(2), env.difficulty(3))
     expected = [  # progress, trend, a / 100, trend, min(l, 10) / 10, (T − 2) / 6, difficulty, θ
         [0, 0, 0, 0, 1, 2 / 6, difficulty[0], 0],
         [0.25, 0, a[0] / 100, 0, l[0] / 10, 2.5 / 6, difficulty[0], 0.25],
         [0.5, 0, a[1] / 100, 0, l[1] / 10, 3 / 6, difficulty[1], 1],
-        [0.75, (a[2] - a[0]) / 2, a[2] / 100, (l[2] - l[0]) / 2, l[2] / 10, 3 / 6, difficulty[1], 0.5],
-        [1, (a[3] - a[1]) / 2, a[3] / 100, (l[3] - l[1]) / 2, l[3] / 10, 2.5 / 6, difficulty[1], 0.75],
+        [
+            0.75,
+            (a[2] - a[0]) / 2,
+            a[2] / 100,
+            (l[2] - l[0]) / 2,
+            l[2] / 10,
+            3 / 6,
+            difficulty[1],
+            0.5,
+        ],
+        [
+            1,
+            (a[3] - a[1]) / 2,
+            a[3] / 100,
+            (l[3] - l[1]) / 2,
+            l[3] / 10,
+            2.5 / 6,
+            difficulty[1],
+            0.75,
+        ],
     ]
     np.testing.assert_allclose(observations, expected, rtol=1e-6, atol=1e-7)
     assert all(observation in env.observation_space for observation in observations)
@@ -130,17 +168,29 @@ def test_observations_and_rewards_of_a_recorded_run(make_env):
 def test_an_action_takes_effect_at_once(make_env):
     env = make_env()
     _, _, infos = run(env, ACTIONS)
-    assert [(i["temperature"], i["threshold"]) for i in infos] == [(4.5, 0.25), (5, 1), (5, 0.5), (4.5, 0.75)]
+    assert [(i["temperature"], i["threshold"]) for i in infos] == [
+        (4.5, 0.25),
+        (5, 1),
+        (5, 0.5),
+        (4.5, 0.75),
+    ]
 
 
 def test_late_credit_rewards_an_action_for_the_epoch_before_it(make_env):
     env = make_env(credit="late")
     observations, _, infos = run(env, ACTIONS)
-    assert [(i["temperature"], i["threshold"]) for i in infos] == [START, (4.5, 0.25), (5, 1), (5, 0.5)]
+    assert [(i["temperature"], i["threshold"]) for i in infos] == [
+        START,
+        (4.5, 0.25),
+        (5, 1),
+        (5, 0.5),
+    ]
     assert observations[1, 7] == 0.25  # what it observes is what comes next, as in D3's code
     other = make_env(credit="late")
     other.reset()
-    assert other.step((0, 4))[4] == infos[0]  # whatever the first action is, the first epoch is the same
+    assert (
+        other.step((0, 4))[4] == infos[0]
+    )  # whatever the first action is, the first epoch is the same
     in_time = make_env()
     in_time.reset()
     assert in_time.step((0, 4))[4] != infos[0]
@@ -152,7 +202,9 @@ def test_an_episode_is_what_fit_makes_of_the_same_sampler(make_env, make_data, k
     env = make_env(data, renew_every=4, keep_size=keep_size, strategy="adaptive", ratio=0.6)
     run(env, fixed)
     torch.manual_seed(3)
-    student = small_net().to(memory_format=torch.channels_last)  # as fit does: it decides the last bits
+    student = small_net().to(
+        memory_format=torch.channels_last
+    )  # as fit does: it decides the last bits
     difficulty = split_difficulty(data.train, teacher(), student)
     np.testing.assert_array_equal(env.difficulty(1), difficulty)
     sampler = CurriculumSampler("adaptive", difficulty, 0.6, 0.5, seed=3, keep_size=keep_size)
@@ -178,7 +230,9 @@ def test_the_temperature_is_the_agents(make_env):
         env.reset()
         env.step((move, 2))
     assert digest(hot.student) != digest(cold.student)
-    assert "temperature" not in repr(SteeredKD(teacher())) and "soft_weight=0.9" in repr(SteeredKD(teacher()))
+    assert "temperature" not in repr(SteeredKD(teacher())) and "soft_weight=0.9" in repr(
+        SteeredKD(teacher())
+    )
 
 
 def test_labels_take_part_if_asked(make_env):
@@ -190,7 +244,9 @@ def test_labels_take_part_if_asked(make_env):
 
 def test_no_test_image_is_touched(make_env, make_data):
     data = make_data(60)
-    data = replace(data, test=replace(data.test, rows=data.test.rows + 10_000))  # to look at one is an IndexError
+    data = replace(
+        data, test=replace(data.test, rows=data.test.rows + 10_000)
+    )  # to look at one is an IndexError
     with pytest.raises(IndexError):
         data.test.take([0])
     run(make_env(data), ACTIONS)
@@ -212,10 +268,16 @@ def test_same_seed_same_bits_and_another_seed_another_run(make_env):
 def test_a_cached_teacher_gives_nearly_the_same(make_env, make_data):
     """Its answers are rounded to half precision; those to un-augmented views are kept."""
     kept = teacher(CachedTeacher)
-    env = DistillationEnv(make_data(60), kept, small_net, epochs=2, batch_size=16, views=2, renew_every=1)
+    env = DistillationEnv(
+        make_data(60), kept, small_net, epochs=2, batch_size=16, views=2, renew_every=1
+    )
     _, _, infos = run(env, ACTIONS[:2])
-    plain = DistillationEnv(make_data(60), teacher(), small_net, epochs=2, batch_size=16, views=2, renew_every=1)
-    assert [i["loss"] for i in infos] == pytest.approx([i["loss"] for i in run(plain, ACTIONS[:2])[2]], abs=0.01)
+    plain = DistillationEnv(
+        make_data(60), teacher(), small_net, epochs=2, batch_size=16, views=2, renew_every=1
+    )
+    assert [i["loss"] for i in infos] == pytest.approx(
+        [i["loss"] for i in run(plain, ACTIONS[:2])[2]], abs=0.01
+    )
     assert kept.served > kept.computed
 
 
@@ -248,7 +310,9 @@ def test_replayed_in_a_fresh_env_trained_epochs_are_answered_from_the_record(mak
         np.testing.assert_array_equal(observation, observations[t + 1])
         assert (reward, info) == (rewards[t], infos[t])
     env.reset(seed=3, options={"replay": True})
-    with pytest.raises(CheckpointError, match=r"epoch 1 was trained under action \(2, 1\), not \(1, 1\)"):
+    with pytest.raises(
+        CheckpointError, match=r"epoch 1 was trained under action \(2, 1\), not \(1, 1\)"
+    ):
         env.step((1, 1))
 
 
@@ -277,7 +341,9 @@ def test_killed_in_mid_epoch_the_epoch_is_trained_anew_under_its_action(make_env
     here = os.path.dirname(__file__)
     script = textwrap.dedent(script).format(tests=here, folder=str(tmp_path))
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([here, os.path.dirname(here)])}
-    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
 
     whole = make_env()
@@ -308,7 +374,9 @@ def test_without_resume_an_episode_starts_over(make_env, tmp_path):
     run(first, ACTIONS[:2])
     env = make_env(folder=tmp_path)
     env.reset()
-    assert env.reset(seed=3, options={"resume": True})[1]["epoch"] == 2  # a reset alone removes nothing
+    assert (
+        env.reset(seed=3, options={"resume": True})[1]["epoch"] == 2
+    )  # a reset alone removes nothing
     env.reset(seed=3)
     _, _, _, _, info = env.step(ACTIONS[1])
     assert info["epoch"] == 1 and info["threshold"] == 1
@@ -316,7 +384,13 @@ def test_without_resume_an_episode_starts_over(make_env, tmp_path):
 
 def test_refuses_the_folder_of_another_run(make_env, make_data, tmp_path):
     run(make_env(folder=tmp_path), ACTIONS[:1])
-    others = dict(ratio=0.5, credit="late", strategy="adaptive", keep_size=False, optimizer=partial(adamw, lr=1e-2))
+    others = dict(
+        ratio=0.5,
+        credit="late",
+        strategy="adaptive",
+        keep_size=False,
+        optimizer=partial(adamw, lr=1e-2),
+    )
     for name, value in others.items():
         with pytest.raises(CheckpointError, match=f"another run: {name} was"):
             make_env(folder=tmp_path, **{name: value}).reset(options={"resume": True})
@@ -355,7 +429,9 @@ def test_says_what_cannot_be_right(make_env, settings, message):
         make_env(**settings)
 
 
-@pytest.mark.parametrize("action", [(3, 0), (0, 5), (-1, 0), (1,), (1, 2, 0), 1, (1.0, 2.0), "ab", None])
+@pytest.mark.parametrize(
+    "action", [(3, 0), (0, 5), (-1, 0), (1,), (1, 2, 0), 1, (1.0, 2.0), "ab", None]
+)
 def test_refuses_actions_outside_the_space(make_env, action):
     env = make_env()
     env.reset()

@@ -69,7 +69,9 @@ def test_easy_to_hard_by_hand():
     assert drawn(easy_to_hard, 1, keep_size=True) == [20, 20, 20, 5, 5]
     # and at θ = 0 the easiest 70 are covered: all of them
     difficulty = ramp(100)
-    assert sorted(difficulty[easy_to_hard(difficulty, 0, 0.7, rng(), keep_size=True)]) == list(range(70))
+    assert sorted(difficulty[easy_to_hard(difficulty, 0, 0.7, rng(), keep_size=True)]) == list(
+        range(70)
+    )
 
 
 def test_hard_mining_by_hand():
@@ -106,7 +108,9 @@ def test_adaptive_by_hand():
 
 def test_easiest_and_the_random_ones_by_hand():
     assert easiest.plan(100, 0.9, 0.5) == [(0, 90, 50)]
-    assert easiest.plan(100, 0.2, 0.5) == [(0, 50, 50)]  # none twice: 50 samples need 50 to be drawn from
+    assert easiest.plan(100, 0.2, 0.5) == [
+        (0, 50, 50)
+    ]  # none twice: 50 samples need 50 to be drawn from
     assert random_order.plan(100, 0.2, 0.5) == [(0, 100, 100)]
     assert random_subset.plan(100, 0.2, 0.5) == [(0, 100, 50)]
 
@@ -114,7 +118,13 @@ def test_easiest_and_the_random_ones_by_hand():
 def test_the_refill_takes_the_nearest_and_of_two_as_near_the_easier():
     assert _refilled(np.array([0, 0, 9, 0, 0]), np.full(5, 4)).tolist() == [0, 4, 4, 1, 0]
     assert _refilled(np.array([9, 0, 0, 0, 6]), np.full(5, 4)).tolist() == [4, 4, 1, 2, 4]
-    assert _refilled(np.array([0, 0, 0, 0, 3]), np.array([1, 1, 1, 0, 0])).tolist() == [1, 1, 1, 0, 0]
+    assert _refilled(np.array([0, 0, 0, 0, 3]), np.array([1, 1, 1, 0, 0])).tolist() == [
+        1,
+        1,
+        1,
+        0,
+        0,
+    ]
 
 
 # D3's rules once more, plainly, for all sizes.
@@ -160,7 +170,9 @@ def test_sizes_from_1_to_10000(name, threshold, ratio):
             if keep_size:
                 assert len(index) == promised
             elif published:
-                assert len(index) == published <= promised + (name == "adaptive")  # both ends are rounded
+                assert (
+                    len(index) == published <= promised + (name == "adaptive")
+                )  # both ends are rounded
             else:  # fewer samples than buckets, where D3 would have nothing
                 assert count < 5 and 1 <= len(index) <= promised
 
@@ -215,7 +227,10 @@ def test_keeping_the_size_takes_nothing_from_a_bucket(strategy, threshold, ratio
 def test_the_same_draw_for_the_same_seed_and_another_for_another(strategy):
     difficulty = ramp(200)
     for keep_size in (False, True):
-        draws = [strategy(difficulty, 0.5, 0.6, rng(seed), keep_size=keep_size).tolist() for seed in (1, 1, 2)]
+        draws = [
+            strategy(difficulty, 0.5, 0.6, rng(seed), keep_size=keep_size).tolist()
+            for seed in (1, 1, 2)
+        ]
         assert draws[0] == draws[1] != draws[2]
 
 
@@ -229,19 +244,25 @@ def test_an_epoch_is_shuffled(strategy):
 def test_ties_are_broken_at_random_and_not_by_file_order():
     ties = np.zeros(100)
     orders = [easiest_first(ties, rng(seed)).tolist() for seed in range(3)]
-    assert orders[0] != orders[1] != orders[2] and all(sorted(order) == list(range(100)) for order in orders)
+    assert orders[0] != orders[1] != orders[2] and all(
+        sorted(order) == list(range(100)) for order in orders
+    )
     often = np.zeros(100)
     for seed in range(400):
         often[easy_to_hard(ties, 0, 0.5, rng(seed), keep_size=True)] += 1
     assert often.min() > 150 and often.max() < 250  # 200 ± 10: each is as likely as any other
     some = np.array([1, 0, 1, 0, 2.0])
-    assert all(some[easiest_first(some, rng(seed))].tolist() == [0, 0, 1, 1, 2] for seed in range(5))
+    assert all(
+        some[easiest_first(some, rng(seed))].tolist() == [0, 0, 1, 1, 2] for seed in range(5)
+    )
 
 
 def test_only_ranks_matter():
     difficulty = rng().random(300)
     for strategy in STRATEGIES.values():
-        a, b = (strategy(values, 0.75, 0.6, rng(3)) for values in (difficulty, 1000 * difficulty**3 - 7))
+        a, b = (
+            strategy(values, 0.75, 0.6, rng(3)) for values in (difficulty, 1000 * difficulty**3 - 7)
+        )
         assert np.array_equal(a, b)
 
 
@@ -310,7 +331,9 @@ def test_schedules_by_hand():
 
 
 @pytest.mark.parametrize(
-    "schedule", [Linear(0.3, 0.9), Linear(1, 0), Root(), Root(5, 0), Root(1.5, 1), Step((0.1,), (0, 1))], ids=str
+    "schedule",
+    [Linear(0.3, 0.9), Linear(1, 0), Root(), Root(5, 0), Root(1.5, 1), Step((0.1,), (0, 1))],
+    ids=str,
 )
 def test_schedules_stay_between_0_and_1(schedule):
     assert all(0 <= schedule(s) <= 1 for s in np.linspace(0, 1, 101))
@@ -346,7 +369,11 @@ def test_an_epoch_is_a_function_of_seed_and_epoch(strategy):
     last = one(3).tolist()
     epochs = [one(epoch).tolist() for epoch in range(4)]
     assert epochs[3] == last  # asked in any order
-    assert epochs == [same(epoch).tolist() for epoch in range(4)] != [other(epoch).tolist() for epoch in range(4)]
+    assert (
+        epochs
+        == [same(epoch).tolist() for epoch in range(4)]
+        != [other(epoch).tolist() for epoch in range(4)]
+    )
     assert len({tuple(epoch) for epoch in epochs}) == 4
 
 
@@ -361,7 +388,11 @@ def test_it_draws_what_the_strategy_draws_under_the_schedule():
 def test_its_chance_is_none_of_the_batches():
     """Neither of the same epoch nor of a later one: the streams of `generator` lie side by side, two an epoch."""
     own = {generator(0, epoch, CURRICULUM).random() for epoch in range(3)}
-    theirs = {generator(0, epoch, stream).random() for epoch in range(1000) for stream in (SHUFFLE, AUGMENT)}
+    theirs = {
+        generator(0, epoch, stream).random()
+        for epoch in range(1000)
+        for stream in (SHUFFLE, AUGMENT)
+    }
     assert len(own) == 3 and not own & theirs
 
 
@@ -391,7 +422,9 @@ def test_a_number_is_a_schedule():
 def test_within_batches_and_fit(make_data):
     data = make_data()
     difficulty = ramp(len(data.train))
-    one = CurriculumSampler("easy_to_hard", difficulty, 0.5, Linear(), seed=0, epochs=2, split=data.train)
+    one = CurriculumSampler(
+        "easy_to_hard", difficulty, 0.5, Linear(), seed=0, epochs=2, split=data.train
+    )
     batches = Batches(data.train, 16, seed=0, sampler=one)
     for epoch in (0, 1):
         index = torch.cat([batch.index for batch in batches.epoch(epoch)]).numpy()
@@ -399,9 +432,19 @@ def test_within_batches_and_fit(make_data):
     torch.manual_seed(0)
     student = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
     history = fit(
-        student, data, CrossEntropy(), epochs=2, batch_size=16, augment=None, sampler=one, progress=False, device="cpu"
+        student,
+        data,
+        CrossEntropy(),
+        epochs=2,
+        batch_size=16,
+        augment=None,
+        sampler=one,
+        progress=False,
+        device="cpu",
     )
-    assert len(history.records) == 2 and all(math.isfinite(record["loss"]) for record in history.records)
+    assert len(history.records) == 2 and all(
+        math.isfinite(record["loss"]) for record in history.records
+    )
 
 
 @pytest.mark.parametrize("keep_size", [True, False])
@@ -414,10 +457,27 @@ def test_fit_counts_the_steps_of_a_schedule(make_data, keep_size):
             return super().terms(answers, taught, batch)
 
     one = CurriculumSampler(
-        "hard_mining", ramp(len(data.train)), 0.7, Linear(), seed=0, epochs=2, keep_size=keep_size, split=data.train
+        "hard_mining",
+        ramp(len(data.train)),
+        0.7,
+        Linear(),
+        seed=0,
+        epochs=2,
+        keep_size=keep_size,
+        split=data.train,
     )
     student = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
-    fit(student, data, Watch(), epochs=2, batch_size=16, augment=None, sampler=one, progress=False, device="cpu")
+    fit(
+        student,
+        data,
+        Watch(),
+        epochs=2,
+        batch_size=16,
+        augment=None,
+        sampler=one,
+        progress=False,
+        device="cpu",
+    )
     sizes = [sum(size for epoch, size in seen if epoch == e) for e in (0, 1)]
     assert sizes == [len(one(0)), len(one(1))]
     assert (sizes[0] == sizes[1]) == keep_size
@@ -442,14 +502,22 @@ def test_bad_input_is_refused(strategy):
         with pytest.raises(UsageError, match=message):
             CurriculumSampler(strategy, wrong, 0.7, 0.5, seed=0)
     for threshold in (-0.1, 1.1, math.nan):
-        with pytest.raises(UsageError, match=f"threshold={threshold}: expected a number from 0 to 1"):
+        with pytest.raises(
+            UsageError, match=f"threshold={threshold}: expected a number from 0 to 1"
+        ):
             strategy(good, threshold, 0.7, rng())
-        with pytest.raises(UsageError, match=f"threshold={threshold}: expected a number from 0 to 1"):
+        with pytest.raises(
+            UsageError, match=f"threshold={threshold}: expected a number from 0 to 1"
+        ):
             CurriculumSampler(strategy, good, 0.7, threshold, seed=0)
     for ratio in (0, -0.5, 1.1, math.nan):
-        with pytest.raises(UsageError, match=f"ratio={ratio}: expected a number above 0 and up to 1"):
+        with pytest.raises(
+            UsageError, match=f"ratio={ratio}: expected a number above 0 and up to 1"
+        ):
             strategy(good, 0.5, ratio, rng())
-        with pytest.raises(UsageError, match=f"ratio={ratio}: expected a number above 0 and up to 1"):
+        with pytest.raises(
+            UsageError, match=f"ratio={ratio}: expected a number above 0 and up to 1"
+        ):
             CurriculumSampler(strategy, good, ratio, 0.5, seed=0)
     with pytest.raises(UsageError, match="count=0"):
         strategy.plan(0, 0.5, 0.7)

@@ -14,7 +14,11 @@ SATELLITE = AUGMENTATIONS["satellite"]
 
 def gathered(batches, epoch):
     """index → normalised image of an epoch."""
-    return {int(i): image for b in batches.epoch(epoch) for i, image in zip(b.index, b.images, strict=True)}
+    return {
+        int(i): image
+        for b in batches.epoch(epoch)
+        for i, image in zip(b.index, b.images, strict=True)
+    }
 
 
 def test_an_epoch_holds_every_sample_once(make_data):
@@ -35,16 +39,24 @@ def test_without_a_seed_in_order(make_data):
 
 def test_the_order_depends_on_seed_and_epoch_alone(make_data):
     train = make_data().train
-    np.testing.assert_array_equal(Batches(train, 8, seed=1).order(3), Batches(train, 64, seed=1).order(3))
-    assert not np.array_equal(Batches(train, 8, seed=1).order(3), Batches(train, 8, seed=1).order(4))
-    assert not np.array_equal(Batches(train, 8, seed=1).order(3), Batches(train, 8, seed=2).order(3))
+    np.testing.assert_array_equal(
+        Batches(train, 8, seed=1).order(3), Batches(train, 64, seed=1).order(3)
+    )
+    assert not np.array_equal(
+        Batches(train, 8, seed=1).order(3), Batches(train, 8, seed=1).order(4)
+    )
+    assert not np.array_equal(
+        Batches(train, 8, seed=1).order(3), Batches(train, 8, seed=2).order(3)
+    )
 
 
 def test_a_view_depends_on_seed_epoch_and_index_alone(make_data):
     train = make_data(size=12).train
     small = gathered(Batches(train, 8, seed=1, augment=SATELLITE), 3)
     large = gathered(Batches(train, 50, seed=1, augment=SATELLITE), 3)
-    some = gathered(Batches(train, 5, seed=1, augment=SATELLITE, sampler=lambda epoch: np.array([9, 4, 30])), 3)
+    some = gathered(
+        Batches(train, 5, seed=1, augment=SATELLITE, sampler=lambda epoch: np.array([9, 4, 30])), 3
+    )
     assert all(torch.equal(small[i], large[i]) for i in small)
     assert set(some) == {9, 4, 30} and all(torch.equal(some[i], small[i]) for i in some)
     other = gathered(Batches(train, 8, seed=1, augment=SATELLITE), 4)
@@ -66,7 +78,9 @@ def test_uint16_keeps_its_values(make_data):
     train = make_data().train
     images = train.images.astype(np.uint16) * 257  # up to 65,535, beyond what int16 holds
     wide = replace(train, images=images, mean=np.zeros(3, np.float32), std=np.ones(3, np.float32))
-    np.testing.assert_array_equal(next(Batches(wide, 8).epoch()).images, wide.take(range(8)).astype(np.float32))
+    np.testing.assert_array_equal(
+        next(Batches(wide, 8).epoch()).images, wide.take(range(8)).astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64, np.int32])
@@ -88,7 +102,9 @@ def test_the_eight_symmetries_of_a_square():
             draws[0, bit] = 0.1 if bits >> bit & 1 else 0.9
         seen.add(tuple(Augmentation("square")(image, draws).flatten().tolist()))
     expected = {
-        tuple(torch.rot90(view, k, (2, 3)).flatten().tolist()) for view in (image, image.flip(3)) for k in range(4)
+        tuple(torch.rot90(view, k, (2, 3)).flatten().tolist())
+        for view in (image, image.flip(3))
+        for k in range(4)
     }
     assert seen == expected
 
@@ -100,7 +116,9 @@ def test_a_shift_fills_by_reflection():
     shifted = Augmentation("none", pad=1)(image, draws)[0, 0]
     np.testing.assert_array_equal(shifted[:, 0], [4, 8, 12, 8])
     draws[0, 3] = 0.0
-    np.testing.assert_array_equal(Augmentation("none", pad=1)(image, draws)[0, 0, :, 0], [4, 0, 4, 8])
+    np.testing.assert_array_equal(
+        Augmentation("none", pad=1)(image, draws)[0, 0, :, 0], [4, 0, 4, 8]
+    )
 
 
 def test_jitter_keeps_band_ratios():
@@ -115,7 +133,9 @@ def test_jitter_keeps_band_ratios():
 def test_augmentation_moves_no_pixel_between_bands(name):
     if AUGMENTATIONS[name] is None:
         return
-    image = torch.stack([torch.full((16, 16), float(band)) for band in range(1, 4)])[None].repeat(20, 1, 1, 1)
+    image = torch.stack([torch.full((16, 16), float(band)) for band in range(1, 4)])[None].repeat(
+        20, 1, 1, 1
+    )
     draws = torch.rand(20, DRAWS, generator=torch.Generator().manual_seed(0))
     out = AUGMENTATIONS[name](image, draws)
     assert out.shape == image.shape
@@ -145,7 +165,9 @@ def test_what_is_refused(make_data):
 
 
 def test_a_sampler_decides_what_an_epoch_holds(make_data):
-    batches = Batches(make_data().train, 4, seed=0, sampler=lambda epoch: np.array([epoch, 5, 5, 2, 1]))
+    batches = Batches(
+        make_data().train, 4, seed=0, sampler=lambda epoch: np.array([epoch, 5, 5, 2, 1])
+    )
     index = torch.cat([b.index for b in batches.epoch(7)])
     assert index.tolist() == [7, 5, 5, 2, 1]
 
@@ -163,9 +185,14 @@ def test_views_repeat_and_are_the_same_for_every_seed(make_data):
     seen = [gathered(batches, epoch) for epoch in range(6)]
     for epoch in range(3):
         again, others = seen[epoch + 3], gathered(other, epoch)
-        assert all(torch.equal(seen[epoch][i], again[i]) and torch.equal(seen[epoch][i], others[i]) for i in again)
+        assert all(
+            torch.equal(seen[epoch][i], again[i]) and torch.equal(seen[epoch][i], others[i])
+            for i in again
+        )
     assert sum(not torch.equal(seen[0][i], seen[1][i]) for i in seen[0]) > len(train) // 2
-    assert not np.array_equal(batches.order(0), batches.order(3))  # the order is each epoch's and each seed's own
+    assert not np.array_equal(
+        batches.order(0), batches.order(3)
+    )  # the order is each epoch's and each seed's own
     assert not np.array_equal(batches.order(0), other.order(0))
     assert [next(batches.epoch(epoch)).view for epoch in range(5)] == [0, 1, 2, 0, 1]
 
@@ -210,7 +237,9 @@ def test_too_few_views(make_data):
 def test_what_images_do_not_depend_on_has_the_same_name(make_data):
     train = make_data().train
     names = [repeating(train), repeating(train, seed=9), repeating(make_data().train, views=5)]
-    names.append(Batches(train, 3, seed=1, augment=SATELLITE, views=3, sampler=lambda epoch: np.arange(9)))
+    names.append(
+        Batches(train, 3, seed=1, augment=SATELLITE, views=3, sampler=lambda epoch: np.arange(9))
+    )
     assert len({batches.repeated for batches in names}) == 1
 
 
@@ -233,7 +262,9 @@ def test_other_images_have_another_name(make_data):
         repeating(replace(train, std=train.std * 2)),
         repeating(replace(train, images=train.images.astype(np.float32))),
     ]
-    assert len({batches.repeated for batches in names}) == len(names) and None not in {b.repeated for b in names}
+    assert len({batches.repeated for batches in names}) == len(names) and None not in {
+        b.repeated for b in names
+    }
 
 
 def test_what_cannot_be_named_has_no_name(make_data):

@@ -11,9 +11,7 @@ from kdcourse.data import AUGMENTATIONS, CATALOG, load
 from kdcourse.data.eurosat import BANDS, CLASSES
 from kdcourse.data.fetch import DOWNLOADS
 
-NAMES = (
-    "scenes eurosat_ms eurosat_rgb mnist fashion_mnist usps cifar10 cifar100 tiny_imagenet mini_imagenet digits".split()
-)
+NAMES = "scenes eurosat_ms eurosat_rgb mnist fashion_mnist usps cifar10 cifar100 tiny_imagenet mini_imagenet digits".split()
 
 
 @pytest.fixture
@@ -45,7 +43,13 @@ def test_an_absent_set_says_what_to_do(tmp_path, name):
     with pytest.raises(DataError) as error:
         load(name, root=tmp_path)
     text = str(error.value)
-    for word in (name, str(tmp_path), CATALOG[name].layout, f"kdcourse data get {name}", "--dataset scenes"):
+    for word in (
+        name,
+        str(tmp_path),
+        CATALOG[name].layout,
+        f"kdcourse data get {name}",
+        "--dataset scenes",
+    ):
         assert word in text
 
 
@@ -70,7 +74,14 @@ def test_unknown_names():
 
 @pytest.mark.parametrize(
     "argument",
-    [{"image_size": 0}, {"image_size": 32.5}, {"limit": 0}, {"limit": True}, {"split_seed": -1}, {"split_seed": None}],
+    [
+        {"image_size": 0},
+        {"image_size": 32.5},
+        {"limit": 0},
+        {"limit": True},
+        {"split_seed": -1},
+        {"split_seed": None},
+    ],
 )
 def test_numbers_that_cannot_be(argument):
     with pytest.raises(UsageError, match=f"{next(iter(argument))}="):
@@ -131,7 +142,12 @@ def test_the_fingerprint_covers_all_that_matters(tiles):
         fingerprint(split="d1"),
     ]
     assert len(set(variants)) == len(variants)
-    assert fingerprint() == variants[0] == fingerprint(limit=100) == fingerprint(limit=1000, image_size=64)
+    assert (
+        fingerprint()
+        == variants[0]
+        == fingerprint(limit=100)
+        == fingerprint(limit=1000, image_size=64)
+    )
     os.utime(tiles / "EuroSAT_MS" / "River" / "River_3.tif", ns=(1, 1))
     assert fingerprint() != variants[0]
 
@@ -159,7 +175,9 @@ def test_resizing_is_done_once_at_decoding(tiles):
     whole = load("eurosat_ms", root=tiles, progress=False)
     np.testing.assert_array_equal(whole.train.rows, data.train.rows)
     np.testing.assert_allclose(
-        data.train.take([0])[0, :, 1:-1, 1:-1].mean(), whole.train.take([0])[0, :, 2:-2, 2:-2].mean(), rtol=0.02
+        data.train.take([0])[0, :, 1:-1, 1:-1].mean(),
+        whole.train.take([0])[0, :, 2:-2, 2:-2].mean(),
+        rtol=0.02,
     )
 
 
@@ -194,9 +212,14 @@ def test_scenes_of_a_root(tmp_path, monkeypatch, write_tile):
     monkeypatch.setenv("KDCOURSE_WORK", str(tmp_path / "work"))
     for i, name in enumerate(CLASSES):
         for n in range(1, 5):
-            write_tile(tmp_path / "root" / "scenes" / name / f"{name}_{n}.tif", np.full((13, 64, 64), i, np.uint16))
+            write_tile(
+                tmp_path / "root" / "scenes" / name / f"{name}_{n}.tif",
+                np.full((13, 64, 64), i, np.uint16),
+            )
     data = load("scenes", root=tmp_path / "root", limit=40, progress=False)
-    np.testing.assert_array_equal(data.train.take(range(len(data.train)))[:, 0, 0, 0], data.train.labels)
+    np.testing.assert_array_equal(
+        data.train.take(range(len(data.train)))[:, 0, 0, 0], data.train.labels
+    )
     assert not (tmp_path / "work" / "scenes").exists()
 
 

@@ -18,7 +18,9 @@ def splits(images, labels, classes, name="made") -> DataSplits:
     n = len(images)
     parts = (np.arange(n - 2), [n - 2], [n - 1])
     channels = [f"c{i}" for i in range(images.shape[1])]
-    return DataSplits.from_arrays(name, images, labels, parts, [str(c) for c in range(classes)], channels)
+    return DataSplits.from_arrays(
+        name, images, labels, parts, [str(c) for c in range(classes)], channels
+    )
 
 
 def clusters(spread: float, channels=1, size=8, n=302, seed=0, dtype=np.float32) -> DataSplits:
@@ -38,7 +40,9 @@ def test_entropy_of_known_values():
 
 def test_distance_ratio_of_known_points():
     # pairs within: 1 and 1; between: 3, 4, 2, 3 → 1 / 3
-    assert intra_inter_ratio(np.array([[0.0], [1], [3], [4]]), np.array([0, 0, 1, 1])) == pytest.approx(1 / 3)
+    assert intra_inter_ratio(
+        np.array([[0.0], [1], [3], [4]]), np.array([0, 0, 1, 1])
+    ) == pytest.approx(1 / 3)
 
 
 def test_dimension_classes_and_volume_are_counts():
@@ -105,7 +109,9 @@ def test_what_cannot_be_measured_is_said():
         complexity(DataSplits(**{**vars(data), "train": data.train.subset(np.array([], int))}))
     with pytest.raises(DataError, match="made.*one class"):
         complexity(DataSplits(**{**vars(data), "train": data.train.subset(np.arange(0, 300, 3))}))
-    many = splits(np.random.default_rng(0).random((302, 1, 4, 4), np.float32), np.arange(302) % 100, 100)
+    many = splits(
+        np.random.default_rng(0).random((302, 1, 4, 4), np.float32), np.arange(302) % 100, 100
+    )
     with pytest.raises(DataError, match="raise `sample`"):
         complexity(many, sample=20)
     flat = splits(np.ones((52, 1, 4, 4), np.float32), np.arange(52) % 2, 2)

@@ -106,7 +106,10 @@ def test_skip_bad_with_a_class_lost(small_eurosat):
     root = small_eurosat(3)
     for path in (root / "EuroSAT_MS" / "River").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="no readable file is left of River"), warnings.catch_warnings():
+    with (
+        pytest.raises(DataError, match="no readable file is left of River"),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         load("eurosat_ms", root=root, skip_bad=True, progress=False)
 
@@ -158,7 +161,15 @@ def test_strange_folders_and_files_are_said(small_eurosat):
 
 def test_the_official_inner_folders_are_found(small_eurosat):
     root = small_eurosat()
-    inner = root / "EuroSATallBands" / "ds" / "images" / "remote_sensing" / "otherDatasets" / "sentinel_2"
+    inner = (
+        root
+        / "EuroSATallBands"
+        / "ds"
+        / "images"
+        / "remote_sensing"
+        / "otherDatasets"
+        / "sentinel_2"
+    )
     inner.mkdir(parents=True)
     (root / "EuroSAT_MS").rename(inner / "tif")
     assert len(load("eurosat_ms", root=root, progress=False).train) == 20
@@ -173,7 +184,9 @@ def test_tiles_without_a_georeference_are_tiles_too(tmp_path, recwarn):
             path.parent.mkdir(parents=True, exist_ok=True)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                with rasterio.open(path, "w", driver="GTiff", count=13, height=64, width=64, dtype="uint16") as file:
+                with rasterio.open(
+                    path, "w", driver="GTiff", count=13, height=64, width=64, dtype="uint16"
+                ) as file:
                     file.write(np.full((13, 64, 64), i, dtype=np.uint16))
     load("eurosat_ms", root=tmp_path, progress=False)
     assert not [w for w in recwarn if "geotransform" in str(w.message)]

@@ -164,7 +164,9 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_sets_without_a_known_checksum_are_by_hand(tmp_path):
-    with pytest.raises(DownloadError, match="mini_imagenet: no mirror.*mini_imagenet/{train,val,test}"):
+    with pytest.raises(
+        DownloadError, match="mini_imagenet: no mirror.*mini_imagenet/{train,val,test}"
+    ):
         fetch.get("mini_imagenet", tmp_path)
     with pytest.raises(UsageError, match="nothing to fetch"):
         fetch.get("scenes", tmp_path)
@@ -177,7 +179,10 @@ def test_every_checksum_has_the_length_of_its_kind():
         for item in items:
             for mirror in item.mirrors:
                 kind, value = mirror.checksum.split(":")
-                assert re.fullmatch(r"[0-9a-f]+", value) and len(value) == {"md5": 32, "sha256": 64}[kind]
+                assert (
+                    re.fullmatch(r"[0-9a-f]+", value)
+                    and len(value) == {"md5": 32, "sha256": 64}[kind]
+                )
                 assert mirror.url.startswith("http")
 
 
@@ -196,7 +201,9 @@ def test_get_unpacks_and_load_reads(server, tmp_path, monkeypatch, top):
     content = eurosat_zip(tmp_path / "made.zip", top).read_bytes()
     server.files["/EuroSAT_RGB.zip"] = content
     mirror = fetch.Mirror(server.url("EuroSAT_RGB.zip"), f"md5:{hashlib.md5(content).hexdigest()}")
-    monkeypatch.setitem(fetch.DOWNLOADS, "eurosat_rgb", (fetch.Download("EuroSAT_RGB", (mirror,), archive=True),))
+    monkeypatch.setitem(
+        fetch.DOWNLOADS, "eurosat_rgb", (fetch.Download("EuroSAT_RGB", (mirror,), archive=True),)
+    )
     root = tmp_path / "root"
     root.mkdir()
     assert fetch.get("eurosat_rgb", root, progress=False) == root / "EuroSAT_RGB"
@@ -221,7 +228,9 @@ def test_get_puts_files_where_load_looks(server, tmp_path, monkeypatch):
     assert len(load("usps", root=tmp_path, progress=False).test) == 40
 
 
-@pytest.mark.parametrize(("name", "top"), [("EuroSAT_RGB.zip", "EuroSAT_RGB"), ("EuroSAT.zip", "2750")])
+@pytest.mark.parametrize(
+    ("name", "top"), [("EuroSAT_RGB.zip", "EuroSAT_RGB"), ("EuroSAT.zip", "2750")]
+)
 def test_an_archive_laid_by_hand_is_enough(tmp_path, name, top):
     eurosat_zip(tmp_path / name, top)
     assert len(load("eurosat_rgb", root=tmp_path, progress=False).train) == 10
@@ -283,10 +292,22 @@ EVIL = {
     "zip link": (link_in_zip, "link or device"),
     "tar ..": (lambda p: tar_of(p, ("top/good", b"x"), ("../evil", b"x")), "outside the folder"),
     "tar absolute": (lambda p: tar_of(p, ("/evil", b"x")), "outside the folder"),
-    "tar link": (lambda p: tar_of(p, (special("top/link", tarfile.SYMTYPE), b"")), "link or device"),
-    "tar hard link": (lambda p: tar_of(p, (special("top/link", tarfile.LNKTYPE), b"")), "link or device"),
-    "tar device": (lambda p: tar_of(p, (special("top/dev", tarfile.CHRTYPE), b"")), "link or device"),
-    "tar pipe": (lambda p: tar_of(p, (special("top/pipe", tarfile.FIFOTYPE), b"")), "link or device"),
+    "tar link": (
+        lambda p: tar_of(p, (special("top/link", tarfile.SYMTYPE), b"")),
+        "link or device",
+    ),
+    "tar hard link": (
+        lambda p: tar_of(p, (special("top/link", tarfile.LNKTYPE), b"")),
+        "link or device",
+    ),
+    "tar device": (
+        lambda p: tar_of(p, (special("top/dev", tarfile.CHRTYPE), b"")),
+        "link or device",
+    ),
+    "tar pipe": (
+        lambda p: tar_of(p, (special("top/pipe", tarfile.FIFOTYPE), b"")),
+        "link or device",
+    ),
 }
 
 
@@ -296,7 +317,10 @@ def test_archives_that_reach_outside(tmp_path, kind):
     archive = make(tmp_path / "archive")
     with pytest.raises(DataError, match=message):
         fetch.unpack(archive, tmp_path / "deep" / "out")
-    assert sorted(p.name for p in tmp_path.rglob("*")) == ["archive", "deep"]  # nothing written anywhere
+    assert sorted(p.name for p in tmp_path.rglob("*")) == [
+        "archive",
+        "deep",
+    ]  # nothing written anywhere
 
 
 def test_bombs(tmp_path):
@@ -320,7 +344,9 @@ def test_damaged_archives(tmp_path, content):
 
 @pytest.mark.parametrize("make", [zip_of, tar_of])
 def test_a_truncated_archive_leaves_nothing(tmp_path, make):
-    archive = make(tmp_path / "a", *((f"top/{i}", np.random.default_rng(i).bytes(5000)) for i in range(50)))
+    archive = make(
+        tmp_path / "a", *((f"top/{i}", np.random.default_rng(i).bytes(5000)) for i in range(50))
+    )
     archive.write_bytes(archive.read_bytes()[:100_000])
     with pytest.raises(DataError, match="damaged archive"):
         fetch.unpack(archive, tmp_path / "out")
@@ -329,9 +355,16 @@ def test_a_truncated_archive_leaves_nothing(tmp_path, make):
 
 @pytest.mark.parametrize("make", [zip_of, tar_of])
 def test_good_archives(tmp_path, make):
-    single = make(tmp_path / "single", ("top/a/1", b"one"), ("top/b/2", b"two"), ("__MACOSX/top/._a", b"rubbish"))
+    single = make(
+        tmp_path / "single",
+        ("top/a/1", b"one"),
+        ("top/b/2", b"two"),
+        ("__MACOSX/top/._a", b"rubbish"),
+    )
     fetch.unpack(single, tmp_path / "x")
-    assert (tmp_path / "x" / "a" / "1").read_bytes() == b"one" and (tmp_path / "x" / "b" / "2").read_bytes() == b"two"
+    assert (tmp_path / "x" / "a" / "1").read_bytes() == b"one" and (
+        tmp_path / "x" / "b" / "2"
+    ).read_bytes() == b"two"
     several = make(tmp_path / "several", ("a/1", b"one"), ("b/2", b"two"))
     fetch.unpack(several, tmp_path / "y")
     assert (tmp_path / "y" / "b" / "2").read_bytes() == b"two"

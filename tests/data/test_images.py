@@ -18,7 +18,9 @@ RNG = np.random.default_rng(0)
 
 def every(data):
     """(part, images, labels) of the three splits."""
-    return [(s.name, s.take(np.arange(len(s))), s.labels) for s in (data.train, data.val, data.test)]
+    return [
+        (s.name, s.take(np.arange(len(s))), s.labels) for s in (data.train, data.val, data.test)
+    ]
 
 
 def save(path, pixels, **options):
@@ -34,13 +36,20 @@ def folder_of(root, parts=("",), classes="abc", count=6, size=(8, 8), channels=3
         for c, name in enumerate(classes):
             for n in range(count):
                 shape = (*size, 3) if channels == 3 else size
-                save(root / part / name / f"{n}.png", np.full(shape, (40 * c + n) % 256, dtype=np.uint8))
+                save(
+                    root / part / name / f"{n}.png",
+                    np.full(shape, (40 * c + n) % 256, dtype=np.uint8),
+                )
     return root
 
 
 def test_a_folder_by_path(tmp_path):
     data = load(folder_of(tmp_path / "mine"), progress=False)
-    assert data.name == "mine" and data.classes == ("a", "b", "c") and data.channels == ("red", "green", "blue")
+    assert (
+        data.name == "mine"
+        and data.classes == ("a", "b", "c")
+        and data.channels == ("red", "green", "blue")
+    )
     assert [len(labels) for *_, labels in every(data)] == [12, 3, 3]
     for _, images, labels in every(data):
         np.testing.assert_array_equal(images[:, 0, 0, 0] // 40, labels)
@@ -58,15 +67,27 @@ def test_train_val_test_folders_are_the_splits(tmp_path):
 def test_train_and_test_folders_validate_on_a_tenth_of_train(tmp_path):
     folder_of(tmp_path / "m", ("train",), count=20)
     folder_of(tmp_path / "m", ("test",), count=4)
-    assert [len(labels) for *_, labels in every(load(tmp_path / "m", progress=False))] == [54, 6, 12]
-    assert [len(labels) for *_, labels in every(load(tmp_path / "m", split="d4", progress=False))] == [60, 8, 4]
-    assert [len(labels) for *_, labels in every(load(tmp_path / "m", split="d1", progress=False))] == [51, 6, 15]
+    assert [len(labels) for *_, labels in every(load(tmp_path / "m", progress=False))] == [
+        54,
+        6,
+        12,
+    ]
+    assert [
+        len(labels) for *_, labels in every(load(tmp_path / "m", split="d4", progress=False))
+    ] == [60, 8, 4]
+    assert [
+        len(labels) for *_, labels in every(load(tmp_path / "m", split="d1", progress=False))
+    ] == [51, 6, 15]
 
 
 def test_train_and_val_folders_test_on_val(tmp_path):
     folder_of(tmp_path / "m", ("train",), count=20)
     folder_of(tmp_path / "m", ("val",), count=5)
-    assert [len(labels) for *_, labels in every(load(tmp_path / "m", progress=False))] == [54, 6, 15]
+    assert [len(labels) for *_, labels in every(load(tmp_path / "m", progress=False))] == [
+        54,
+        6,
+        15,
+    ]
 
 
 def test_parts_with_different_classes_are_an_error(tmp_path):
@@ -108,7 +129,9 @@ def test_bad_images_are_listed(tmp_path):
         load(tmp_path / "m", progress=False)
     text = str(error.value)
     assert text.startswith("6 of 66 files")
-    reasons = dict(x1="not a readable", x2="not a readable", x3="empty", x4="8×9 pixels", x6="leads nowhere")
+    reasons = dict(
+        x1="not a readable", x2="not a readable", x3="empty", x4="8×9 pixels", x6="leads nowhere"
+    )
     for name, reason in reasons.items():
         (line,) = [line for line in text.splitlines() if f"{name}." in line]
         assert reason in line
@@ -156,9 +179,15 @@ def test_folders_that_hold_nothing_to_learn(tmp_path):
 def test_a_folder_of_multispectral_tiles_by_path(tmp_path, write_tile):
     for c, name in enumerate("ab"):
         for n in range(5):
-            write_tile(tmp_path / "tiles" / name / f"{n}.tif", np.full((4, 10, 10), 1000 * c + n, dtype=np.uint16))
+            write_tile(
+                tmp_path / "tiles" / name / f"{n}.tif",
+                np.full((4, 10, 10), 1000 * c + n, dtype=np.uint16),
+            )
     data = load(tmp_path / "tiles", progress=False)
-    assert data.channels == ("band1", "band2", "band3", "band4") and data.train.images.dtype == np.uint16
+    assert (
+        data.channels == ("band1", "band2", "band3", "band4")
+        and data.train.images.dtype == np.uint16
+    )
     for _, images, labels in every(data):
         np.testing.assert_array_equal(images[:, 0, 0, 0] // 1000, labels)
 
@@ -168,7 +197,11 @@ def test_a_folder_of_multispectral_tiles_by_path(tmp_path, write_tile):
 
 def write_idx(path, array):
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    content = (
+        bytes([0, 0, 8, array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
@@ -195,7 +228,11 @@ def test_damaged_idx_files(tmp_path):
     mnist_files(raw)
     path = raw / "t10k-images-idx3-ubyte"
     whole = path.read_bytes()
-    for content, message in [(whole[:-5], "truncated"), (whole[:6], "not an idx file"), (b"text", "not an idx file")]:
+    for content, message in [
+        (whole[:-5], "truncated"),
+        (whole[:6], "not an idx file"),
+        (b"text", "not an idx file"),
+    ]:
         path.write_bytes(content)
         with pytest.raises(DataError, match=f"t10k-images.*{message}"):
             load("mnist", root=tmp_path, progress=False)
@@ -235,10 +272,14 @@ def usps_rows(count):
 
 
 def test_usps_of_either_format_is_the_same(tmp_path):
-    for part, esl, svm in (("train", "zip.train.gz", "usps.bz2"), ("test", "zip.test.gz", "usps.t.bz2")):
+    for part, esl, svm in (
+        ("train", "zip.train.gz", "usps.bz2"),
+        ("test", "zip.test.gz", "usps.t.bz2"),
+    ):
         labels, values = usps_rows(100 if part == "train" else 50)
         lines = [
-            f"{label} " + " ".join(f"{v:g}" for v in row) + " \n" for label, row in zip(labels, values, strict=True)
+            f"{label} " + " ".join(f"{v:g}" for v in row) + " \n"
+            for label, row in zip(labels, values, strict=True)
         ]
         (tmp_path / "esl" / "usps").mkdir(parents=True, exist_ok=True)
         (tmp_path / "esl" / "usps" / esl).write_bytes(gzip.compress("".join(lines).encode()))
@@ -247,7 +288,9 @@ def test_usps_of_either_format_is_the_same(tmp_path):
             for label, row in zip(labels, values, strict=True)
         ]
         (tmp_path / "tv").mkdir(exist_ok=True)
-        (tmp_path / "tv" / svm).write_bytes(bz2.compress("".join(lines).encode()))  # torchvision: in the root itself
+        (tmp_path / "tv" / svm).write_bytes(
+            bz2.compress("".join(lines).encode())
+        )  # torchvision: in the root itself
     a, b = (load("usps", root=tmp_path / kind, progress=False) for kind in ("esl", "tv"))
     for (_, images, labels), (_, others, marks) in zip(every(a), every(b), strict=True):
         np.testing.assert_array_equal(images, others)
@@ -269,7 +312,11 @@ def test_usps_damaged(tmp_path, content):
 def test_the_real_usps_and_d4s_cut(real_data):
     data = load("usps", root=real_data, progress=False)
     assert [len(s) for s in (data.train, data.val, data.test)] == [6562, 729, 2007]
-    assert data.image_size == (16, 16) and data.train.images.min() == 0 and data.train.images.max() == 255
+    assert (
+        data.image_size == (16, 16)
+        and data.train.images.min() == 0
+        and data.train.images.max() == 255
+    )
     d4 = load("usps", root=real_data, split="d4", progress=False)
     assert [len(s) for s in (d4.train, d4.val, d4.test)] == [7291, 1404, 603]
     assert not set(d4.val.rows) & set(d4.test.rows)
@@ -308,9 +355,15 @@ def test_cifar100_has_its_fine_names(tmp_path):
         fine = [i % 100 for i in range(count)]
         cifar_batch(folder / name, count, fine_labels=fine, coarse_labels=[0] * count)
     names = [f"fine{i}" for i in range(100)]
-    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": names, "coarse_label_names": ["x"]}, protocol=2))
+    (folder / "meta").write_bytes(
+        pickle.dumps({"fine_label_names": names, "coarse_label_names": ["x"]}, protocol=2)
+    )
     data = load("cifar100", root=tmp_path, progress=False)
-    assert data.classes == tuple(names) and [len(labels) for *_, labels in every(data)] == [200, 100, 100]
+    assert data.classes == tuple(names) and [len(labels) for *_, labels in every(data)] == [
+        200,
+        100,
+        100,
+    ]
 
 
 class Bomb:
@@ -318,7 +371,9 @@ class Bomb:
         return (exec, ("raise SystemExit('a pickle ran code')",))
 
 
-@pytest.mark.parametrize("content", [pickle.dumps({"data": Bomb()}), b"no pickle", b"", pickle.dumps([1, 2])])
+@pytest.mark.parametrize(
+    "content", [pickle.dumps({"data": Bomb()}), b"no pickle", b"", pickle.dumps([1, 2])]
+)
 def test_pickles_that_are_not_cifars(tmp_path, content):
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
@@ -330,7 +385,9 @@ def test_pickles_that_are_not_cifars(tmp_path, content):
 
 def test_a_damaged_pickle_is_an_error_and_no_crash(tmp_path):
     """numpy trusts a pickle's type and shape: with numpy's own classes some of these bring the interpreter down."""
-    whole = pickle.dumps({"data": np.zeros((3, 3072), dtype=np.uint8), "labels": [1, 2, 3]}, protocol=2)
+    whole = pickle.dumps(
+        {"data": np.zeros((3, 3072), dtype=np.uint8), "labels": [1, 2, 3]}, protocol=2
+    )
     path, rng, errors = tmp_path / "batch", np.random.default_rng(0), 0
     for _ in range(300):
         damaged = bytearray(whole)
@@ -356,7 +413,9 @@ def test_cifar_arrays_in_either_order(tmp_path):
 def test_cifar10_as_a_folder_of_images(tmp_path):
     from kdcourse.data import CATALOG
 
-    folder_of(tmp_path / "cifar10", ("train", "test"), CATALOG["cifar10"].classes, count=4, size=(32, 32))
+    folder_of(
+        tmp_path / "cifar10", ("train", "test"), CATALOG["cifar10"].classes, count=4, size=(32, 32)
+    )
     data = load("cifar10", root=tmp_path, progress=False)
     assert [len(labels) for *_, labels in every(data)] == [30, 10, 40]
     with pytest.raises(DataError, match="10 of 10 classes without images"):
@@ -383,16 +442,24 @@ def tiny(root, nested):
         for n in range(10):
             pixels = np.full((64, 64, 3), 100 * c + n, dtype=np.uint8)
             save(folder / "train" / wnid / f"{inner}{wnid}_{n}.JPEG", pixels)
-        save(folder / "train" / wnid / f"{inner}grey.JPEG", np.full((64, 64), 100 * c, dtype=np.uint8))
+        save(
+            folder / "train" / wnid / f"{inner}grey.JPEG",
+            np.full((64, 64), 100 * c, dtype=np.uint8),
+        )
         for n in range(3):
             name = f"val_{2 * n + c}.JPEG"
-            save(folder / "val" / ("images" if nested else wnid) / name, np.full((64, 64, 3), 100 * c, dtype=np.uint8))
+            save(
+                folder / "val" / ("images" if nested else wnid) / name,
+                np.full((64, 64, 3), 100 * c, dtype=np.uint8),
+            )
             annotations.append(f"{name}\t{wnid}\t0\t0\t9\t9")
     if nested:
         (folder / "val" / "val_annotations.txt").write_text("\n".join(annotations) + "\n")
         (folder / "train" / "n01" / "n01_boxes.txt").write_text("boxes")
         save(folder / "test" / "images" / "test_0.JPEG", np.zeros((64, 64, 3), dtype=np.uint8))
-    (folder / "words.txt").write_text("n00\tentity\nn01\tgoldfish, Carassius auratus\nn02\tgoldfish, another one\n")
+    (folder / "words.txt").write_text(
+        "n00\tentity\nn01\tgoldfish, Carassius auratus\nn02\tgoldfish, another one\n"
+    )
     return folder
 
 
@@ -416,7 +483,9 @@ def test_tiny_imagenet_with_a_validation_image_missing(tmp_path):
 def test_tiny_imagenet_with_a_line_that_names_no_class(tmp_path):
     annotations = tiny(tmp_path, True) / "val" / "val_annotations.txt"
     annotations.write_bytes(annotations.read_bytes() + b"val_0.JPEG\n\xff\xfe\n")
-    with pytest.raises(DataError, match=r"val_annotations.txt: 1 image.* 1 class\(es\) are not in train"):
+    with pytest.raises(
+        DataError, match=r"val_annotations.txt: 1 image.* 1 class\(es\) are not in train"
+    ):
         load("tiny_imagenet", root=tmp_path, progress=False)
 
 

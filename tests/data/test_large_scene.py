@@ -53,7 +53,9 @@ def test_it_is_a_function_of_size_and_seed(scene, pixels, tmp_path):
 def test_what_lies_where_does_not_depend_on_the_rows_asked_for():
     land = Landscape(SIZE, seed=3)
     whole = land.classes(0, SIZE)
-    np.testing.assert_array_equal(np.concatenate([land.classes(0, 70), land.classes(70, SIZE - 70)]), whole)
+    np.testing.assert_array_equal(
+        np.concatenate([land.classes(0, 70), land.classes(70, SIZE - 70)]), whole
+    )
 
 
 def test_cells_lie_within_their_tiles():
@@ -62,7 +64,12 @@ def test_cells_lie_within_their_tiles():
     cell = land._cells(0, 400)
     y, x = (at.reshape(-1)[cell] for at in land._grid)
     rows, columns = np.mgrid[:400, :400]
-    assert (rows - y).min() >= -32 and (rows - y).max() < 32 and (columns - x).min() >= -32 and (columns - x).max() < 32
+    assert (
+        (rows - y).min() >= -32
+        and (rows - y).max() < 32
+        and (columns - x).min() >= -32
+        and (columns - x).max() < 32
+    )
 
 
 def test_water_is_dark_and_forest_is_green():
@@ -87,7 +94,9 @@ def test_a_tile_is_named_as_eurosat_would():
     assert named(Forest=0.6, Pasture=0.4) == "Forest"
     assert named(Forest=0.97, River=0.03) == "River" and named(Forest=0.99, River=0.01) == "Forest"
     assert named(Forest=0.9, River=0.05, Highway=0.05) == "Highway"
-    assert named(Forest=0.6, SeaLake=0.4) == "SeaLake" and named(Forest=0.7, SeaLake=0.3) == "Forest"
+    assert (
+        named(Forest=0.6, SeaLake=0.4) == "SeaLake" and named(Forest=0.7, SeaLake=0.3) == "Forest"
+    )
     assert named(unseen=0.6, Forest=0.4) == "unseen" and named(unseen=0.5, Forest=0.5) == "Forest"
 
 
@@ -96,7 +105,9 @@ def test_truth_of_tiles(scene):
     assert found.shape == (4, 4)
     np.testing.assert_array_equal(found, scene[1].tiles(64))
     one = scene[1].classes(128, 64)[:, 192:256]
-    assert found[2, 3] == large_scene._dominant_class(np.bincount(one.reshape(-1), minlength=256) / 64**2)
+    assert found[2, 3] == large_scene._dominant_class(
+        np.bincount(one.reshape(-1), minlength=256) / 64**2
+    )
 
 
 def test_a_scene_that_is_there_is_left_and_another_refused(scene, tmp_path):
@@ -112,13 +123,17 @@ def test_a_scene_that_is_there_is_left_and_another_refused(scene, tmp_path):
 
 
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(Landscape, "paint", lambda self, top, height: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(
+        Landscape, "paint", lambda self, top, height: (_ for _ in ()).throw(OSError("disk full"))
+    )
     with pytest.raises(DataError, match="disk full"):
         make_wide_scene(tmp_path / "scene.tif", SIZE)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("arguments, says", [((63,), "size=63"), ((2048.0,), "size="), ((128, -1), "seed=-1")])
+@pytest.mark.parametrize(
+    "arguments, says", [((63,), "size=63"), ((2048.0,), "size="), ((128, -1), "seed=-1")]
+)
 def test_bad_arguments(tmp_path, arguments, says):
     with pytest.raises(UsageError, match=says):
         Landscape(*arguments)

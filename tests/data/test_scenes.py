@@ -26,7 +26,9 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tiles():
     """(10, 12, 13, 64, 64) float32: twelve tiles of each class."""
-    return np.stack([[render_tile(name, n) for n in range(1, 13)] for name in CLASSES]).astype(np.float32)
+    return np.stack([[render_tile(name, n) for n in range(1, 13)] for name in CLASSES]).astype(
+        np.float32
+    )
 
 
 def band(tiles, name):
@@ -55,7 +57,12 @@ def test_a_tile_depends_on_its_four_arguments_alone():
     first = render_tile("Highway", 4, seed=1, difficulty=0.3)
     render_tile("River", 1)
     np.testing.assert_array_equal(render_tile("Highway", 4, seed=1, difficulty=0.3), first)
-    for other in (("Highway", 5, 1, 0.3), ("Highway", 4, 2, 0.3), ("Highway", 4, 1, 0.4), ("Pasture", 4, 1, 0.3)):
+    for other in (
+        ("Highway", 5, 1, 0.3),
+        ("Highway", 4, 2, 0.3),
+        ("Highway", 4, 1, 0.4),
+        ("Pasture", 4, 1, 0.3),
+    ):
         assert (render_tile(*other) != first).mean() > 0.5
 
 
@@ -98,7 +105,9 @@ def test_vegetation_is_green_and_water_is_dark_in_the_infrared(tiles):
 
 
 def test_digital_numbers_are_in_the_range_of_a_satellites(tiles):
-    assert band(tiles, "B10").mean() < 30 and band(tiles, "B10").max() < 100  # cirrus: next to nothing gets through
+    assert (
+        band(tiles, "B10").mean() < 30 and band(tiles, "B10").max() < 100
+    )  # cirrus: next to nothing gets through
     assert 900 < band(tiles, "B01").mean() < 1800  # blue haze
     assert np.percentile(tiles, 99.9) < 9000 and tiles.min() >= 1
 
@@ -141,7 +150,9 @@ def test_a_folder_with_tiles_from_elsewhere_is_refused(tmp_path):
     assert names(tmp_path) == {"Forest/Forest_1.tif"}
 
 
-def test_an_interrupted_run_leaves_no_half_file_and_goes_on_where_it_stopped(tmp_path, monkeypatch, folder):
+def test_an_interrupted_run_leaves_no_half_file_and_goes_on_where_it_stopped(
+    tmp_path, monkeypatch, folder
+):
     replace, calls = os.replace, []
 
     def interrupted(source, target):
@@ -153,10 +164,14 @@ def test_an_interrupted_run_leaves_no_half_file_and_goes_on_where_it_stopped(tmp
     monkeypatch.setattr(scenes.os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make_scenes(tmp_path, 25, jobs=1, progress=False)
-    assert len(names(tmp_path)) == 4 and all(name.endswith((".tif", ".json")) for name in names(tmp_path))
+    assert len(names(tmp_path)) == 4 and all(
+        name.endswith((".tif", ".json")) for name in names(tmp_path)
+    )
     monkeypatch.undo()
     make_scenes(tmp_path, 25, jobs=1, progress=False)
-    assert all((tmp_path / name).read_bytes() == (folder / name).read_bytes() for name in names(folder))
+    assert all(
+        (tmp_path / name).read_bytes() == (folder / name).read_bytes() for name in names(folder)
+    )
 
 
 def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path):

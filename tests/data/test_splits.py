@@ -82,7 +82,9 @@ def test_a_constant_channel_can_be_divided_by():
 
 
 def test_mean_and_deviation_are_of_train_alone():
-    images = np.concatenate([np.full((5, 1, 2, 2), 10), np.full((5, 1, 2, 2), 200)]).astype(np.uint8)
+    images = np.concatenate([np.full((5, 1, 2, 2), 10), np.full((5, 1, 2, 2), 200)]).astype(
+        np.uint8
+    )
     parts = [np.arange(5), np.arange(5, 7), np.arange(7, 10)]
     data = DataSplits.from_arrays("toy", images, np.tile([0, 1], 5), parts, ["a", "b"], ["grey"])
     for split in (data.train, data.val, data.test):
@@ -105,12 +107,22 @@ def test_the_representation_says_what_it_is(make_data):
 
 def test_a_splits_fingerprint_is_of_the_data_and_its_rows(make_data):
     data, again, other = make_data(), make_data(), make_data(seed=1)
-    names = [data.train.fingerprint, data.val.fingerprint, data.test.fingerprint, other.train.fingerprint]
+    names = [
+        data.train.fingerprint,
+        data.val.fingerprint,
+        data.test.fingerprint,
+        other.train.fingerprint,
+    ]
     assert len(set(names)) == 4 and "" not in names
     assert data.train.fingerprint == again.train.fingerprint
     part = data.train.subset([3, 1])
     assert part.fingerprint == again.train.subset([3, 1]).fingerprint
-    different = [data.train.subset([1, 3]), data.train.subset([3, 2]), data.val.subset([3, 1]), data.train]
+    different = [
+        data.train.subset([1, 3]),
+        data.train.subset([3, 2]),
+        data.val.subset([3, 1]),
+        data.train,
+    ]
     assert part.fingerprint not in {split.fingerprint for split in different}
 
 
@@ -118,7 +130,9 @@ def arrays(**changes) -> DataSplits:
     """Six images of two classes, as an engineer hands them over."""
     images = np.random.default_rng(0).integers(0, 255, (6, 1, 2, 2)).astype(np.uint8)
     parts = [np.arange(2), np.arange(2, 4), np.arange(4, 6)]
-    given = dict(images=images, labels=np.tile([0, 1], 3), parts=parts, classes=["a", "b"], channels=["grey"])
+    given = dict(
+        images=images, labels=np.tile([0, 1], 3), parts=parts, classes=["a", "b"], channels=["grey"]
+    )
     return DataSplits.from_arrays("toy", **given | changes)
 
 
@@ -154,11 +168,17 @@ def test_data_without_a_fingerprint_have_none_for_their_splits():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"images": torch.zeros(6, 1, 2, 2)}, r"images: expected a NumPy array \(M, C, H, W\), got Tensor.*numpy\(\)"),
+        (
+            {"images": torch.zeros(6, 1, 2, 2)},
+            r"images: expected a NumPy array \(M, C, H, W\), got Tensor.*numpy\(\)",
+        ),
         ({"images": np.zeros((6, 2, 2))}, r"images: .* got ndarray of shape \(6, 2, 2\)"),
         ({"labels": np.tile([1, 2], 3)}, "labels: expected 0 to 1, for 2 classes, got 1 to 2"),
         ({"labels": [-1, 0, 1, 0, 1, 0]}, "labels: expected 0 to 1"),
-        ({"labels": np.linspace(0, 1, 6)}, "labels: expected 6 whole numbers, one an image, got float64"),
+        (
+            {"labels": np.linspace(0, 1, 6)},
+            "labels: expected 6 whole numbers, one an image, got float64",
+        ),
         ({"labels": [0, 1]}, r"labels: expected 6 whole numbers.* shape \(2,\)"),
         ({"channels": ["r", "g"]}, "channels: expected 1 names, one a channel, got 2"),
         ({"parts": [[0, 1], [2, 3]]}, "parts: expected rows of train, val and test, from 0 to 5"),
@@ -181,7 +201,9 @@ def test_fewer_keeps_the_count_and_the_shares_of_train_and_leaves_test_whole(mak
     np.testing.assert_array_equal(part.test.rows, data.test.rows)
     np.testing.assert_array_equal(part.val.rows, data.val.rows)
     assert set(part.train.rows) < set(data.train.rows)
-    np.testing.assert_array_equal(part.train.labels, part.train.rows % 3)  # labels went with their rows
+    np.testing.assert_array_equal(
+        part.train.labels, part.train.rows % 3
+    )  # labels went with their rows
     assert (part.train.name, part.classes, part.name) == ("train", data.classes, data.name)
 
 
@@ -213,7 +235,13 @@ def test_fewer_normalises_all_parts_by_what_is_left(make_data):
 
 def test_fewer_has_a_fingerprint_of_its_own_that_is_stable(make_data):
     data = make_data(count=300, classes=3)
-    parts = [data, data.fewer(30), data.fewer(31), data.fewer(30, seed=1), make_data(count=300, seed=1).fewer(30)]
+    parts = [
+        data,
+        data.fewer(30),
+        data.fewer(31),
+        data.fewer(30, seed=1),
+        make_data(count=300, seed=1).fewer(30),
+    ]
     names = [part.fingerprint for part in parts]
     assert len(set(names)) == 5 and "" not in names
     assert make_data(count=300, classes=3).fewer(30).fingerprint == names[1]

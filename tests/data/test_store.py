@@ -101,7 +101,12 @@ def test_a_damaged_store_is_built_anew(place, pictures):
     whole, _, _ = store.decoded(source_of(pictures), None, progress=False)
     whole = whole.copy()
     (folder,) = place.iterdir()
-    for name, content in (("images.npy", b""), ("meta.json", b""), ("images.npy", b"\x93NUMPY"), ("meta.json", None)):
+    for name, content in (
+        ("images.npy", b""),
+        ("meta.json", b""),
+        ("images.npy", b"\x93NUMPY"),
+        ("meta.json", None),
+    ):
         if content is None:
             (folder / name).unlink()
         else:
@@ -110,7 +115,9 @@ def test_a_damaged_store_is_built_anew(place, pictures):
         np.testing.assert_array_equal(array, whole)
     with open(folder / "images.npy", "r+b") as file:  # cut short, as after a crash of the machine
         file.truncate(300)
-    np.testing.assert_array_equal(store.decoded(source_of(pictures), None, progress=False)[0], whole)
+    np.testing.assert_array_equal(
+        store.decoded(source_of(pictures), None, progress=False)[0], whole
+    )
 
 
 def test_an_interrupted_build_leaves_nothing(place, pictures):
@@ -140,7 +147,9 @@ SLOW = """
 
 def test_a_killed_build_does_not_pass_for_whole_and_is_cleared_away(place, pictures):
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(SLOW), str(pictures), "0.2"], stdout=subprocess.PIPE, env=os.environ
+        [sys.executable, "-c", textwrap.dedent(SLOW), str(pictures), "0.2"],
+        stdout=subprocess.PIPE,
+        env=os.environ,
     )
     process.stdout.readline()
     process.send_signal(signal.SIGKILL)
@@ -169,7 +178,9 @@ def _build(folder, barrier, results):
 def test_two_processes_may_build_at_once(place, pictures):
     context = get_context("fork" if sys.platform == "linux" else "spawn")
     barrier, results = context.Barrier(2), context.Queue()
-    processes = [context.Process(target=_build, args=(pictures, barrier, results)) for _ in range(2)]
+    processes = [
+        context.Process(target=_build, args=(pictures, barrier, results)) for _ in range(2)
+    ]
     for process in processes:
         process.start()
     got = [results.get(timeout=60) for _ in processes]
@@ -181,7 +192,9 @@ def test_two_processes_may_build_at_once(place, pictures):
 
 
 def test_a_full_disk_is_seen_beforehand(place, pictures, monkeypatch):
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: SimpleNamespace(total=10**6, used=10**6, free=1000))
+    monkeypatch.setattr(
+        store.shutil, "disk_usage", lambda path: SimpleNamespace(total=10**6, used=10**6, free=1000)
+    )
     with pytest.raises(DataError, match="too full") as error:
         store.decoded(source_of(pictures), None, progress=False)
     for word in (str(place), "1,620 bytes needed", "1,000 free", "KDCOURSE_WORK"):
@@ -202,7 +215,9 @@ def test_a_disk_that_fills_up_while_writing(place, pictures):
         except DataError as error:
             print(error)
     """.replace("SOURCE", repr(str(pictures)))
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True
+    )
     assert "too full" in done.stdout and "KDCOURSE_WORK" in done.stdout, done.stderr
     assert not list(place.iterdir())
 
@@ -227,7 +242,9 @@ def test_resizing_is_that_of_torch(size):
     """Torch rounds sums of products as the processor has it: where they end in a half, one up or down."""
     tile = np.random.default_rng(size).integers(0, 10_000, (13, 64, 64)).astype(np.uint16)
     values = torch.from_numpy(tile.astype(np.float32))[None]
-    expected = F.interpolate(values, size=[size, size], mode="bilinear", antialias=True, align_corners=False)
+    expected = F.interpolate(
+        values, size=[size, size], mode="bilinear", antialias=True, align_corners=False
+    )
     difference = np.abs(store.resize(tile, size) - expected[0].round().numpy())
     assert difference.max() <= 1 and difference.mean() < 1e-3
 
@@ -257,7 +274,9 @@ def test_memory_stays_small(tmp_path):
         store._build(Path(OUT), source, (30_000, 3, 64, 64), None, False)
         print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
     """.replace("OUT", repr(str(tmp_path / "out")))
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
     assert float(done.stdout) < 100
 
 

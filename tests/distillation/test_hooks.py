@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from kdcourse.common.errors import UsageError
-from kdcourse.distillation import Taps, look
+from kdcourse.distillation import FeatureHooks, forward_with_features
 from kdcourse.models import thin_resnet
 from kdcourse.training.checkpoint import digest
 
@@ -44,7 +44,7 @@ class Broken(nn.Module):
 
 def test_features_are_those_that_the_network_computes():
     model = network()
-    with torch.no_grad(), Taps(model, ["layer1", "layer2.0", "fc"]) as taps:
+    with torch.no_grad(), FeatureHooks(model, ["layer1", "layer2.0", "fc"]) as taps:
         logits = model(IMAGES)
         x = model.relu(model.bn1(model.conv1(IMAGES)))
         first = model.layer1(x)
@@ -57,7 +57,7 @@ def test_features_are_those_that_the_network_computes():
 def test_looking_changes_nothing_in_the_network():
     model, plain = network(), network()
     before = digest(model)
-    seen = look(model, IMAGES, ["layer1", "layer3"])
+    seen = forward_with_features(model, IMAGES, ["layer1", "layer3"])
     assert torch.equal(seen.logits, plain(IMAGES))
     assert digest(model) == before and not model.training
     assert hooks(model) == 0
@@ -65,13 +65,13 @@ def test_looking_changes_nothing_in_the_network():
 
 def test_the_gradient_goes_through_a_feature():
     model = network()
-    look(model, IMAGES, ["layer1"]).features["layer1"].sum().backward()
+    forward_with_features(model, IMAGES, ["layer1"]).features["layer1"].sum().backward()
     assert model.conv1.weight.grad is not None and model.fc.weight.grad is None
 
 
 def test_hooks_go_and_features_stay():
     model = network()
-    taps = Taps(model, ["layer1"])
+    taps = FeatureHooks(model, ["layer1"])
     assert hooks(model) == 0
     with taps:
         assert hooks(model) == 1
@@ -85,16 +85,16 @@ def test_hooks_go_and_features_stay():
 def test_hooks_go_after_an_error_too():
     model = nn.Sequential(nn.Flatten(), Broken())
     with pytest.raises(RuntimeError, match="on purpose"):
-        look(model, IMAGES, ["0"])
+        forward_with_features(model, IMAGES, ["0"])
     assert hooks(model) == 0
-    with pytest.raises(ZeroDivisionError), Taps(model, ["0"]):
+    with pytest.raises(ZeroDivisionError), FeatureHooks(model, ["0"]):
         _ = 1 / 0
     assert hooks(model) == 0
 
 
 def test_a_second_use_forgets_the_first():
     model = network()
-    taps = Taps(model, ["layer1"])
+    taps = FeatureHooks(model, ["layer1"])
     with taps:
         model(IMAGES)
     with taps, pytest.raises(UsageError, match="'layer1' did not run"):
@@ -103,33 +103,35 @@ def test_a_second_use_forgets_the_first():
 
 def test_a_layer_that_ran_twice_gives_its_last_output():
     model, x = Twice(), torch.ones(2, 3)
-    seen = look(model, x, ["again"])
+    seen = forward_with_features(model, x, ["again"])
     assert torch.equal(seen.features["again"], model.again(model.again(x)))
 
 
 def test_a_layer_that_did_not_run_is_named():
     with pytest.raises(UsageError, match="'idle' did not run"):
-        look(Twice(), torch.ones(2, 3), ["idle"])
+        forward_with_features(Twice(), torch.ones(2, 3), ["idle"])
 
 
 def test_an_output_that_is_no_tensor_is_named():
     model = Twice()
     with pytest.raises(UsageError, match="'pair' gives tuple, not a tensor"):
-        look(model, torch.ones(2, 3), ["pair"])
+        forward_with_features(model, torch.ones(2, 3), ["pair"])
     assert hooks(model) == 0
 
 
 @pytest.mark.parametrize("path", ["layr2", ""])
 def test_an_unknown_path_comes_with_the_nearest_names(path):
     with pytest.raises(UsageError, match="unknown layer of ThinResNet") as caught:
-        Taps(network(), ["layer1", path])
+        FeatureHooks(network(), ["layer1", path])
     if path:
-        assert "Did you mean" in str(caught.value) and "layer2" in str(caught.value).split("Known")[0]
+        assert (
+            "Did you mean" in str(caught.value) and "layer2" in str(caught.value).split("Known")[0]
+        )
 
 
 def test_a_layer_that_was_not_tapped_is_named():
     model = network()
-    with Taps(model, ["layer1"]) as taps:
+    with FeatureHooks(model, ["layer1"]) as taps:
         model(IMAGES)
     with pytest.raises(UsageError, match="unknown tapped layer 'layer2'.*layer1"):
         taps["layer2"]
@@ -137,7 +139,7 @@ def test_a_layer_that_was_not_tapped_is_named():
 
 def test_under_autocast_features_are_half_and_logits_whole():
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        seen = look(network(), IMAGES, ["layer1", "fc"])
+        seen = forward_with_features(network(), IMAGES, ["layer1", "fc"])
     assert seen.features["fc"].dtype == torch.bfloat16
     assert seen.logits.dtype == torch.float32
     assert torch.equal(seen.features["fc"].float(), seen.logits)
@@ -145,22 +147,24 @@ def test_under_autocast_features_are_half_and_logits_whole():
 
 def test_channels_last_gives_the_same_features():
     with torch.no_grad():
-        plain = look(network(), IMAGES, ["layer2"])
+        plain = forward_with_features(network(), IMAGES, ["layer2"])
         model = network().to(memory_format=torch.channels_last)
-        other = look(model, IMAGES.to(memory_format=torch.channels_last), ["layer2"])
+        other = forward_with_features(
+            model, IMAGES.to(memory_format=torch.channels_last), ["layer2"]
+        )
     assert other.features["layer2"].shape == (2, 8, 4, 4)
     torch.testing.assert_close(other.features["layer2"], plain.features["layer2"])
 
 
 def test_without_layers_there_are_logits_alone():
     model = network()
-    seen = look(model, IMAGES)
+    seen = forward_with_features(model, IMAGES)
     assert seen.features == {} and torch.equal(seen.logits, model(IMAGES))
 
 
 def test_what_a_later_layer_does_in_place_is_not_seen():
     model, x = nn.Sequential(nn.Linear(3, 3), nn.ReLU(inplace=True)), torch.randn(4, 3)
-    feature = look(model, x, ["0"]).features["0"]
+    feature = forward_with_features(model, x, ["0"]).features["0"]
     assert (feature < 0).any() and torch.equal(feature, model[0](x))
     feature.sum().backward()
     assert torch.equal(model[0].bias.grad, torch.full((3,), 4.0))  # as if no ReLU had been

@@ -24,7 +24,7 @@ from kdcourse.distillation import (
     ReviewKD,
     SimilarityPreserving,
     Teacher,
-    look,
+    forward_with_features,
 )
 from kdcourse.distillation.intermediate import (
     AttentionBasedFusion,
@@ -45,7 +45,13 @@ from kdcourse.training import adamw, fit
 from kdcourse.training.checkpoint import digest
 
 paper_attention = partial(attention_transfer_loss, mode="paper")
-MAP_LOSSES = [hint_loss, attention_transfer_loss, paper_attention, similarity_preserving_loss, review_loss]
+MAP_LOSSES = [
+    hint_loss,
+    attention_transfer_loss,
+    paper_attention,
+    similarity_preserving_loss,
+    review_loss,
+]
 VECTOR_LOSSES = [relational_distance_loss, relational_angle_loss, probabilistic_transfer_loss]
 LOSSES = [*MAP_LOSSES, *VECTOR_LOSSES, flow_loss]
 
@@ -57,7 +63,9 @@ def name(loss):
 def features(seed, loss=hint_loss, batch=6, dtype=torch.float64):
     """Maps, vectors or flow matrices, as the loss takes them."""
     shape = {flow_loss: (4, 5)}.get(loss, (4,) if loss in VECTOR_LOSSES else (4, 6, 6))
-    return torch.randn((batch, *shape), generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(
+        (batch, *shape), generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).to(dtype)
 
 
 # What each loss is on paper, in NumPy and in loops, independent of the package.
@@ -139,7 +147,9 @@ def numpy_review(s, t):
         return f.reshape(*f.shape[:2], size, step, size, step).mean((3, 5))
 
     total, weights = ((s - t) ** 2).mean(), 1.0
-    for size, weight in ((2, 0.25), (1, 0.125)) if s.shape[2] == 6 else ((4, 0.5), (2, 0.25), (1, 0.125)):
+    for size, weight in (
+        ((2, 0.25), (1, 0.125)) if s.shape[2] == 6 else ((4, 0.5), (2, 0.25), (1, 0.125))
+    ):
         total += weight * ((pooled(s, size) - pooled(t, size)) ** 2).mean()
         weights += weight
     return total / weights
@@ -161,12 +171,15 @@ def numpy_review(s, t):
 )
 def test_the_formula_of_the_paper_in_numpy(loss, paper, tolerance):
     student, teacher = features(1, loss), features(2, loss)
-    assert loss(student, teacher).item() == pytest.approx(float(paper(student.numpy(), teacher.numpy())), rel=tolerance)
+    assert loss(student, teacher).item() == pytest.approx(
+        float(paper(student.numpy(), teacher.numpy())), rel=tolerance
+    )
 
 
 def test_the_review_loss_in_numpy():
     student, teacher = (
-        features(seed)[..., :1].expand(-1, -1, -1, 6).repeat(1, 1, 2, 2)[..., :8, :8] for seed in (1, 2)
+        features(seed)[..., :1].expand(-1, -1, -1, 6).repeat(1, 1, 2, 2)[..., :8, :8]
+        for seed in (1, 2)
     )
     assert student.shape == (6, 4, 8, 8)
     expected = numpy_review(student.numpy(), teacher.numpy())
@@ -192,7 +205,9 @@ def test_the_flow_matrix_in_numpy():
 
 def test_the_flow_matrix_max_pools_the_larger_map():
     large, small = features(1), features(2)[..., :3, :3]
-    torch.testing.assert_close(flow_matrix(large, small), flow_matrix(F.max_pool2d(large, 2), small))
+    torch.testing.assert_close(
+        flow_matrix(large, small), flow_matrix(F.max_pool2d(large, 2), small)
+    )
     assert flow_matrix(large[:, :2], small).shape == (6, 2, 4)
 
 
@@ -225,7 +240,9 @@ def contrast(seed=0, samples=9, others=4):
     generator = torch.Generator().manual_seed(seed)
     bank = F.normalize(torch.randn(samples, 5, generator=generator, dtype=torch.float64), dim=1)
     embeddings = F.normalize(torch.randn(3, 5, generator=generator, dtype=torch.float64), dim=1)
-    rows = torch.tensor([[0, *range(3, 3 + others)], [1, *range(4, 4 + others)], [2, *range(3, 3 + others)]])
+    rows = torch.tensor(
+        [[0, *range(3, 3 + others)], [1, *range(4, 4 + others)], [2, *range(3, 3 + others)]]
+    )
     return embeddings, bank, rows
 
 
@@ -243,16 +260,24 @@ def test_the_contrastive_loss_wants_the_own_sample_near_and_the_others_far():
     contrastive_loss(embeddings, bank, chosen, 0.5).backward()
     with torch.no_grad():
         down = -embeddings.grad
-        assert (down * bank[chosen[:, 0]]).sum(1).gt((down[:, None] * bank[chosen[:, 1:]]).sum(2).mean(1)).all()
+        assert (
+            (down * bank[chosen[:, 0]])
+            .sum(1)
+            .gt((down[:, None] * bank[chosen[:, 1:]]).sum(2).mean(1))
+            .all()
+        )
     assert bank.grad is None
 
 
 def test_the_contrastive_loss_does_not_know_the_order_of_the_others():
     embeddings, bank, chosen = contrast()
     turned = torch.cat([chosen[:, :1], chosen[:, 1:].flip(1)], dim=1)
-    torch.testing.assert_close(contrastive_loss(embeddings, bank, turned), contrastive_loss(embeddings, bank, chosen))
     torch.testing.assert_close(
-        contrastive_loss(embeddings.flip(0), bank, chosen.flip(0)), contrastive_loss(embeddings, bank, chosen)
+        contrastive_loss(embeddings, bank, turned), contrastive_loss(embeddings, bank, chosen)
+    )
+    torch.testing.assert_close(
+        contrastive_loss(embeddings.flip(0), bank, chosen.flip(0)),
+        contrastive_loss(embeddings, bank, chosen),
     )
 
 
@@ -294,7 +319,9 @@ def test_the_order_of_the_batch_does_not_matter(loss):
     student, teacher = features(1, loss), features(2, loss)
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     torch.testing.assert_close(loss(student[order], teacher[order]), loss(student, teacher))
-    assert loss(student[order], teacher).item() != pytest.approx(loss(student, teacher).item(), rel=1e-3)
+    assert loss(student[order], teacher).item() != pytest.approx(
+        loss(student, teacher).item(), rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
@@ -312,7 +339,9 @@ def test_which_losses_depend_on_the_scale(loss):
 def test_a_rotation_of_the_features_changes_no_relation(loss):
     student, teacher = features(1, loss).flatten(1), features(2, loss).flatten(1)
     generator = torch.Generator().manual_seed(0)
-    square = torch.randn(student.shape[1], student.shape[1], generator=generator, dtype=torch.float64)
+    square = torch.randn(
+        student.shape[1], student.shape[1], generator=generator, dtype=torch.float64
+    )
     rotation = torch.linalg.qr(square).Q
     torch.testing.assert_close(loss(student @ rotation, teacher), loss(student, teacher))
 
@@ -326,13 +355,17 @@ def test_a_shift_of_the_features_changes_no_distance_and_no_angle(loss):
     )
 
 
-@pytest.mark.parametrize("loss", [similarity_preserving_loss, *VECTOR_LOSSES, attention_transfer_loss], ids=name)
+@pytest.mark.parametrize(
+    "loss", [similarity_preserving_loss, *VECTOR_LOSSES, attention_transfer_loss], ids=name
+)
 def test_other_numbers_of_channels_can_be_compared(loss):
     student, teacher = features(1, loss), features(2, loss)
     assert torch.isfinite(loss(student[:, :2], teacher))
 
 
-@pytest.mark.parametrize("loss", [hint_loss, attention_transfer_loss, paper_attention, review_loss], ids=name)
+@pytest.mark.parametrize(
+    "loss", [hint_loss, attention_transfer_loss, paper_attention, review_loss], ids=name
+)
 def test_the_larger_map_is_pooled_to_the_smaller(loss):
     large, small = features(1), features(2)[..., :3, :3]
     pooled = F.avg_pool2d(large, 2)
@@ -363,7 +396,10 @@ def test_finite_for_large_and_small_features(loss, scale):
 @pytest.mark.parametrize("dead", ["student", "teacher", "both", "twins"])
 def test_finite_for_dead_features_and_twins(loss, dead):
     """A layer that gives zeros, and two images with the very same features: gradients stay finite and moderate."""
-    student, teacher = features(1, loss, dtype=torch.float32), features(2, loss, dtype=torch.float32)
+    student, teacher = (
+        features(1, loss, dtype=torch.float32),
+        features(2, loss, dtype=torch.float32),
+    )
     if dead in ("student", "both"):
         student = torch.zeros_like(student)
     if dead in ("teacher", "both"):
@@ -432,7 +468,9 @@ def test_flow_matrices_of_different_shape_are_named():
         flow_loss(features(1, flow_loss)[:, :3], features(2, flow_loss))
 
 
-@pytest.mark.parametrize("loss", [hint_loss, attention_transfer_loss, review_loss, flow_matrix], ids=name)
+@pytest.mark.parametrize(
+    "loss", [hint_loss, attention_transfer_loss, review_loss, flow_matrix], ids=name
+)
 def test_a_vector_where_a_map_is_needed_is_named(loss):
     with pytest.raises(UsageError, match=r"\(6, 4\): expected maps"):
         loss(features(1).mean((2, 3)), features(2))
@@ -477,19 +515,48 @@ def student(seed=0):
 LAYERS = ["layer1", "layer2", "layer3"]
 PAIRS = [("layer1", "layer2"), ("layer2", "layer3")]
 OBJECTIVES = {  # weights that a network of three layers bears; terms
-    "hint": (partial(FitNets, student_layer="layer2", teacher_layer="layer2", hint_weight=1), ["hint"]),
-    "hint of vectors": (partial(FitNets, student_layer="avgpool", teacher_layer="avgpool", hint_weight=1), ["hint"]),
-    "attention": (partial(AttentionTransfer, student_layers=LAYERS, teacher_layers=LAYERS), ["attention"]),
-    "attention, paper": (
-        partial(AttentionTransfer, student_layers=LAYERS, teacher_layers=LAYERS, attention_weight=1, mode="paper"),
+    "hint": (
+        partial(FitNets, student_layer="layer2", teacher_layer="layer2", hint_weight=1),
+        ["hint"],
+    ),
+    "hint of vectors": (
+        partial(FitNets, student_layer="avgpool", teacher_layer="avgpool", hint_weight=1),
+        ["hint"],
+    ),
+    "attention": (
+        partial(AttentionTransfer, student_layers=LAYERS, teacher_layers=LAYERS),
         ["attention"],
     ),
-    "flow": (partial(FlowOfSolution, student_pairs=PAIRS, teacher_pairs=PAIRS, flow_weight=1), ["flow"]),
-    "similarity": (partial(SimilarityPreserving, student_layer="layer3", teacher_layer="layer3"), ["similarity"]),
-    "relational": (partial(RelationalKD, student_layer="avgpool", teacher_layer="layer3"), ["distance", "angle"]),
-    "probability": (partial(ProbabilisticTransfer, student_layer="layer3", teacher_layer="avgpool"), ["probability"]),
+    "attention, paper": (
+        partial(
+            AttentionTransfer,
+            student_layers=LAYERS,
+            teacher_layers=LAYERS,
+            attention_weight=1,
+            mode="paper",
+        ),
+        ["attention"],
+    ),
+    "flow": (
+        partial(FlowOfSolution, student_pairs=PAIRS, teacher_pairs=PAIRS, flow_weight=1),
+        ["flow"],
+    ),
+    "similarity": (
+        partial(SimilarityPreserving, student_layer="layer3", teacher_layer="layer3"),
+        ["similarity"],
+    ),
+    "relational": (
+        partial(RelationalKD, student_layer="avgpool", teacher_layer="layer3"),
+        ["distance", "angle"],
+    ),
+    "probability": (
+        partial(ProbabilisticTransfer, student_layer="layer3", teacher_layer="avgpool"),
+        ["probability"],
+    ),
     "contrast": (
-        partial(ContrastiveKD, student_layer="avgpool", teacher_layer="fc", negatives=20, dimensions=8),
+        partial(
+            ContrastiveKD, student_layer="avgpool", teacher_layer="fc", negatives=20, dimensions=8
+        ),
         ["contrast"],
     ),
     "review": (partial(ReviewKD, student_layers=LAYERS, teacher_layers=LAYERS), ["review"]),
@@ -566,7 +633,9 @@ def test_adapters_are_trained(make_data, kind):
 
     objective.prepare = watched
     fit(student(), data, objective, **{**OPTIONS, "epochs": 2})
-    assert made and all(not torch.equal(a, b) for a, b in zip(made, objective.parameters(), strict=True))
+    assert made and all(
+        not torch.equal(a, b) for a, b in zip(made, objective.parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("kind", OBJECTIVES)
@@ -584,7 +653,10 @@ def test_a_weight_of_zero_leaves_the_term_out(make_data, kind):
 @pytest.mark.parametrize("kind", OBJECTIVES)
 def test_weights_weigh(make_data, kind):
     batch, pupil = a_batch(make_data()), student().eval()
-    weights = {f"{term}_weight": weight for weight, term in enumerate([*OBJECTIVES[kind][1], "label"], start=2)}
+    weights = {
+        f"{term}_weight": weight
+        for weight, term in enumerate([*OBJECTIVES[kind][1], "label"], start=2)
+    }
     values = []
     for factor in (1, 3):
         torch.manual_seed(2)
@@ -602,7 +674,9 @@ def test_weights_weigh(make_data, kind):
 def test_a_student_that_is_the_teacher_has_nothing_to_learn(make_data, kind):
     guide = teacher()
     layer = {"relational": "layer3", "probability": "layer3"}.get(kind)
-    objective = build(kind, guide, **(dict(student_layer=layer, teacher_layer=layer) if layer else {}))
+    objective = build(
+        kind, guide, **(dict(student_layer=layer, teacher_layer=layer) if layer else {})
+    )
     for term, value in objective(guide.network, a_batch(make_data())).items():
         assert term == "label" or value.item() == pytest.approx(0, abs=1e-4)
 
@@ -618,7 +692,9 @@ def test_a_flow_between_equal_channels_needs_no_adapter(make_data):
 
 @pytest.mark.parametrize("kind", ADAPTED)
 def test_without_prepare_it_is_said(make_data, kind):
-    with pytest.raises(UsageError, match=r"no adapters yet: .*fit, or call prepare\(student, batch, samples\)"):
+    with pytest.raises(
+        UsageError, match=r"no adapters yet: .*fit, or call prepare\(student, batch, samples\)"
+    ):
         build(kind)(student(), a_batch(make_data()))
 
 
@@ -686,21 +762,31 @@ def test_a_checkpoint_of_other_adapters_is_refused(make_data, tmp_path):
     file = tmp_path / "run.pt"
     fit(student(), make_data(), build("hint"), checkpoint=file, **OPTIONS)
     other = FitNets(teacher(), "layer3", "layer3", hint_weight=1)
-    with pytest.raises(CheckpointError, match="belongs to another run: objective was FitNets.*layer2"):
+    with pytest.raises(
+        CheckpointError, match="belongs to another run: objective was FitNets.*layer2"
+    ):
         fit(student(), make_data(), other, checkpoint=file, **OPTIONS)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", OBJECTIVES)
 def test_a_last_batch_of_one(make_data, kind, precision):
-    data = make_data(size=16)  # so that no map of the student is 1×1: its own batch norm would need two images
-    history = fit(student(), data, build(kind), **{**OPTIONS, "batch_size": 71, "precision": precision})  # 72 images
+    data = make_data(
+        size=16
+    )  # so that no map of the student is 1×1: its own batch norm would need two images
+    history = fit(
+        student(), data, build(kind), **{**OPTIONS, "batch_size": 71, "precision": precision}
+    )  # 72 images
     assert np.isfinite(history.frame()["loss"]).all()
 
 
 def test_combined_runs_each_network_once_a_batch(make_data):
     guide, pupil, runs = teacher(), student(), {"student": 0, "teacher": 0}
-    parts = [CrossEntropy(), build("hint", guide, label_weight=0), build("relational", guide, label_weight=0)]
+    parts = [
+        CrossEntropy(),
+        build("hint", guide, label_weight=0),
+        build("relational", guide, label_weight=0),
+    ]
     objective, batch = Combined(parts, [1, 2, 3]), a_batch(make_data())
     objective.prepare(pupil, batch, 72)
     alone = [part(pupil.eval(), batch) for part in parts]
@@ -749,7 +835,9 @@ def test_banks_hold_what_was_seen_last(make_data):
     before = objective.student_bank.clone()
     torch.testing.assert_close(before.norm(dim=1), torch.ones(72))
     pupil.eval()
-    pooled = pupil.avgpool(pupil.layer3(pupil.layer2(pupil.layer1(pupil.relu(pupil.bn1(pupil.conv1(batch.images)))))))
+    pooled = pupil.avgpool(
+        pupil.layer3(pupil.layer2(pupil.layer1(pupil.relu(pupil.bn1(pupil.conv1(batch.images))))))
+    )
     new = F.normalize(objective.student_embedding(pooled.flatten(1)), dim=1)
     objective(pupil, batch)
     expected = before.clone()
@@ -765,7 +853,9 @@ def test_banks_hold_what_was_seen_last(make_data):
 def test_negatives_are_other_samples_evenly_drawn(make_data):
     objective, batch = build("contrast", negatives=5000), a_batch(make_data())
     objective.prepare(student(), batch, 72)
-    objective.student_bank = objective.student_bank[:6]  # six samples: few enough to count, and five others
+    objective.student_bank = objective.student_bank[
+        :6
+    ]  # six samples: few enough to count, and five others
     index = torch.tensor([0, 3, 5]).repeat(2000)
     chosen = objective._choose(index)
     assert chosen.shape == (6000, 6)  # no more than there are others
@@ -783,7 +873,9 @@ def test_the_normaliser_makes_the_scores_one_on_average(make_data):
     with torch.no_grad():
         v = F.normalize(objective.teacher_embedding(objective.teacher(batch)), dim=1)
     scores = torch.exp(v @ objective.student_bank.T / objective.temperature)
-    assert objective.log_normalisers[1].item() == pytest.approx(math.log(72 * scores.mean()), abs=1e-4)
+    assert objective.log_normalisers[1].item() == pytest.approx(
+        math.log(72 * scores.mean()), abs=1e-4
+    )
 
 
 def test_each_network_is_held_against_the_others_bank(make_data):
@@ -797,7 +889,9 @@ def test_each_network_is_held_against_the_others_bank(make_data):
     torch.manual_seed(0)
     with torch.no_grad():
         loss = objective(pupil, batch)["contrast"]
-        pooled = look(pupil, batch.images, ["avgpool"]).features["avgpool"].flatten(1)
+        pooled = (
+            forward_with_features(pupil, batch.images, ["avgpool"]).features["avgpool"].flatten(1)
+        )
         v = F.normalize(objective.student_embedding(pooled), dim=1)
         w = F.normalize(objective.teacher_embedding(objective.teacher(batch)), dim=1)
         torch.manual_seed(0)
@@ -834,7 +928,9 @@ def test_a_review_hands_deep_layers_to_the_shallow_ones(make_data):
     objective, batch, pupil = build("review", label_weight=0), a_batch(make_data()), student()
     objective.prepare(pupil, batch, 72)
     torch.manual_seed(0)
-    features = [torch.randn(8, 4 * 2**i, 4 // 2**i, 4 // 2**i, requires_grad=True) for i in range(3)]
+    features = [
+        torch.randn(8, 4 * 2**i, 4 // 2**i, 4 // 2**i, requires_grad=True) for i in range(3)
+    ]
     behind = None
     for fusion, f in zip(reversed(objective.fusions), reversed(features), strict=True):
         fused, behind = fusion(f, behind, f.shape[2:])
@@ -867,7 +963,9 @@ def test_all_weights_zero():
 
 
 def test_an_unknown_layer_of_the_teacher_is_said_at_once():
-    with pytest.raises(UsageError, match="unknown layer of ThinResNet 'layer9'. Did you mean .*layer"):
+    with pytest.raises(
+        UsageError, match="unknown layer of ThinResNet 'layer9'. Did you mean .*layer"
+    ):
         FitNets(teacher(), "layer1", "layer9")
 
 
@@ -876,20 +974,37 @@ def test_an_unknown_layer_of_the_student_is_said_before_training(make_data):
         def forward(self, *_):
             raise AssertionError("training began")
 
-    with pytest.raises(UsageError, match="unknown layer of ThinResNet 'layr2'. Did you mean layer2"):
+    with pytest.raises(
+        UsageError, match="unknown layer of ThinResNet 'layr2'. Did you mean layer2"
+    ):
         fit(student(), make_data(), Watched(teacher(), "layr2", "layer2"), **OPTIONS)
 
 
 @pytest.mark.parametrize(
     ("wrong", "names"),
     [
-        (partial(AttentionTransfer, student_layers=LAYERS, teacher_layers=["layer1"]), "a teacher's for each"),
+        (
+            partial(AttentionTransfer, student_layers=LAYERS, teacher_layers=["layer1"]),
+            "a teacher's for each",
+        ),
         (partial(AttentionTransfer, student_layers=[], teacher_layers=[]), "one or more"),
         (partial(FlowOfSolution, student_pairs=LAYERS, teacher_pairs=PAIRS), "pairs of layers"),
-        (partial(FlowOfSolution, student_pairs=PAIRS, teacher_pairs=[("layer1",)]), "pairs of layers"),
-        (partial(ContrastiveKD, student_layer="fc", teacher_layer="fc", negatives=0), "negatives=0"),
-        (partial(ContrastiveKD, student_layer="fc", teacher_layer="fc", temperature=0), "temperature=0"),
-        (partial(ContrastiveKD, student_layer="fc", teacher_layer="fc", momentum=1.0), "momentum=1.0"),
+        (
+            partial(FlowOfSolution, student_pairs=PAIRS, teacher_pairs=[("layer1",)]),
+            "pairs of layers",
+        ),
+        (
+            partial(ContrastiveKD, student_layer="fc", teacher_layer="fc", negatives=0),
+            "negatives=0",
+        ),
+        (
+            partial(ContrastiveKD, student_layer="fc", teacher_layer="fc", temperature=0),
+            "temperature=0",
+        ),
+        (
+            partial(ContrastiveKD, student_layer="fc", teacher_layer="fc", momentum=1.0),
+            "momentum=1.0",
+        ),
     ],
 )
 def test_arguments_that_cannot_be_are_named(wrong, names):
@@ -915,7 +1030,9 @@ def test_one_layer_may_be_named_without_a_list(make_data):
 def test_the_printed_form_says_what_is_compared(make_data):
     objective, data = build("hint"), make_data()
     objective.prepare(student(), a_batch(data), 72)
-    assert objective.extra_repr() == ("layer2(8, 2, 2) → layer2(12, 4, 4) pooled to 2×2, hint_weight=1, label_weight=1")
+    assert objective.extra_repr() == (
+        "layer2(8, 2, 2) → layer2(12, 4, 4) pooled to 2×2, hint_weight=1, label_weight=1"
+    )
     banks = build("contrast")
     banks.prepare(student(), a_batch(data), 72)
     assert "2 banks of (72, 8)" in repr(banks)
@@ -925,7 +1042,9 @@ def test_the_printed_form_says_what_is_compared(make_data):
 def test_the_teacher_is_in_no_checkpoint_of_an_objective(make_data, kind):
     objective = build(kind)
     objective.prepare(student(), a_batch(make_data()), 72)
-    assert objective.state_dict() and not any(entry.startswith("teacher.") for entry in objective.state_dict())
+    assert objective.state_dict() and not any(
+        entry.startswith("teacher.") for entry in objective.state_dict()
+    )
     assert isinstance(objective.teacher, Teacher) and isinstance(objective, nn.Module)
 
 

@@ -43,7 +43,10 @@ class Hint(Objective):
 
     def terms(self, seen, taught, batch):
         self.got = seen, taught
-        hint = self.adapter(seen.features[self.student_layers[0]]) - taught.features[self.teacher_layers[0]]
+        hint = (
+            self.adapter(seen.features[self.student_layers[0]])
+            - taught.features[self.teacher_layers[0]]
+        )
         return {"hint": hint.square().mean()}
 
 
@@ -66,7 +69,11 @@ def test_an_objective_sees_the_layers_it_names_and_each_network_runs_once(networ
     seen, taught = objective.got
     assert list(seen.features) == ["2"] and seen.features["2"].shape == (8, 4, 8, 8)
     assert list(taught.features) == ["0"] and taught.features["0"].shape == (8, 6, 8, 8)
-    assert seen.logits.requires_grad and not taught.logits.requires_grad and not taught.features["0"].requires_grad
+    assert (
+        seen.logits.requires_grad
+        and not taught.logits.requires_grad
+        and not taught.features["0"].requires_grad
+    )
     assert student.runs == teacher.network.runs == 1
     assert torch.equal(taught.logits, teacher(batch))
 
@@ -87,7 +94,9 @@ def test_an_objective_must_say_its_terms(networks, batch):
 
 
 def test_a_teacher_that_is_not_held_frozen_is_refused(networks):
-    with pytest.raises(UsageError, match=r"teacher= is a Counting: expected a Teacher.*Teacher\(network\)"):
+    with pytest.raises(
+        UsageError, match=r"teacher= is a Counting: expected a Teacher.*Teacher\(network\)"
+    ):
         Objective(networks[0])
 
 
@@ -96,7 +105,9 @@ def test_the_teachers_weights_belong_to_no_objective(networks, batch):
     objective = Combined([Hint(teacher), ResponseKD(teacher)], [1, 1])
     objective.prepare(student, batch, 8)
     names = {"objectives.0.adapter.weight", "objectives.0.adapter.bias"}
-    assert {name for name, _ in objective.named_parameters()} == set(objective.state_dict()) == names
+    assert (
+        {name for name, _ in objective.named_parameters()} == set(objective.state_dict()) == names
+    )
 
 
 def test_combined_adds_up_what_has_the_same_name_times_its_weight(networks, batch):
@@ -159,7 +170,11 @@ def test_adapters_are_prepared_once_and_trained_by_fit(networks, make_data, nest
     [
         ([], [], "0 objectives and 0 weights"),
         ([CrossEntropy()], [1, 1], "1 objectives and 2 weights: expected one weight each"),
-        ([CrossEntropy(), CrossEntropy()], [1, -1], r"weights\[1\]=-1: expected a finite number, 0 or more"),
+        (
+            [CrossEntropy(), CrossEntropy()],
+            [1, -1],
+            r"weights\[1\]=-1: expected a finite number, 0 or more",
+        ),
         ([CrossEntropy()], [float("nan")], r"weights\[0\]=nan"),
         ([CrossEntropy(), CrossEntropy()], [0, 0], "nothing would be learned"),
         ([CrossEntropy(), nn.CrossEntropyLoss()], [1, 1], "CrossEntropyLoss is not an Objective"),
@@ -180,7 +195,11 @@ def test_weights():
     check_weights()
     check_weights(soft_weight=0, label_weight=0.1)
     for wrong in (-1e-9, float("inf"), float("nan")):
-        with pytest.raises(UsageError, match=f"hint_weight={wrong}: expected a finite number, 0 or more"):
+        with pytest.raises(
+            UsageError, match=f"hint_weight={wrong}: expected a finite number, 0 or more"
+        ):
             check_weights(label_weight=1, hint_weight=wrong)
-    with pytest.raises(UsageError, match="soft_weight and label_weight are 0: nothing would be learned"):
+    with pytest.raises(
+        UsageError, match="soft_weight and label_weight are 0: nothing would be learned"
+    ):
         check_weights(soft_weight=0, label_weight=0.0)

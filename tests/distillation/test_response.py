@@ -28,7 +28,7 @@ from kdcourse.distillation import (
     standardised_soft_target_loss,
     target_class_loss,
 )
-from kdcourse.distillation.hooks import Seen
+from kdcourse.distillation.hooks import ForwardOutput
 from kdcourse.training import Recipe, adamw, constant, fit
 from kdcourse.training.checkpoint import digest
 
@@ -36,8 +36,12 @@ from kdcourse.training.checkpoint import digest
 LOSSES = {
     "soft": lambda s, t, y, T: soft_target_loss(s, t, T),
     "logit": lambda s, t, y, T: logit_matching_loss(s, t),
-    "decoupled": lambda s, t, y, T: decoupled_loss(s, t, y, T, target_weight=1.5, nontarget_weight=4.0),
-    "relation": lambda s, t, y, T: relation_matching_loss(s, t, T, inter_weight=2.0, intra_weight=3.0),
+    "decoupled": lambda s, t, y, T: decoupled_loss(
+        s, t, y, T, target_weight=1.5, nontarget_weight=4.0
+    ),
+    "relation": lambda s, t, y, T: relation_matching_loss(
+        s, t, T, inter_weight=2.0, intra_weight=3.0
+    ),
     "standardised": lambda s, t, y, T: standardised_soft_target_loss(s, t, T),
 }
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
@@ -76,7 +80,9 @@ def by_hand_soft(s, t, y, T):
 
 
 def by_hand_logit(s, t, y, T):
-    return sum((s[i, c] - t[i, c]) ** 2 for i in range(len(s)) for c in range(s.shape[1])) / (2 * len(s))
+    return sum((s[i, c] - t[i, c]) ** 2 for i in range(len(s)) for c in range(s.shape[1])) / (
+        2 * len(s)
+    )
 
 
 def by_hand_parts(s, t, label, T):
@@ -156,7 +162,9 @@ def test_the_order_of_the_batch_is_irrelevant(loss):
 def test_the_order_of_the_classes_is_irrelevant(loss):
     s, t, y = logits()
     order = torch.tensor([3, 0, 4, 1, 2])
-    assert torch.allclose(loss(s[:, order], t[:, order], order.argsort()[y], 2.0), loss(s, t, y, 2.0), rtol=1e-12)
+    assert torch.allclose(
+        loss(s[:, order], t[:, order], order.argsort()[y], 2.0), loss(s, t, y, 2.0), rtol=1e-12
+    )
 
 
 @softened
@@ -180,7 +188,9 @@ def test_the_standardised_loss_takes_no_notice_of_scale():
     expected = standardised_soft_target_loss(s, t, 2.0)
     assert torch.allclose(standardised_soft_target_loss(s * scale, t, 2.0), expected, rtol=1e-6)
     assert torch.allclose(standardised_soft_target_loss(s, t * scale, 2.0), expected, rtol=1e-6)
-    assert not torch.allclose(soft_target_loss(s * scale, t, 2.0), soft_target_loss(s, t, 2.0), rtol=0.1)
+    assert not torch.allclose(
+        soft_target_loss(s * scale, t, 2.0), soft_target_loss(s, t, 2.0), rtol=0.1
+    )
 
 
 def test_at_high_temperature_the_gradient_is_the_difference_of_centred_logits_over_c():
@@ -189,7 +199,10 @@ def test_at_high_temperature_the_gradient_is_the_difference_of_centred_logits_ov
     difference = (s - s.mean(1, keepdim=True)) - (t - t.mean(1, keepdim=True))
     got = gradient(LOSSES["soft"], s, t, y, 1e4)
     assert torch.allclose(got, difference / s.shape[1] / len(s), rtol=1e-2, atol=1e-5)
-    centred = soft_target_loss(s, t, 1e4), logit_matching_loss(*(z - z.mean(1, keepdim=True) for z in (s, t)))
+    centred = (
+        soft_target_loss(s, t, 1e4),
+        logit_matching_loss(*(z - z.mean(1, keepdim=True) for z in (s, t))),
+    )
     assert centred[0].item() == pytest.approx(centred[1].item() / s.shape[1], rel=1e-3)
 
 
@@ -229,7 +242,9 @@ def test_the_soft_target_loss_is_the_two_parts_of_dkd_added_up(temperature):
 
 def test_the_two_parts_of_dkd_sample_by_sample():
     s, t, y = logits()
-    expected = np.array([by_hand_parts(s[i].numpy(), t[i].numpy(), y[i].item(), 3.0) for i in range(len(s))])
+    expected = np.array(
+        [by_hand_parts(s[i].numpy(), t[i].numpy(), y[i].item(), 3.0) for i in range(len(s))]
+    )
     assert np.allclose(target_class_loss(s, t, y, 3.0), 9 * expected[:, 0])
     assert np.allclose(nontarget_class_loss(s, t, y, 3.0), 9 * expected[:, 1])
 
@@ -239,12 +254,21 @@ def test_the_parts_of_dkd_hold_where_a_network_is_all_but_certain():
     unsure, certain = torch.tensor([[2.0, 1.0, 0.0, -1.0]]), torch.tensor([[60.0, 3.0, 0.0, 1.0]])
     for s, t in ((unsure, certain), (certain, unsure)):
         for part in (target_class_loss, nontarget_class_loss):
-            single, double = (part(s.to(d), t.to(d), torch.tensor([0]), 1.0) for d in (torch.float32, torch.float64))
+            single, double = (
+                part(s.to(d), t.to(d), torch.tensor([0]), 1.0)
+                for d in (torch.float32, torch.float64)
+            )
             assert double > 0.1
             assert single.item() == pytest.approx(double.item(), rel=1e-5)
-    p = F.softmax(unsure.double(), 1)[0, 0].item()  # the rest is 1 − p times the gap of some 57 in the logits
-    expected = p * np.log(p) + (1 - p) * (np.log(1 - p) + 60 - torch.logsumexp(certain.double()[0, 1:], 0).item())
-    assert target_class_loss(certain, unsure, torch.tensor([0]), 1.0).item() == pytest.approx(expected, rel=1e-5)
+    p = F.softmax(unsure.double(), 1)[
+        0, 0
+    ].item()  # the rest is 1 − p times the gap of some 57 in the logits
+    expected = p * np.log(p) + (1 - p) * (
+        np.log(1 - p) + 60 - torch.logsumexp(certain.double()[0, 1:], 0).item()
+    )
+    assert target_class_loss(certain, unsure, torch.tensor([0]), 1.0).item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 @every_loss
@@ -344,13 +368,25 @@ def test_where_logits_are_not_looked_at_a_nan_reaches_the_loss(loss, broken, mon
 @pytest.mark.parametrize(
     ("student", "teacher", "says"),
     [
-        (torch.zeros(4, 3), torch.zeros(4, 5), r"student_logits \(4, 3\) and teacher_logits \(4, 5\).*label_map"),
+        (
+            torch.zeros(4, 3),
+            torch.zeros(4, 5),
+            r"student_logits \(4, 3\) and teacher_logits \(4, 5\).*label_map",
+        ),
         (torch.zeros(4, 3), torch.zeros(2, 3), r"same shape \(B, C\)"),
         (torch.zeros(3), torch.zeros(3), r"\(B, C\)"),
         (torch.zeros(4, 1), torch.zeros(4, 1), "two classes or more"),
         (torch.zeros(2, 3, 4), torch.zeros(2, 3, 4), r"\(B, C\)"),
-        (torch.zeros(4, 3, dtype=torch.int64), torch.zeros(4, 3), "student_logits are torch.int64.*floating-point"),
-        (torch.zeros(4, 3), torch.zeros(4, 3, dtype=torch.int64), "teacher_logits are torch.int64.*floating-point"),
+        (
+            torch.zeros(4, 3, dtype=torch.int64),
+            torch.zeros(4, 3),
+            "student_logits are torch.int64.*floating-point",
+        ),
+        (
+            torch.zeros(4, 3),
+            torch.zeros(4, 3, dtype=torch.int64),
+            "teacher_logits are torch.int64.*floating-point",
+        ),
     ],
 )
 def test_logits_that_do_not_fit_are_refused(loss, student, teacher, says):
@@ -368,7 +404,10 @@ def test_a_temperature_that_cannot_be_is_refused(loss, temperature):
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
-        (torch.zeros(3, dtype=torch.int64), r"shape \(3,\): expected whole numbers of shape \(12,\)"),
+        (
+            torch.zeros(3, dtype=torch.int64),
+            r"shape \(3,\): expected whole numbers of shape \(12,\)",
+        ),
         (torch.zeros(12, 1, dtype=torch.int64), r"shape \(12, 1\)"),
         (torch.zeros(12), "torch.float32"),
         (torch.full((12,), 5), "labels from 5 to 5: expected 0 to 4"),
@@ -390,8 +429,12 @@ def test_labels_that_do_not_fit_are_refused(labels, says):
 def knowing(data, sharpness=1.0):
     """A teacher made by hand: the mean of an image tells its class, with logits that fall off with the distance."""
     level = torch.linspace(40, 200, len(data.classes))
-    scaled = ((level[:, None] - torch.tensor(data.train.mean)) / torch.tensor(data.train.std)).mean(1)
-    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(len(data.channels), len(data.classes)))
+    scaled = ((level[:, None] - torch.tensor(data.train.mean)) / torch.tensor(data.train.std)).mean(
+        1
+    )
+    network = nn.Sequential(
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(len(data.channels), len(data.classes))
+    )
     with torch.no_grad():
         network[2].weight[:] = sharpness * 2 * scaled[:, None] / len(data.channels)
         network[2].bias[:] = -sharpness * scaled**2
@@ -428,7 +471,11 @@ every_objective = pytest.mark.parametrize(("make", "names"), OBJECTIVES.values()
 def seen():
     """Student's and teacher's answers to a batch, and the batch, without networks."""
     s, t, y = logits(dtype=torch.float32, classes=3)
-    return Seen(s), Seen(t), Batch(torch.zeros(len(y), 3, 8, 8), y, torch.arange(len(y)), epoch=0)
+    return (
+        ForwardOutput(s),
+        ForwardOutput(t),
+        Batch(torch.zeros(len(y), 3, 8, 8), y, torch.arange(len(y)), epoch=0),
+    )
 
 
 @every_objective
@@ -443,7 +490,9 @@ def test_the_terms_are_named_and_weighted(make, names, seen, make_data):
         changed = make(teacher, **double).terms(*seen)
         for other in names:
             assert torch.allclose(changed[other], terms[other] * (2 if other == name else 1))
-        alone = make(teacher, **{f"{other}_weight": float(other == name) for other in names}).terms(*seen)
+        alone = make(teacher, **{f"{other}_weight": float(other == name) for other in names}).terms(
+            *seen
+        )
         assert list(alone) == [name]
 
 
@@ -458,13 +507,17 @@ def test_the_terms_are_those_of_the_functions(seen, make_data):
     assert values(ResponseKD(teacher)) == pytest.approx(
         {"soft": 0.9 * soft_target_loss(*given, 4).item(), "label": 0.1 * label}
     )
-    assert values(LogitMatching(teacher)) == pytest.approx({"logit": logit_matching_loss(*given).item()})
+    assert values(LogitMatching(teacher)) == pytest.approx(
+        {"logit": logit_matching_loss(*given).item()}
+    )
     assert values(StandardisedKD(teacher, 3, 0.5, 0.25)) == pytest.approx(
         {"soft": 0.5 * standardised_soft_target_loss(*given, 3).item(), "label": 0.25 * label}
     )
     parts = values(DecoupledKD(teacher))
     assert parts.pop("label") == pytest.approx(label)
-    assert sum(parts.values()) == pytest.approx(decoupled_loss(*given, batch.labels, 4.0, 1.0, 8.0).item())
+    assert sum(parts.values()) == pytest.approx(
+        decoupled_loss(*given, batch.labels, 4.0, 1.0, 8.0).item()
+    )
     parts = values(RelationMatchingKD(teacher, temperature=3, inter_weight=0.5, intra_weight=1.5))
     assert parts.pop("label") == pytest.approx(label)
     assert parts["inter"] == pytest.approx(relation_matching_loss(*given, 3, 0.5, 0).item())
@@ -487,7 +540,9 @@ def test_d2s_and_d3s_losses_as_their_code_computes_them(seen, make_data):
     assert torch.allclose(published, 0.25 * ce + 0.75 * theirs(5))
     meant = total(temperature=5, soft_weight=0.75, label_weight=0.25)
     assert torch.allclose(meant, 0.25 * ce + 0.75 * 25 * theirs(5))
-    assert torch.allclose(total(temperature=4, soft_weight=0.4, label_weight=0.6), 0.6 * ce + 0.4 * 16 * theirs(4))
+    assert torch.allclose(
+        total(temperature=4, soft_weight=0.4, label_weight=0.6), 0.6 * ce + 0.4 * 16 * theirs(4)
+    )
     assert torch.allclose(total(temperature=4, soft_weight=1, label_weight=0), 16 * theirs(4))
 
 
@@ -499,7 +554,9 @@ def test_the_temperature_may_change_while_training(make, names, seen, make_data)
         objective.temperature = 7.0
         after = sum(objective.terms(*seen).values())
         assert not torch.allclose(before, after)
-        assert torch.equal(after, sum(make(objective.teacher, temperature=7.0).terms(*seen).values()))
+        assert torch.equal(
+            after, sum(make(objective.teacher, temperature=7.0).terms(*seen).values())
+        )
 
 
 @every_objective
@@ -515,7 +572,9 @@ def test_wrong_settings_are_refused(make, names, make_data):
     teacher = knowing(make_data())
     for name in names:
         for value in (-0.1, float("nan"), float("inf")):
-            with pytest.raises(UsageError, match=f"{name}_weight={value}: expected a finite number, 0 or more"):
+            with pytest.raises(
+                UsageError, match=f"{name}_weight={value}: expected a finite number, 0 or more"
+            ):
                 make(teacher, **{f"{name}_weight": value})
     with pytest.raises(UsageError, match="are 0: nothing would be learned"):
         make(teacher, **{f"{name}_weight": 0 for name in names})
@@ -542,11 +601,20 @@ def test_label_smoothing(seen):
 def test_a_student_of_other_classes_than_the_teacher_is_told_of_the_label_map(make_data):
     data = make_data()
     batch = next(Batches(data.train, 8).epoch())
-    with pytest.raises(UsageError, match=r"student_logits \(8, 2\) and teacher_logits \(8, 3\).*label_map"):
+    with pytest.raises(
+        UsageError, match=r"student_logits \(8, 2\) and teacher_logits \(8, 3\).*label_map"
+    ):
         ResponseKD(knowing(data))(small_net(classes=2), batch)
 
 
-OPTIONS = dict(epochs=15, batch_size=16, augment=None, optimizer=partial(adamw, lr=0.03), progress=False, device="cpu")
+OPTIONS = dict(
+    epochs=15,
+    batch_size=16,
+    augment=None,
+    optimizer=partial(adamw, lr=0.03),
+    progress=False,
+    device="cpu",
+)
 
 
 @every_objective
@@ -599,11 +667,21 @@ def test_the_key_of_a_recipe_follows_objective_temperature_weights_and_teacher(m
     data = make_data()
     teacher, other = knowing(data), knowing(data, sharpness=5.0)
     objectives = [make for make, _ in OBJECTIVES.values()]
-    variants = [partial(make, teacher) for make in objectives] + [partial(make, other) for make in objectives]
-    variants += [partial(ResponseKD, teacher, temperature=2.0), partial(ResponseKD, teacher, soft_weight=0.5)]
-    keys = [Recipe(small_net, objective, epochs=1, schedule=constant).key(data) for objective in variants]
+    variants = [partial(make, teacher) for make in objectives] + [
+        partial(make, other) for make in objectives
+    ]
+    variants += [
+        partial(ResponseKD, teacher, temperature=2.0),
+        partial(ResponseKD, teacher, soft_weight=0.5),
+    ]
+    keys = [
+        Recipe(small_net, objective, epochs=1, schedule=constant).key(data)
+        for objective in variants
+    ]
     assert len(set(keys)) == len(keys)
-    again = Recipe(small_net, partial(ResponseKD, knowing(data)), epochs=1, schedule=constant).key(data)
+    again = Recipe(small_net, partial(ResponseKD, knowing(data)), epochs=1, schedule=constant).key(
+        data
+    )
     assert again == keys[0]  # the teacher counts by its weights, not by being the same object
 
 
@@ -629,11 +707,15 @@ def test_labels_count_where_there_are_some(make_data):
     assert PartlyLabelled(teacher, range(len(data.train)))(student, batch) == every
     some = PartlyLabelled(teacher, [5, 1, 70])(student, batch)
     at = torch.isin(batch.index, torch.tensor([1, 5]))
-    expected = 0.1 / 8 * F.cross_entropy(student(batch.images)[at], batch.labels[at], reduction="sum")
+    expected = (
+        0.1 / 8 * F.cross_entropy(student(batch.images)[at], batch.labels[at], reduction="sum")
+    )
     torch.testing.assert_close(some["label"], expected)
     assert some["soft"] == every["soft"]
     wrong = replace(batch, labels=torch.where(at, batch.labels, 0))
-    assert PartlyLabelled(teacher, [1, 5])(student, wrong)["label"] == some["label"]  # others are never looked at
+    assert (
+        PartlyLabelled(teacher, [1, 5])(student, wrong)["label"] == some["label"]
+    )  # others are never looked at
     none = PartlyLabelled(teacher, [])(student, batch)
     assert none["label"] == 0 and sum(none.values()).requires_grad
     assert set(PartlyLabelled(teacher, [1], label_weight=0)(student, batch)) == {"soft"}

@@ -21,13 +21,22 @@ from torch import nn
 
 from kdcourse.common.errors import CheckpointError, UsageError
 from kdcourse.data import Augmentation, Batches
-from kdcourse.distillation import CachedTeacher, Combined, CrossEntropy, FitNets, ResponseKD, Teacher
+from kdcourse.distillation import (
+    CachedTeacher,
+    Combined,
+    CrossEntropy,
+    FitNets,
+    ResponseKD,
+    Teacher,
+)
 from kdcourse.evaluation.metrics import predict
 from kdcourse.training import Recipe, adamw, fit
 from kdcourse.training.checkpoint import digest
 
 AUGMENT = Augmentation("square", pad=1, jitter=0.1)
-OPTIONS = dict(epochs=4, batch_size=16, augment=AUGMENT, views=2, seed=3, progress=False, device="cpu")
+OPTIONS = dict(
+    epochs=4, batch_size=16, augment=AUGMENT, views=2, seed=3, progress=False, device="cpu"
+)
 HALF = 2**-11  # the rounding of half precision, as a share of the number
 
 
@@ -78,7 +87,9 @@ def test_it_stays_in_eval_mode_and_frozen_whatever_is_called(make_data):
     objective.teacher.train()
     objective.requires_grad_(True)
     network.train()  # by whoever else holds it
-    assert torch.equal(objective.teacher(batch), expected)  # dropout would change it, and batch norm
+    assert torch.equal(
+        objective.teacher(batch), expected
+    )  # dropout would change it, and batch norm
     assert not any(module.training for module in network.modules())
     assert not any(p.requires_grad for p in network.parameters())
     assert not list(objective.parameters()) and not objective.state_dict()
@@ -103,7 +114,9 @@ def test_no_gradient_flows_even_to_weights_that_ask_for_it(make_data):
 
 def test_it_moves_with_the_objective():
     network = fresh(1)
-    settings = dict(normalisation=([0.0], [1.0]), student_normalisation=([1.0], [2.0]), label_map=[2, 0])
+    settings = dict(
+        normalisation=([0.0], [1.0]), student_normalisation=([1.0], [2.0]), label_map=[2, 0]
+    )
     objective = Combined([ResponseKD(Teacher(network, **settings))], [1])
     objective.to("meta")
     assert {p.device.type for p in network.parameters()} == {"meta"}
@@ -118,7 +131,10 @@ def test_copies_and_pickles_answer_the_same(make_data, folder, kind, again):
     expected = [objective.teacher(batch) for batch in batches(data.train).epoch(1)]  # opens a view
     other = again(objective)
     assert other.teacher.network is not objective.teacher.network
-    assert all(torch.equal(other.teacher(b), z) for b, z in zip(batches(data.train).epoch(1), expected, strict=True))
+    assert all(
+        torch.equal(other.teacher(b), z)
+        for b, z in zip(batches(data.train).epoch(1), expected, strict=True)
+    )
     assert not any(p.requires_grad for p in other.teacher.network.parameters())
     assert other.teacher.fingerprint == objective.teacher.fingerprint
     # neither the data nor the answers go with them: only the network
@@ -154,7 +170,7 @@ def test_a_label_map_picks_columns(make_data):
     network, batch = fresh(1, classes=10), first(make_data().train)
     picked = Teacher(network, label_map=np.array([7, 0, 9]))
     assert torch.equal(picked(batch), Teacher(network)(batch)[:, [7, 0, 9]])
-    assert torch.equal(picked.look(batch, ["0"]).logits, picked(batch))
+    assert torch.equal(picked.forward_with_features(batch, ["0"]).logits, picked(batch))
     student = fresh()
     fit(student, make_data(), ResponseKD(picked), **OPTIONS)
 
@@ -166,7 +182,9 @@ def test_label_maps_that_cannot_be(wrong):
 
 
 def test_a_label_map_beyond_the_networks_classes(make_data):
-    with pytest.raises(UsageError, match="label_map= names column 3, but the teacher's network has 3 classes"):
+    with pytest.raises(
+        UsageError, match="label_map= names column 3, but the teacher's network has 3 classes"
+    ):
         Teacher(fresh(), label_map=[0, 3])(first(make_data().train))
 
 
@@ -180,7 +198,9 @@ def test_a_normalisation_of_its_own(make_data):
     """What the teacher sees must be the images as they would be if its own data's mean and std had been used."""
     data, network = make_data(), fresh(1)
     mean, std = np.array([10.0, 20.0, 30.0], np.float32), np.array([50.0, 60.0, 70.0], np.float32)
-    teacher = Teacher(network, normalisation=(mean, std), student_normalisation=(data.mean, data.std))
+    teacher = Teacher(
+        network, normalisation=(mean, std), student_normalisation=(data.mean, data.std)
+    )
     batch, as_taught = first(data.train), first(replace(data.train, mean=mean, std=std))
     torch.testing.assert_close(teacher(batch), Teacher(network)(as_taught), rtol=1e-5, atol=1e-5)
     assert not torch.allclose(teacher(batch), Teacher(network)(batch), atol=1e-2)
@@ -192,11 +212,23 @@ def test_a_normalisation_of_its_own(make_data):
     [
         (dict(normalisation=([0], [1])), "Give both or neither"),
         (dict(student_normalisation=([0], [1])), "Give both or neither"),
-        (dict(normalisation=([0, 0], [1]), student_normalisation=([0], [1])), "^normalisation= must be"),
-        (dict(normalisation=([0], [1]), student_normalisation=([0], [0])), "^student_normalisation= must be"),
-        (dict(normalisation=([0], [float("nan")]), student_normalisation=([0], [1])), "finite number"),
+        (
+            dict(normalisation=([0, 0], [1]), student_normalisation=([0], [1])),
+            "^normalisation= must be",
+        ),
+        (
+            dict(normalisation=([0], [1]), student_normalisation=([0], [0])),
+            "^student_normalisation= must be",
+        ),
+        (
+            dict(normalisation=([0], [float("nan")]), student_normalisation=([0], [1])),
+            "finite number",
+        ),
         (dict(normalisation=0.5, student_normalisation=([0], [1])), "^normalisation= must be"),
-        (dict(normalisation=([0] * 3, [1] * 3), student_normalisation=([0] * 2, [1] * 2)), "2 and 3 channels"),
+        (
+            dict(normalisation=([0] * 3, [1] * 3), student_normalisation=([0] * 2, [1] * 2)),
+            "2 and 3 channels",
+        ),
     ],
 )
 def test_normalisations_that_cannot_be(wrong, names):
@@ -212,7 +244,11 @@ def test_a_normalisation_for_other_channels(make_data):
 
 def test_a_students_normalisation_that_is_not_the_batches(make_data):
     data = make_data()
-    told = Teacher(fresh(1), normalisation=(data.mean, data.std), student_normalisation=(data.mean / 255, data.std))
+    told = Teacher(
+        fresh(1),
+        normalisation=(data.mean, data.std),
+        student_normalisation=(data.mean / 255, data.std),
+    )
     with pytest.raises(UsageError, match="student_normalisation= says"):
         fit(fresh(), data, ResponseKD(told), **OPTIONS)
 
@@ -224,8 +260,15 @@ def test_the_fingerprint_is_of_weights_architecture_and_settings():
     other = fresh(1)
     with torch.no_grad():
         other[0].bias[0] += 1e-6
-    relu = nn.Sequential(*[nn.ELU() if isinstance(m, nn.ReLU) else m for m in fresh(1)])  # the same weights
-    teachers = [Teacher(fresh(1)), Teacher(other), Teacher(relu), Teacher(fresh(1), label_map=[0, 1, 2])]
+    relu = nn.Sequential(
+        *[nn.ELU() if isinstance(m, nn.ReLU) else m for m in fresh(1)]
+    )  # the same weights
+    teachers = [
+        Teacher(fresh(1)),
+        Teacher(other),
+        Teacher(relu),
+        Teacher(fresh(1), label_map=[0, 1, 2]),
+    ]
     teachers += [Teacher(fresh(1), **pair(value)) for value in (1, 2)] + [CachedTeacher(fresh(1))]
     assert len({teacher.fingerprint for teacher in teachers}) == len(teachers)
     assert Teacher(fresh(1)).fingerprint == Teacher(fresh(1)).fingerprint
@@ -235,8 +278,13 @@ def test_the_fingerprint_is_of_weights_architecture_and_settings():
 def test_recipes_tell_teachers_apart(make_data):
     data = make_data()
     teachers = [Teacher(fresh(1)), Teacher(fresh(2)), CachedTeacher(fresh(1))]
-    keys = {Recipe(model=small_net, objective=partial(ResponseKD, t), epochs=1).key(data) for t in teachers}
-    again = Recipe(model=small_net, objective=partial(ResponseKD, Teacher(fresh(1))), epochs=1).key(data)
+    keys = {
+        Recipe(model=small_net, objective=partial(ResponseKD, t), epochs=1).key(data)
+        for t in teachers
+    }
+    again = Recipe(model=small_net, objective=partial(ResponseKD, Teacher(fresh(1))), epochs=1).key(
+        data
+    )
     assert len(keys) == 3 and again in keys
 
 
@@ -260,7 +308,11 @@ def test_a_step_has_the_loss_of_the_live_teacher(make_data, folder):
     assert kept.computed == 2 * len(data.train)  # each view once
     assert kept.served == 2 * 5 * len(data.train)
     assert 0 < kept.rounding_error <= HALF * 20
-    assert kept.nbytes == sum(file.stat().st_size for file in folder.glob("*/*/answers.npy")) > 2 * 3 * len(data.train)
+    assert (
+        kept.nbytes
+        == sum(file.stat().st_size for file in folder.glob("*/*/answers.npy"))
+        > 2 * 3 * len(data.train)
+    )
 
 
 def test_what_is_kept_does_not_depend_on_who_asked(make_data, tmp_path, monkeypatch):
@@ -268,13 +320,21 @@ def test_what_is_kept_does_not_depend_on_who_asked(make_data, tmp_path, monkeypa
     for name, size, seed in (("a", 16, 3), ("b", 5, 8)):
         monkeypatch.setenv("KDCOURSE_WORK", str(tmp_path / name))
         teacher, sizes = CachedTeacher(fresh(1)), []
-        teacher.network.register_forward_hook(lambda network, images, logits, sizes=sizes: sizes.append(len(logits)))
+        teacher.network.register_forward_hook(
+            lambda network, images, logits, sizes=sizes: sizes.append(len(logits))
+        )
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=name == "b"):
             teacher(next(Batches(data.train, size, seed=seed, augment=AUGMENT, views=2).epoch(3)))
         files.append(
-            [(f.relative_to(tmp_path / name), f.read_bytes()) for f in views(tmp_path / name / "answers")[0].iterdir()]
+            [
+                (f.relative_to(tmp_path / name), f.read_bytes())
+                for f in views(tmp_path / name / "answers")[0].iterdir()
+            ]
         )
-        assert sizes == [len(data.train), 16]  # all of them together, then some to compare: whatever the batch size
+        assert sizes == [
+            len(data.train),
+            16,
+        ]  # all of them together, then some to compare: whatever the batch size
     assert sorted(files[0]) == sorted(files[1])
 
 
@@ -305,7 +365,9 @@ def test_features_come_from_the_live_teacher(make_data, folder):
     data, network = make_data(), fresh(1)
     seen = CachedTeacher(network).look(first(data.train), ["2"])
     expected = Teacher(network).look(first(data.train), ["2"])
-    assert torch.equal(seen.logits, expected.logits) and torch.equal(seen.features["2"], expected.features["2"])
+    assert torch.equal(seen.logits, expected.logits) and torch.equal(
+        seen.features["2"], expected.features["2"]
+    )
     assert not folder.exists()
 
 
@@ -331,7 +393,12 @@ def mixed(batch):
         lambda split: first(replace(split, fingerprint="")),
         lambda split: mixed(first(split)),
     ],
-    ids=["views of its own each epoch", "an unknown augmentation", "data without fingerprint", "mixed images"],
+    ids=[
+        "views of its own each epoch",
+        "an unknown augmentation",
+        "data without fingerprint",
+        "mixed images",
+    ],
 )
 def test_where_nothing_may_be_kept_the_live_teacher_answers(make_data, folder, asked):
     train, network = make_data().train, fresh(1)
@@ -352,7 +419,10 @@ OTHERS = {
     "teacher": lambda data: (fresh(2), batches(data().train)),
     "data": lambda data: (fresh(1), batches(data(seed=1).train)),
     "size": lambda data: (fresh(1), batches(data(size=10).train)),
-    "augmentation": lambda data: (fresh(1), batches(data().train, augment=Augmentation("square", pad=2))),
+    "augmentation": lambda data: (
+        fresh(1),
+        batches(data().train, augment=Augmentation("square", pad=2)),
+    ),
     "no augmentation": lambda data: (fresh(1), batches(data().train, augment=None)),
     "split": lambda data: (fresh(1), batches(data().val, augment=None)),
     "subset": lambda data: (fresh(1), batches(data().train.subset(np.arange(60)))),
@@ -380,7 +450,9 @@ def test_a_folder_of_another_in_its_place_is_refused(make_data, folder, what):
     kept, teacher = folder / next(folder.iterdir()).name, CachedTeacher(network)
     place = folder / f"{Teacher(network).fingerprint}-{asked.repeated}"
     shutil.copytree(kept, place)
-    with pytest.raises(CheckpointError, match=r"view-00\d: kept for another (teacher|batches).*Remove the folder"):
+    with pytest.raises(
+        CheckpointError, match=r"view-00\d: kept for another (teacher|batches).*Remove the folder"
+    ):
         teacher(next(asked.epoch(0)))
 
 
@@ -405,7 +477,9 @@ def test_a_network_whose_code_changed_is_noticed(make_data, folder):
     train = make_data().train
     CachedTeacher(fresh(1)).fill(batches(train), progress=False)
     network = fresh(1)
-    network[6].forward = lambda x: nn.functional.linear(x, network[6].weight) * 2  # the same name and weights
+    network[6].forward = lambda x: (
+        nn.functional.linear(x, network[6].weight) * 2
+    )  # the same name and weights
     with pytest.raises(CheckpointError, match="not this teacher's answers"):
         CachedTeacher(network)(first(train))
 
@@ -459,7 +533,9 @@ def test_damaged_answers_are_refused_and_answered_anew_once_removed(make_data, f
     train = make_data().train
     CachedTeacher(fresh(1)).fill(batches(train), progress=False)
     damage(views(folder)[0])
-    with pytest.raises(CheckpointError, match=r"view-000: (damaged|these are not).*Remove the folder"):
+    with pytest.raises(
+        CheckpointError, match=r"view-000: (damaged|these are not).*Remove the folder"
+    ):
         CachedTeacher(fresh(1))(first(train))
     shutil.rmtree(views(folder)[0])
     teacher = CachedTeacher(fresh(1))
@@ -483,7 +559,10 @@ def test_a_full_disk_is_said_and_leaves_nothing(make_data, folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "save", full)
-    with pytest.raises(CheckpointError, match=r"could not be written.*No space left.*432 bytes a view.*KDCOURSE_WORK"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"could not be written.*No space left.*432 bytes a view.*KDCOURSE_WORK",
+    ):
         CachedTeacher(fresh(1))(first(make_data().train))
     assert not [file for file in folder.rglob("*") if file.is_file()]
     assert not list(folder.glob("*/*"))
@@ -522,7 +601,9 @@ def child(seconds=0.0) -> subprocess.Popen:
     here = os.path.dirname(__file__)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([here, os.path.dirname(here)])}
     script = textwrap.dedent(CHILD).format(seconds=seconds)
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment
+    )
     assert process.stdout.readline().strip() == "started"
     return process
 
@@ -607,13 +688,20 @@ def test_with_hints_the_teacher_runs_live_and_the_student_learns(make_data, fold
     data, teacher = make_data(), CachedTeacher(fresh(1))
     hints = partial(FitNets, teacher, "2", "2", label_weight=0)
     objective = Combined([partial(ResponseKD, teacher), hints], [1, 1])
-    history = fit(fresh(), data, objective, **{**OPTIONS, "epochs": 8, "optimizer": partial(adamw, lr=0.03)})
+    history = fit(
+        fresh(), data, objective, **{**OPTIONS, "epochs": 8, "optimizer": partial(adamw, lr=0.03)}
+    )
     assert teacher.served == 0 and {"soft", "label", "hint"} <= set(history.frame().columns)
 
 
 def test_a_student_learns_from_kept_answers_as_from_live_ones(make_data, folder):
     data, network = make_data(), fresh(1)
-    fit(network, data, CrossEntropy(), **{**OPTIONS, "epochs": 12, "optimizer": partial(adamw, lr=0.03)})
+    fit(
+        network,
+        data,
+        CrossEntropy(),
+        **{**OPTIONS, "epochs": 12, "optimizer": partial(adamw, lr=0.03)},
+    )
     losses = []
     for kind in (Teacher, CachedTeacher):
         history = fit(

@@ -63,7 +63,9 @@ def test_where_nothing_can_be_said():
     one = paired([90.0], [88.5])
     assert one.mean == 1.5 and np.isnan([one.half, *one.bootstrap, one.p]).all()
     two = paired([90.0, 91.0], [88.0, 88.0])  # t(1) = 12.706
-    assert two.half == pytest.approx(12.706 * 0.5, abs=1e-3) and two.p == pytest.approx(0.1257, abs=1e-4)
+    assert two.half == pytest.approx(12.706 * 0.5, abs=1e-3) and two.p == pytest.approx(
+        0.1257, abs=1e-4
+    )
     assert np.isnan(two.bootstrap).all()
     equal = paired([84.3, 90.1, 71.2], [84.2, 90.0, 71.1])  # but for rounding
     assert (equal.mean, equal.half) == pytest.approx((0.1, 0), abs=1e-9)
@@ -76,7 +78,10 @@ def test_paired_of_nonsense(a, b):
         paired(a, b)
 
 
-DRAW = dict(normal=lambda rng, shape: rng.normal(size=shape), skewed=lambda rng, shape: rng.exponential(size=shape) - 1)
+DRAW = dict(
+    normal=lambda rng, shape: rng.normal(size=shape),
+    skewed=lambda rng, shape: rng.exponential(size=shape) - 1,
+)
 
 
 @pytest.mark.parametrize(
@@ -93,16 +98,22 @@ def test_coverage_over_few_seeds(shape, n, t, bootstrap):
     differences = DRAW[shape](np.random.default_rng(0), (repeats, n))  # their true mean is 0
     results = [paired(row, np.zeros(n), resamples=1000) for row in differences]
     held_t = 100 * np.mean([abs(result.mean) <= result.half for result in results])
-    held_bootstrap = 100 * np.mean([result.bootstrap[0] <= 0 <= result.bootstrap[1] for result in results])
+    held_bootstrap = 100 * np.mean(
+        [result.bootstrap[0] <= 0 <= result.bootstrap[1] for result in results]
+    )
     for held, documented in ((held_t, t), (held_bootstrap, bootstrap)):
         # the rounding, and three standard errors: another generator may draw other samples
-        assert held == pytest.approx(documented, abs=0.5 + 3 * math.sqrt(documented * (100 - documented) / repeats))
+        assert held == pytest.approx(
+            documented, abs=0.5 + 3 * math.sqrt(documented * (100 - documented) / repeats)
+        )
 
 
 def outcomes(both, only_a, only_b, neither):
     """Booleans of two networks with these counts."""
     kinds = np.repeat(
-        [[True, True], [True, False], [False, True], [False, False]], [both, only_a, only_b, neither], axis=0
+        [[True, True], [True, False], [False, True], [False, False]],
+        [both, only_a, only_b, neither],
+        axis=0,
     )
     return kinds[:, 0], kinds[:, 1]
 
@@ -115,7 +126,9 @@ def test_mcnemar_as_bonett_and_as_scipy():
     assert result.difference == pytest.approx(100 * 22 / 48)
     assert result.p == pytest.approx(stats.binomtest(26, 30).pvalue)
     swapped = mcnemar(*outcomes(both=6, only_a=4, only_b=26, neither=12))
-    assert swapped.interval == pytest.approx((-62.51933, -25.48067), abs=1e-5) and swapped.p == pytest.approx(result.p)
+    assert swapped.interval == pytest.approx(
+        (-62.51933, -25.48067), abs=1e-5
+    ) and swapped.p == pytest.approx(result.p)
 
 
 def test_mcnemar_by_hand():
@@ -127,7 +140,8 @@ def test_mcnemar_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("a", "b"), [([True], [True, False]), ([1, 0], [1, 0]), ([], []), ([[True]], [[True]]), ([True], [0.5])]
+    ("a", "b"),
+    [([True], [True, False]), ([1, 0], [1, 0]), ([], []), ([[True]], [[True]]), ([True], [0.5])],
 )
 def test_mcnemar_of_nonsense(a, b):
     with pytest.raises(UsageError, match="expected booleans"):
@@ -138,7 +152,12 @@ def test_mcnemar_of_nonsense(a, b):
 def test_mcnemar_interval_covers(chances):
     repeats, truth = 1000, 100 * (chances[1] - chances[2])
     counts = np.random.default_rng(0).multinomial(300, chances, size=repeats)
-    held = np.mean([low <= truth <= high for low, high in (mcnemar(*outcomes(*row)).interval for row in counts)])
+    held = np.mean(
+        [
+            low <= truth <= high
+            for low, high in (mcnemar(*outcomes(*row)).interval for row in counts)
+        ]
+    )
     assert held == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / repeats))
 
 
@@ -150,7 +169,12 @@ def test_holm_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("p", "message"), [([0.1, math.nan], r"p_values\[1\] = nan"), ([1.2], r"p_values\[0\] = 1.2"), (0.1, "a sequence")]
+    ("p", "message"),
+    [
+        ([0.1, math.nan], r"p_values\[1\] = nan"),
+        ([1.2], r"p_values\[0\] = 1.2"),
+        (0.1, "a sequence"),
+    ],
 )
 def test_holm_of_nonsense(p, message):
     with pytest.raises(UsageError, match=message):
@@ -160,7 +184,12 @@ def test_holm_of_nonsense(p, message):
 @pytest.mark.parametrize(
     ("gain", "spread", "power", "n"),
     [
-        (10, 10 * math.sqrt(2), 0.85, 20),  # Dalgaard, Introductory Statistics with R, section 8.3: n = 19.97
+        (
+            10,
+            10 * math.sqrt(2),
+            0.85,
+            20,
+        ),  # Dalgaard, Introductory Statistics with R, section 8.3: n = 19.97
         (5, 5, 0.8, 10),  # UCLA, Power analysis for paired sample t-test with G*Power, example 1
         (-5, 5, 0.8, 10),
         (1, 0, 0.8, 2),
@@ -176,7 +205,9 @@ def test_seeds_needed_by_simulation(gain, confidence):
     n, repeats = seeds_needed(gain, 1.0, 0.8, confidence), 20_000
     rng = np.random.default_rng(0)
     seen = [
-        np.mean(stats.ttest_1samp(rng.normal(gain, 1, (repeats, k)), 0, axis=1).pvalue < 1 - confidence)
+        np.mean(
+            stats.ttest_1samp(rng.normal(gain, 1, (repeats, k)), 0, axis=1).pvalue < 1 - confidence
+        )
         for k in (n - 1, n)
     ]
     error = 3 * math.sqrt(0.8 * 0.2 / repeats)
@@ -223,25 +254,38 @@ def test_rank_correlation_counts_every_order(y):
 
 
 def test_rank_correlation_of_very_few():
-    five, three = rank_correlation([1, 2, 3, 4, 5], [1, 4, 9, 16, 25]), rank_correlation([1, 2, 3], [3, 1, 2])
-    assert five.rho == pytest.approx(1) and five.p == pytest.approx(2 / 120) and np.isnan(five.interval).all()
+    five, three = (
+        rank_correlation([1, 2, 3, 4, 5], [1, 4, 9, 16, 25]),
+        rank_correlation([1, 2, 3], [3, 1, 2]),
+    )
+    assert (
+        five.rho == pytest.approx(1)
+        and five.p == pytest.approx(2 / 120)
+        and np.isnan(five.interval).all()
+    )
     assert three.rho == pytest.approx(-0.5) and np.isnan(three.interval).all()
 
 
 @pytest.mark.parametrize("n", [5, 10])
-@pytest.mark.parametrize("r", [0.0, 0.822])  # Pearson's r of normals: Spearman's ρ is 6/π · arcsin(r/2), 0 and 0.81
+@pytest.mark.parametrize(
+    "r", [0.0, 0.822]
+)  # Pearson's r of normals: Spearman's ρ is 6/π · arcsin(r/2), 0 and 0.81
 def test_rank_correlation_interval_covers(n, r):
     repeats, truth = 800, 6 / math.pi * math.asin(r / 2)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(repeats, n))
     y = r * x + math.sqrt(1 - r**2) * rng.normal(size=(repeats, n))
-    intervals = np.array([rank_correlation(*pair, resamples=9).interval for pair in zip(x, y, strict=True)])
+    intervals = np.array(
+        [rank_correlation(*pair, resamples=9).interval for pair in zip(x, y, strict=True)]
+    )
     intervals = intervals[~np.isnan(intervals[:, 0])]
     held = np.mean((intervals[:, 0] <= truth) & (truth <= intervals[:, 1]))
     assert held > 0.95 - 3 * math.sqrt(0.95 * 0.05 / len(intervals))
 
 
-@pytest.mark.parametrize(("x", "y"), [([1, 2], [1]), ([1], [1]), ([1, 2, 3], [4, 4, 4]), ([1, 2, 3], [1, 2, math.nan])])
+@pytest.mark.parametrize(
+    ("x", "y"), [([1, 2], [1]), ([1], [1]), ([1, 2, 3], [4, 4, 4]), ([1, 2, 3], [1, 2, math.nan])]
+)
 def test_rank_correlation_of_nonsense(x, y):
     with pytest.raises(UsageError, match="finite pairs|cannot be ranked"):
         rank_correlation(x, y)
@@ -250,7 +294,9 @@ def test_rank_correlation_of_nonsense(x, y):
 def factorial(seeds=3, **factors):
     """A row for each combination and seed, its accuracy 0."""
     rows = [
-        dict(zip(factors, levels, strict=True), seed=s) for s in range(seeds) for levels in product(*factors.values())
+        dict(zip(factors, levels, strict=True), seed=s)
+        for s in range(seeds)
+        for levels in product(*factors.values())
     ]
     return pd.DataFrame(rows).assign(accuracy=0.0)
 
@@ -259,7 +305,9 @@ def test_main_effects_as_box_hunter_and_hunter():
     # the pilot plant of Statistics for Experimenters, chapter 5: temperature changes fastest
     plant = factorial(1, catalyst=["A", "B"], concentration=[20, 40], temperature=[160, 180])
     plant["yield"] = [60, 72, 54, 68, 52, 83, 45, 80]
-    result = main_effects(plant, ["temperature", "concentration", "catalyst"], "yield").set_index("effect")
+    result = main_effects(plant, ["temperature", "concentration", "catalyst"], "yield").set_index(
+        "effect"
+    )
     assert result.points.to_dict() == {
         "temperature: 160 → 180": 23, "concentration: 20 → 40": -5, "catalyst: A → B": 1.5,
         "temperature × concentration": 1.5, "temperature × catalyst": 10, "concentration × catalyst": 0,
@@ -278,15 +326,23 @@ def test_main_effects_find_what_was_put_in():
     table["accuracy"] += (table.distillation & large) * table.seed.map(together)
     result = main_effects(table, ["distillation", "stem"], confidence=0.9).set_index("effect")
     assert list(result) == ["points", "± 90 %", "p", "p (Holm)", "seeds"]
-    assert list(result.index) == ["distillation: off → on", "stem: small → large", "distillation × stem"]
+    assert list(result.index) == [
+        "distillation: off → on",
+        "stem: small → large",
+        "distillation × stem",
+    ]
     half = np.array(list(together.values())) / 2
     expected = [np.array(list(gain.values())) + half, 1.5 + half, half]
     for (_, row), effects in zip(result.iterrows(), expected, strict=True):
         assert (row.points, row["± 90 %"]) == pytest.approx(mean_interval(effects, 0.9))
         assert row.p == pytest.approx(stats.ttest_1samp(effects, 0).pvalue)
     assert result["p (Holm)"].to_numpy() == pytest.approx(holm(result.p))
-    shuffled = main_effects(table.sample(frac=1, random_state=0), ["distillation", "stem"]).set_index("effect")
-    assert shuffled.points["distillation: off → on"] == pytest.approx(result.points["distillation: off → on"])
+    shuffled = main_effects(
+        table.sample(frac=1, random_state=0), ["distillation", "stem"]
+    ).set_index("effect")
+    assert shuffled.points["distillation: off → on"] == pytest.approx(
+        result.points["distillation: off → on"]
+    )
 
 
 def test_one_factor_is_a_paired_comparison():
@@ -294,7 +350,9 @@ def test_one_factor_is_a_paired_comparison():
     table["accuracy"] = [80.0, 82.0, 81.0, 82.5, 79.0, 82.0]
     (row,) = main_effects(table, ["teacher"]).itertuples(index=False)
     theirs = paired([82.0, 82.5, 82.0], [80.0, 81.0, 79.0])
-    assert (row.points, row[2], row.p, row[4]) == pytest.approx((theirs.mean, theirs.half, theirs.p, theirs.p))
+    assert (row.points, row[2], row.p, row[4]) == pytest.approx(
+        (theirs.mean, theirs.half, theirs.p, theirs.p)
+    )
 
 
 def test_main_effects_without_a_spread_have_no_p():
@@ -302,7 +360,9 @@ def test_main_effects_without_a_spread_have_no_p():
     table["accuracy"] = table.a * 1.0 + table.b * table.seed
     result = main_effects(table, ["a", "b"])
     assert result.p.isna().tolist() == [True, False, True]
-    assert result["p (Holm)"][1] == pytest.approx(min(1, 3 * result.p[1]))  # one of three all the same
+    assert result["p (Holm)"][1] == pytest.approx(
+        min(1, 3 * result.p[1])
+    )  # one of three all the same
 
 
 def test_main_effects_of_an_incomplete_table():
@@ -319,6 +379,10 @@ def test_main_effects_of_an_incomplete_table():
         main_effects(table, ["a", "a"])
     with pytest.raises(UsageError, match="expected factors"):
         main_effects(table, [])
-    for broken in (table.assign(accuracy="high"), table.assign(accuracy=np.inf), table.assign(b=["x", None] * 4)):
+    for broken in (
+        table.assign(accuracy="high"),
+        table.assign(accuracy=np.inf),
+        table.assign(b=["x", None] * 4),
+    ):
         with pytest.raises(UsageError, match="finite numbers only"):
             main_effects(broken, ["a", "b"])

@@ -42,18 +42,24 @@ def test_expected_is_what_a_shuffle_within_the_classes_gives():
         mixed[np.lexsort([np.arange(400), labels])] = student[order]
         shares.append(fidelity(mixed, teacher, labels).agreement_wrong)
     error = np.std(shares) / math.sqrt(shuffles)
-    assert np.mean(shares) == pytest.approx(fidelity(student, teacher, labels).expected_wrong, abs=4 * error)
+    assert np.mean(shares) == pytest.approx(
+        fidelity(student, teacher, labels).expected_wrong, abs=4 * error
+    )
 
 
 def test_kl_by_hand_and_the_scores_of_both():
     student, teacher = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.8, 0.2]]).log()
     labels = torch.tensor([0])
     result = fidelity(student, teacher, labels)
-    assert result.kl == pytest.approx(0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5), abs=1e-6)
+    assert result.kl == pytest.approx(
+        0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5), abs=1e-6
+    )
     theirs, its = score(teacher, labels, "xy"), score(student, labels, "xy")
     assert (result.teacher_nll, result.teacher_ece) == (theirs.nll, theirs.ece)
     assert (result.student_nll, result.student_ece) == (its.nll, its.ece)
-    assert fidelity(teacher + 7, teacher, labels).kl == pytest.approx(0, abs=1e-6)  # softmax knows no offset
+    assert fidelity(teacher + 7, teacher, labels).kl == pytest.approx(
+        0, abs=1e-6
+    )  # softmax knows no offset
 
 
 def test_a_teacher_without_errors():
@@ -64,7 +70,9 @@ def test_a_teacher_without_errors():
 
 def test_transfer_by_hand():
     plain = [0, 1, 1, 1, 1, 0, 0, 2]
-    table = per_class_transfer(*map(logits_of, (STUDENT, plain, TEACHER)), LABELS, ["sea", "land", "ice"])
+    table = per_class_transfer(
+        *map(logits_of, (STUDENT, plain, TEACHER)), LABELS, ["sea", "land", "ice"]
+    )
     assert list(table.index) == ["sea", "land", "ice"] and table.support.tolist() == [4, 3, 1]
     assert table.teacher.tolist() == pytest.approx([50, 200 / 3, 100])
     assert table.plain.tolist() == pytest.approx([25, 100 / 3, 100])
@@ -79,7 +87,10 @@ def test_luck_of_the_plain_student_correlates_gain_with_lead():
 
     def unrelated():
         """Right on 70 % of the samples, whichever they are."""
-        return logits_of(torch.where(torch.from_numpy(rng.random(8000) < 0.7), labels, (labels + 1) % classes), classes)
+        return logits_of(
+            torch.where(torch.from_numpy(rng.random(8000) < 0.7), labels, (labels + 1) % classes),
+            classes,
+        )
 
     first = per_class_transfer(unrelated(), unrelated(), unrelated(), labels, range(classes))
     other = per_class_transfer(unrelated(), unrelated(), unrelated(), labels, range(classes))
@@ -96,7 +107,9 @@ def test_bad_input_says_whose():
         fidelity(good, good, LABELS + 1)
     with pytest.raises(UsageError, match="no samples"):
         fidelity(good[:0], good[:0], LABELS[:0])
-    with pytest.raises(UsageError, match="baseline_logits: logits of 8 of 8 samples are not finite"):
+    with pytest.raises(
+        UsageError, match="baseline_logits: logits of 8 of 8 samples are not finite"
+    ):
         per_class_transfer(good, good * math.nan, good, LABELS, "xyz")
     with pytest.raises(UsageError, match="8 labels and 2 classes"):
         per_class_transfer(good, good, good, LABELS, "xy")

@@ -9,7 +9,14 @@ from scipy import stats
 from torch import nn
 
 from kdcourse.common.errors import UsageError
-from kdcourse.evaluation import evaluate, mean_interval, paired_interval, predict, score, wilson_interval
+from kdcourse.evaluation import (
+    evaluate,
+    mean_interval,
+    paired_interval,
+    predict,
+    score,
+    wilson_interval,
+)
 from kdcourse.models import thin_resnet
 
 
@@ -25,10 +32,14 @@ def test_wilson_as_newcombe_1998_table_1(correct, n, low, high):
 @pytest.mark.parametrize(("correct", "n"), [(0, 7), (7, 7), (1, 1), (471, 540), (8, 162)])
 def test_wilson_as_scipy(correct, n, confidence):
     theirs = stats.binomtest(correct, n).proportion_ci(confidence, method="wilson")
-    assert wilson_interval(correct, n, confidence) == pytest.approx((100 * theirs.low, 100 * theirs.high), abs=1e-9)
+    assert wilson_interval(correct, n, confidence) == pytest.approx(
+        (100 * theirs.low, 100 * theirs.high), abs=1e-9
+    )
 
 
-@pytest.mark.parametrize(("correct", "n", "confidence"), [(3, 2, 0.95), (-1, 2, 0.95), (0, 0, 0.95), (1, 2, 95)])
+@pytest.mark.parametrize(
+    ("correct", "n", "confidence"), [(3, 2, 0.95), (-1, 2, 0.95), (0, 0, 0.95), (1, 2, 95)]
+)
 def test_wilson_of_nonsense(correct, n, confidence):
     with pytest.raises(UsageError, match="expected"):
         wilson_interval(correct, n, confidence)
@@ -87,11 +98,15 @@ def test_scores_by_hand():
     assert result.nll == pytest.approx(nll, abs=1e-6)
     assert result.confusion.tolist() == [[7, 0], [3, 0]]
     assert result.per_class.recall.tolist() == [100, 0]
-    assert result.per_class.precision["x"] == 70 and math.isnan(result.per_class.precision["y"])  # never answered
+    assert result.per_class.precision["x"] == 70 and math.isnan(
+        result.per_class.precision["y"]
+    )  # never answered
     assert result.per_class.support.tolist() == [7, 3]
     assert "x" in result.report and "macro avg" in result.report
     low, high = wilson_interval(7, 10)
-    assert result.row() == dict(accuracy=70, low=low, high=high, nll=result.nll, ece=result.ece, n=10)
+    assert result.row() == dict(
+        accuracy=70, low=low, high=high, nll=result.nll, ece=result.ece, n=10
+    )
 
 
 def test_one_line():
@@ -126,8 +141,12 @@ def test_predict_in_order_and_whole(make_data):
     logits, labels = predict(model, data.test)
     assert logits.shape == (len(data.test), 3) and logits.dtype == torch.float32
     assert np.array_equal(labels, data.test.labels)
-    images = (data.test.take(range(len(data.test))) - data.mean[:, None, None]) / data.std[:, None, None]
-    torch.testing.assert_close(logits, model.eval()(torch.from_numpy(images.astype(np.float32))).detach())
+    images = (data.test.take(range(len(data.test))) - data.mean[:, None, None]) / data.std[
+        :, None, None
+    ]
+    torch.testing.assert_close(
+        logits, model.eval()(torch.from_numpy(images.astype(np.float32))).detach()
+    )
     torch.testing.assert_close(predict(model, data.test, batch_size=7)[0], logits)
     logits.requires_grad_()  # not a tensor of inference mode
 

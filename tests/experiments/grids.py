@@ -15,7 +15,10 @@ from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.training import History, Recipe
 from kdcourse.training.checkpoint import describe
 
-TAUGHT = {"first": 7.0, "second": 14.0}  # the only weight of each data set's teacher: its students' accuracies show it
+TAUGHT = {
+    "first": 7.0,
+    "second": 14.0,
+}  # the only weight of each data set's teacher: its students' accuracies show it
 
 
 class Toy(Experiment):
@@ -32,7 +35,9 @@ class Toy(Experiment):
         if name not in self.DATASETS:
             raise DataError(f"{name} is nowhere")
         parts = np.split(np.arange(12), (4, 8))
-        return DataSplits.from_arrays(name, np.zeros((12, 1, 2, 2)), np.arange(12) % 2, parts, "ab", "g")
+        return DataSplits.from_arrays(
+            name, np.zeros((12, 1, 2, 2)), np.arange(12) % 2, parts, "ab", "g"
+        )
 
     def recipe(self, run, data, networks):
         return Recipe(partial(nn.Linear, 1, 1, bias=False), nn.Identity, epochs=1, seed=run.seed)
@@ -79,7 +84,9 @@ class Environment(Toy):
     """Results say what the worker sees of the variable KDCOURSE_SEEN."""
 
     def judge(self, run, network, data, networks):
-        return super().judge(run, network, data, networks) | {"seen": os.environ.get("KDCOURSE_SEEN")}
+        return super().judge(run, network, data, networks) | {
+            "seen": os.environ.get("KDCOURSE_SEEN")
+        }
 
 
 class DiesOnce(Toy):

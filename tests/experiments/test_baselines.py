@@ -27,8 +27,12 @@ def test_choosing_a_rate_looks_at_validation_alone(make_data, monkeypatch):
     monkeypatch.setattr(type(data.test), "take", _no_test_images(type(data.test).take))
     chosen = baselines.choose_rate(data, SMOKE, [(1e-2, 1), (1e-2, 2), (3e-2, 1)])
     assert chosen[["learning rate", "epochs"]].values.tolist() == [[1e-2, 1], [1e-2, 2], [3e-2, 1]]
-    history = load_or_train(baselines.student_recipe(data, SMOKE, epochs=2), data, progress=False)[1]
-    assert chosen["validation accuracy, %"][1] == history.records[-1]["val_accuracy"]  # the course's own rate is 1e-2
+    history = load_or_train(baselines.student_recipe(data, SMOKE, epochs=2), data, progress=False)[
+        1
+    ]
+    assert (
+        chosen["validation accuracy, %"][1] == history.records[-1]["val_accuracy"]
+    )  # the course's own rate is 1e-2
 
 
 def _no_test_images(take):
@@ -52,5 +56,7 @@ def test_records_are_replaced_by_data_set_and_kept_otherwise(make_data, tmp_path
 
 def test_recorded_by_name():
     assert {"data set", "network", "command"} <= set(recorded("baselines"))
-    with pytest.raises(UsageError, match="unknown recorded experiment 'baseline'. Did you mean baselines"):
+    with pytest.raises(
+        UsageError, match="unknown recorded experiment 'baseline'. Did you mean baselines"
+    ):
         recorded("baseline")

@@ -51,7 +51,10 @@ def test_halves_share_no_image_and_have_the_same_classes(data):
     assert not set(first.train.rows) & set(second.train.rows)
     assert sorted([*first.train.rows, *second.train.rows]) == data.train.rows.tolist()
     assert np.bincount(first.train.labels).tolist() == np.bincount(second.train.labels).tolist()
-    assert first.test is data.test and len({first.fingerprint, second.fingerprint, data.fingerprint}) == 3
+    assert (
+        first.test is data.test
+        and len({first.fingerprint, second.fingerprint, data.fingerprint}) == 3
+    )
 
 
 def test_flips_mirror_some_images_and_leave_the_data_alone(data):
@@ -69,9 +72,15 @@ def test_run_gives_every_step_with_every_seed(data, teacher):
     runs = cifar10.run(data, SETTINGS, teacher, epochs=1, seeds=(0, 1), views=2)
     assert len(runs) == 5 * 2 and runs[["plain", "distilled"]].stack().between(0, 100).all()
     by_step = runs.set_index(["step", "seed"])
-    published, square, upright = (by_step.loc[name] for name in ("as published", "+ T²", "+ no flips at test time"))
-    assert (published["plain"] == square["plain"]).all()  # the same network on the same flipped images
-    pd.testing.assert_frame_equal(runs, cifar10.run(data, SETTINGS, teacher, epochs=1, seeds=(0, 1), views=2))
+    published, square, upright = (
+        by_step.loc[name] for name in ("as published", "+ T²", "+ no flips at test time")
+    )
+    assert (
+        published["plain"] == square["plain"]
+    ).all()  # the same network on the same flipped images
+    pd.testing.assert_frame_equal(
+        runs, cifar10.run(data, SETTINGS, teacher, epochs=1, seeds=(0, 1), views=2)
+    )
 
 
 def test_summary_pairs_the_seeds():
@@ -82,7 +91,9 @@ def test_summary_pairs_the_seeds():
         ("b", 1, 60.0, 59.0, 2, 2),
     ]
     table = cifar10.summary(
-        pd.DataFrame(rows, columns=["step", "seed", "plain", "distilled", "plain epochs", "distilled epochs"])
+        pd.DataFrame(
+            rows, columns=["step", "seed", "plain", "distilled", "plain epochs", "distilled epochs"]
+        )
     ).set_index("step")
     assert table.index.tolist() == ["a", "b"] and table.seeds.tolist() == [2, 2]
     assert table["gain, points"].tolist() == [3.0, -1.0]
@@ -91,7 +102,9 @@ def test_summary_pairs_the_seeds():
 
 def test_the_published_table_is_that_of_the_repository():
     assert cifar10.PUBLISHED.loc["overall"].tolist() == [95.4, 94.2, 94.1]
-    assert cifar10.PUBLISHED.loc["dog"].tolist() == [91.9, 89.9, 92.1] and len(cifar10.PUBLISHED) == 11
+    assert (
+        cifar10.PUBLISHED.loc["dog"].tolist() == [91.9, 89.9, 92.1] and len(cifar10.PUBLISHED) == 11
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,9 +112,17 @@ def test_the_published_table_is_that_of_the_repository():
     [
         (0.1, 0.5, "symptom shows: the gain is next to nothing, from -0.40 to +0.60 points"),
         (-0.4, 0.2, "symptom shows"),
-        (3.0, 1.5, "symptom does not show: the gain or loss is more than a point, from +1.50 to +4.50 points"),
+        (
+            3.0,
+            1.5,
+            "symptom does not show: the gain or loss is more than a point, from +1.50 to +4.50 points",
+        ),
         (-3.0, 1.5, "symptom does not show"),
-        (0.33, 1.88, "is not decided: from -1.55 to +2.21 points"),  # includes zero, and gains that are worth having
+        (
+            0.33,
+            1.88,
+            "is not decided: from -1.55 to +2.21 points",
+        ),  # includes zero, and gains that are worth having
         (1.2, 1.1, "is not decided"),  # a gain for certain, but perhaps a small one
         (0.1, np.nan, "is not decided: +0.10 points with one seed"),
     ],
@@ -130,7 +151,12 @@ def test_the_grid_trains_each_network_once_and_finds_what_run_finds(
 ):
     frame = done(experiment, tmp_path / "grid", in_process)
     names = [run.arm for run in in_process.submitted]
-    assert names == ["teacher", "start", "start", *(arm for arm in cifar10.D2.METHODS for _ in range(2))]
+    assert names == [
+        "teacher",
+        "start",
+        "start",
+        *(arm for arm in cifar10.D2.METHODS for _ in range(2)),
+    ]
     assert len(cifar10.D2.METHODS) == 6  # of the ten networks that five steps compare
     assert frame.groupby("arm")["training images"].first().to_dict() == {
         "teacher": 72, **dict.fromkeys(("start", *cifar10.D2.METHODS), 36),
@@ -138,9 +164,16 @@ def test_the_grid_trains_each_network_once_and_finds_what_run_finds(
 
     monkeypatch.setenv("KDCOURSE_WORK", str(tmp_path / "work"))  # all of it is trained once more
     budget = experiment.budget
-    network, _ = load_or_train(baselines.teacher_recipe(data, SETTINGS, 0, budget.teacher_epochs), data, progress=False)
+    network, _ = load_or_train(
+        baselines.teacher_recipe(data, SETTINGS, 0, budget.teacher_epochs), data, progress=False
+    )
     runs = cifar10.run(
-        data, SETTINGS, CachedTeacher(network), epochs=budget.student_epochs, seeds=(0, 1), views=budget.views
+        data,
+        SETTINGS,
+        CachedTeacher(network),
+        epochs=budget.student_epochs,
+        seeds=(0, 1),
+        views=budget.views,
     )
     order = ["step", "seed"]
     found = cifar10.by_step(frame, budget.student_epochs)
@@ -160,7 +193,10 @@ def test_a_network_that_steps_share_is_the_same_in_all_of_them(experiment, data,
         recipes = step.recipes(scratch, replace(scratch, model=partial(copy.deepcopy, start)))
         for arm, recipe in zip(cifar10.COMPARED[step.name], recipes, strict=True):
             keys.setdefault(arm, set()).add(recipe.key(data))
-    assert all(len(own) == 1 for own in keys.values()) and len(set.union(*keys.values())) == len(keys) == 6
+    assert (
+        all(len(own) == 1 for own in keys.values())
+        and len(set.union(*keys.values())) == len(keys) == 6
+    )
 
 
 def test_who_needs_a_start(experiment):
@@ -169,7 +205,9 @@ def test_who_needs_a_start(experiment):
         if run.arm in ("teacher", "start"):
             assert needs == []
         else:
-            assert needs == (["teacher"] if run.arm.endswith("from scratch") else ["teacher", "start"])
+            assert needs == (
+                ["teacher"] if run.arm.endswith("from scratch") else ["teacher", "start"]
+            )
             assert all(need.seed == run.seed for need in run.needs[1:])
 
 
@@ -177,7 +215,10 @@ def test_steps_of_a_grid_that_is_not_done():
     columns = ["arm", "seed", "accuracy", "accuracy flipped"]
     rows = [("plain", 0, 50.0, 40.0), ("distilled", 0, 53.0, 44.0), ("distilled", 1, 60.0, 61.0)]
     found = cifar10.by_step(pd.DataFrame(rows, columns=columns), epochs=3)
-    assert found.values.tolist() == [["+ T²", 0, 40.0, 44.0, 3, 6], ["+ no flips at test time", 0, 50.0, 53.0, 3, 6]]
+    assert found.values.tolist() == [
+        ["+ T²", 0, 40.0, 44.0, 3, 6],
+        ["+ no flips at test time", 0, 50.0, 53.0, 3, 6],
+    ]
     teachers = pd.DataFrame([("toy", "teacher", 0, 50.0, 40.0)], columns=["data", *columns])
     assert list(cifar10.D2(SETTINGS).analyses(teachers)) == []
 
@@ -191,11 +232,15 @@ def small(channels, classes, pretrained=False):
 
 
 def test_d2s_own_networks_come_pretrained_and_train_as_d2s(data, monkeypatch):
-    makers = (partial(cifar10.own_recipe, network) for network in (partial(small, pretrained=True), small))
+    makers = (
+        partial(cifar10.own_recipe, network) for network in (partial(small, pretrained=True), small)
+    )
     monkeypatch.setattr(cifar10, "OWN", Pair(*makers))
     own = cifar10.D2(profile("gpu"), networks="published", seeds=1)
     runs = {run.arm: run for run in own.runs()}
-    assert list(runs) == ["teacher", *cifar10.D2.METHODS] and all(len(run.needs) <= 1 for run in runs.values())
+    assert list(runs) == ["teacher", *cifar10.D2.METHODS] and all(
+        len(run.needs) <= 1 for run in runs.values()
+    )
     assert all(own.part(run, data) is data for run in runs.values())
     teacher = own.recipe(runs["teacher"], data, ()).model()
     recipes = {arm: own.recipe(run, data, [teacher]) for arm, run in runs.items()}
@@ -203,13 +248,19 @@ def test_d2s_own_networks_come_pretrained_and_train_as_d2s(data, monkeypatch):
     assert (epochs["teacher"], epochs["plain"], epochs["distilled without T²"]) == (5, 5, 10)
     for arm, recipe in recipes.items():
         assert (recipe.model().fc.bias == 1).all() == (not arm.endswith("from scratch")), arm
-        assert (recipe.batch_size, recipe.augment.symmetries, recipe.augment.pad) == (100, "flip", 0)
+        assert (recipe.batch_size, recipe.augment.symmetries, recipe.augment.pad) == (
+            100,
+            "flip",
+            0,
+        )
         optimiser = recipe.optimizer([torch.nn.Parameter(torch.zeros(1))])
         assert type(optimiser) is torch.optim.SGD
         assert (optimiser.defaults["lr"], optimiser.defaults["momentum"]) == (1e-3, 0.9)
 
 
-@pytest.mark.parametrize(("networks", "sizes"), [("thin", [16, 32, None]), ("published", [64, 64, 224])])
+@pytest.mark.parametrize(
+    ("networks", "sizes"), [("thin", [16, 32, None]), ("published", [64, 64, 224])]
+)
 def test_the_size_of_images_and_what_is_said_of_it(networks, sizes, data, monkeypatch):
     asked = []
     monkeypatch.setattr(grid, "load_data", lambda name, **options: asked.append(options) or data)

@@ -29,7 +29,9 @@ HERE = str(Path(__file__).parent)
 def environment():
     """Workers can import `grids`, and nothing is written to the home folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")])))
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
+        )
         patch.delenv("RAY_AUTH_MODE", raising=False)  # Ray sets it
         patch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 2)
         yield
@@ -52,8 +54,13 @@ def address():
     """Of a cluster of one machine, with room for two runs."""
     from ray.cluster_utils import Cluster
 
-    folder = tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True)  # short: it holds sockets
-    head = Cluster(True, head_node_args=dict(num_cpus=2, num_gpus=0, include_dashboard=False, temp_dir=folder.name))
+    folder = tempfile.TemporaryDirectory(
+        prefix="ray", ignore_cleanup_errors=True
+    )  # short: it holds sockets
+    head = Cluster(
+        True,
+        head_node_args=dict(num_cpus=2, num_gpus=0, include_dashboard=False, temp_dir=folder.name),
+    )
     yield head.address
     head.shutdown()
     folder.cleanup()
@@ -73,14 +80,18 @@ def pretend(monkeypatch):
 
     def machines(*resources: dict):
         monkeypatch.setattr(ray, "is_initialized", lambda: True)
-        monkeypatch.setattr(ray, "nodes", lambda: [dict(Alive=True, Resources=has) for has in resources])
+        monkeypatch.setattr(
+            ray, "nodes", lambda: [dict(Alive=True, Resources=has) for has in resources]
+        )
 
     return machines
 
 
 def processes() -> set[psutil.Process]:
     """What this process has started and still runs."""
-    return {p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE}
+    return {
+        p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE
+    }
 
 
 def within(seconds: float, holds) -> bool:
@@ -110,7 +121,9 @@ def test_an_address_that_does_not_answer_is_said_soon(form, monkeypatch):
     assert not ray.is_initialized()
 
 
-@pytest.mark.parametrize("address", ["here", "host:", "host:port", "http://host:6379", "host:6379/"])
+@pytest.mark.parametrize(
+    "address", ["here", "host:", "host:port", "http://host:6379", "host:6379/"]
+)
 def test_an_address_that_is_none_is_refused(address):
     with pytest.raises(UsageError, match="expected auto, HOST:PORT or ray://HOST:PORT"):
         Ray(address)
@@ -144,24 +157,42 @@ def test_same_results_as_processes_and_nothing_is_left(own_work):
         progress = reproduce(experiment, work / "out", make(), echo=lambda line: None)
         assert (progress.done, progress.failed) == (7, 0)
         assert len(list((work / "models").glob("*.pt"))) == 7  # in the folder that was named here
-        found[name] = {name: record["results"] for name, record in Results(work / "out").records().items()}
+        found[name] = {
+            name: record["results"] for name, record in Results(work / "out").records().items()
+        }
     assert found["ray"] == found["local"]
     assert within(20, lambda: not processes() - before)
     assert not ray.is_initialized()
 
 
-def test_a_worker_that_dies_costs_its_own_run_alone_and_data_are_loaded_once(address, own_work, monkeypatch):
+def test_a_worker_that_dies_costs_its_own_run_alone_and_data_are_loaded_once(
+    address, own_work, monkeypatch
+):
     monkeypatch.setattr(cluster, "ATTEMPTS", 2)
     work = own_work("restless")
     experiment = Restless(SMOKE, datasets=("first",), seeds=2)
     progress = reproduce(experiment, work / "out", Ray(address), echo=lambda line: None)
     assert (progress.done, progress.failed) == (4, 1)
-    starts = {(run.arm, run.seed): marked(run, "starts").stat().st_size for run in experiment.runs()}
-    assert starts == {("teacher", 0): 1, ("plain", 0): 1, ("plain", 1): 1, ("taught", 0): 2, ("taught", 1): 2}
-    failed = [record for record in Results(work / "out").records().values() if record["status"] == "failed"]
+    starts = {
+        (run.arm, run.seed): marked(run, "starts").stat().st_size for run in experiment.runs()
+    }
+    assert starts == {
+        ("teacher", 0): 1,
+        ("plain", 0): 1,
+        ("plain", 1): 1,
+        ("taught", 0): 2,
+        ("taught", 1): 2,
+    }
+    failed = [
+        record
+        for record in Results(work / "out").records().values()
+        if record["status"] == "failed"
+    ]
     assert [(record["run"]["arm"], record["run"]["seed"]) for record in failed] == [("taught", 1)]
     assert "its worker was lost 2 times" in failed[0]["error"]
-    assert (work / "first.loads").stat().st_size == 2  # by the grid, to see that it is there, and for the cluster
+    assert (
+        work / "first.loads"
+    ).stat().st_size == 2  # by the grid, to see that it is there, and for the cluster
     assert not ray.is_initialized()
     host, port = address.split(":")
     socket.create_connection((host, int(port)), timeout=5).close()  # the cluster itself goes on
@@ -174,7 +205,9 @@ def test_what_a_worker_cannot_import_is_a_failed_run(joined, own_work):
 
     experiment = Elsewhere(SMOKE, datasets=("first",), seeds=1)
     lines = []
-    assert reproduce(experiment, own_work("elsewhere") / "out", Ray(), echo=lines.append).failed == 3
+    assert (
+        reproduce(experiment, own_work("elsewhere") / "out", Ray(), echo=lines.append).failed == 3
+    )
     assert "No module named 'nowhere_to_be_found'" in lines[0].splitlines()[0]
 
 
@@ -187,7 +220,9 @@ def test_close_ends_what_is_under_way(joined, own_work):
     worker = int(marked(run, "began").read_text())
     engine.close()
     assert not engine.busy
-    assert within(20, lambda: not psutil.pid_exists(worker) or psutil.Process(worker).status() == "zombie")
+    assert within(
+        20, lambda: not psutil.pid_exists(worker) or psutil.Process(worker).status() == "zombie"
+    )
     assert ray.is_initialized()  # it was not ours
 
 

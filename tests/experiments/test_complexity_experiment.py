@@ -47,7 +47,11 @@ def test_the_arms_learn_from_labels_answers_and_features(data):
     torch.manual_seed(0)
     teacher = CachedTeacher(baselines.teacher_recipe(data, SETTINGS).model())
     scratch, response, intermediate = (make() for make in complexity.arms(teacher).values())
-    assert [type(arm) for arm in (scratch, response, intermediate)] == [CrossEntropy, ResponseKD, FitNets]
+    assert [type(arm) for arm in (scratch, response, intermediate)] == [
+        CrossEntropy,
+        ResponseKD,
+        FitNets,
+    ]
     assert response.teacher is teacher and intermediate.teacher is teacher
     assert intermediate.weights == {"hint": 1.0, "label": 1.0}
     describe(complexity.arms(teacher))  # can be kept under a recipe
@@ -64,7 +68,10 @@ def test_the_arms_have_equal_budgets(data, monkeypatch):
     complexity.run(data, SETTINGS, seeds=[0], teacher_epochs=1, student_epochs=2)
     teacher, *students = recipes
     assert teacher.epochs == 1 and len(students) == 3
-    budgets = {(r.epochs, r.views, r.seed, r.batch_size, r.augment, repr(r.optimizer), repr(r.model)) for r in students}
+    budgets = {
+        (r.epochs, r.views, r.seed, r.batch_size, r.augment, repr(r.optimizer), repr(r.model))
+        for r in students
+    }
     assert len(budgets) == 1 and students[0].epochs == 2
 
 
@@ -81,7 +88,11 @@ def test_an_arm_finds_the_network_of_the_same_recipe(data, monkeypatch):
     teacher = CachedTeacher(network)
     hint = partial(FitNets, teacher, "layer3", "layer3", hint_weight=1.0)
     base = baselines.student_recipe(data, SETTINGS, 0, SETTINGS.feature_epochs)
-    makers = (CrossEntropy, partial(ResponseKD, teacher), hint)  # notebook 05's labels, response, FitNets at 1
+    makers = (
+        CrossEntropy,
+        partial(ResponseKD, teacher),
+        hint,
+    )  # notebook 05's labels, response, FitNets at 1
     own = [replace(base, objective=make, views=SETTINGS.views).key(data) for make in makers]
     assert [recipe.key(data) for recipe in recipes[1:]] == own
 
@@ -107,7 +118,9 @@ def test_a_summary_can_be_recorded(runs, data, tmp_path):
 
 def test_cut_as_d4_only_where_there_is_an_official_test_set(monkeypatch):
     asked = {}
-    monkeypatch.setattr(complexity, "load_data", lambda name, **options: asked.setdefault(name, options))
+    monkeypatch.setattr(
+        complexity, "load_data", lambda name, **options: asked.setdefault(name, options)
+    )
     for name in ("usps", "digits", "scenes", "a_folder"):
         complexity.load(name, profile("cpu"), limit=100, split_seed=3)
     assert {name: (options["split"], options["image_size"]) for name, options in asked.items()} == {

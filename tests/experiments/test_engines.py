@@ -44,7 +44,11 @@ def do(experiment, folder, engine):
 
 def results(folder):
     """Name of a run → its results, of all that are done."""
-    return {name: record["results"] for name, record in Results(folder).records().items() if record["results"]}
+    return {
+        name: record["results"]
+        for name, record in Results(folder).records().items()
+        if record["results"]
+    }
 
 
 def until(true, what):
@@ -81,7 +85,9 @@ def test_results_do_not_depend_on_the_engine(digits, tmp_path, own_work, in_proc
         progress, _, _ = do(DIGITS, tmp_path / "out", Local(jobs) if jobs else in_process)
     finally:
         torch.set_num_threads(before)
-    assert progress.done == 7 and len(list((own_work / "models").iterdir())) == 7  # trained here, not found
+    assert (
+        progress.done == 7 and len(list((own_work / "models").iterdir())) == 7
+    )  # trained here, not found
     assert results(tmp_path / "out") == results(digits / "out")
     teacher = "digits--teacher--seed=0--f0d088.pt"
     networks = [torch.load(folder / "out" / "networks" / teacher) for folder in (tmp_path, digits)]
@@ -103,7 +109,9 @@ def test_processes_see_the_environment_as_it_is_now(tmp_path, own_work, monkeypa
 # --- processes that die ----------------------------------------------------------------------------------------------
 
 
-def test_a_process_that_dies_costs_its_own_run_alone_which_is_tried_again(tmp_path, own_work, in_process):
+def test_a_process_that_dies_costs_its_own_run_alone_which_is_tried_again(
+    tmp_path, own_work, in_process
+):
     progress, _, _ = do(DiesOnce(SMOKE, seeds=2), tmp_path / "out", Local(2))
     assert (progress.done, progress.failed) == (10, 0)
     assert len(list(own_work.glob("*.died"))) == 4
@@ -147,7 +155,12 @@ def test_close_ends_what_is_under_way(own_work):
         assert engine.free
         engine.submit(experiment, run, [], True)
     assert engine.busy and not engine.free and list(engine.ended(0.0)) == []
-    until(lambda: all(marked(run, "began").exists() and marked(run, "began").read_text() for run in runs), "two runs")
+    until(
+        lambda: all(
+            marked(run, "began").exists() and marked(run, "began").read_text() for run in runs
+        ),
+        "two runs",
+    )
     pids = [int(marked(run, "began").read_text()) for run in runs]
     assert all(map(psutil.pid_exists, pids)) and len(set(pids)) == 2
     engine.close()
@@ -183,7 +196,9 @@ def start(tmp_path, own_work):
             line = [sys.executable, *map(str, arguments)]
             # whoever runs the tests in the background has SIGINT ignored, which children inherit
             default = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
-            grid = subprocess.Popen(line, start_new_session=True, stdout=said, stderr=said, preexec_fn=default)
+            grid = subprocess.Popen(
+                line, start_new_session=True, stdout=said, stderr=said, preexec_fn=default
+            )
         started.append(grid)
         return grid
 
@@ -201,14 +216,19 @@ def in_session(grid):
     found = []
     for process in psutil.process_iter():
         try:
-            if os.getsid(process.pid) == grid.pid != process.pid and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                os.getsid(process.pid) == grid.pid != process.pid
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 found.append(" ".join(process.cmdline()))
         except (ProcessLookupError, psutil.NoSuchProcess):
             continue
     return found
 
 
-def test_a_process_starts_undisturbed_by_ctrl_c_and_ends_when_its_grid_is_killed(start, own_work, tmp_path):
+def test_a_process_starts_undisturbed_by_ctrl_c_and_ends_when_its_grid_is_killed(
+    start, own_work, tmp_path
+):
     """Ctrl-C comes while the process that the others are forked from imports PyTorch: no traceback is to be seen."""
     run, said = Waits(SMOKE).runs()[0], tmp_path / "said"
     code = (
@@ -219,9 +239,15 @@ def test_a_process_starts_undisturbed_by_ctrl_c_and_ends_when_its_grid_is_killed
         "except KeyboardInterrupt: print(engine.busy, flush=True); time.sleep(600)"
     )
     grid = start("-c", code, Path(__file__).parent)
-    until(lambda: any("forkserver import" in line for line in in_session(grid)), "the process to be forked")
+    until(
+        lambda: any("forkserver import" in line for line in in_session(grid)),
+        "the process to be forked",
+    )
     os.killpg(grid.pid, signal.SIGINT)
-    until(lambda: grid.poll() is not None or said.read_text() and marked(run, "began").exists(), "a run")
+    until(
+        lambda: grid.poll() is not None or said.read_text() and marked(run, "began").exists(),
+        "a run",
+    )
     assert said.read_text() == "True\n" and grid.poll() is None
     os.kill(grid.pid, signal.SIGKILL)  # it alone
     assert grid.wait() == -signal.SIGKILL
@@ -239,7 +265,9 @@ def test_a_grid_that_is_killed_is_finished_by_the_same_command(start, digits, tm
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/*.json")}
     done = results(out)
     assert 2 <= len(before) == len(done) < 7
-    (out / "runs" / "digits--intermediate--seed=1--cut.json.partial").write_text('{"format": 1, "sta')
+    (out / "runs" / "digits--intermediate--seed=1--cut.json.partial").write_text(
+        '{"format": 1, "sta'
+    )
     again = CliRunner().invoke(main, [*COMMAND, str(out)])
     assert again.exit_code == 0, again.output
     assert again.output.startswith(f"{len(done)} of 7 runs were done before\n")

@@ -41,9 +41,13 @@ def network(data):
 
 
 def test_the_cells_are_the_whole_factorial_and_are_named_for_what_they_are():
-    assert sorted(CELLS.values()) == sorted(product((False, True), (False, True), ("coarse", "fine")))
+    assert sorted(CELLS.values()) == sorted(
+        product((False, True), (False, True), ("coarse", "fine"))
+    )
     for arm, (augmentation, distillation, stem) in CELLS.items():
-        assert ("augmentation" in arm) == augmentation and arm.startswith("distilled") == distillation
+        assert ("augmentation" in arm) == augmentation and arm.startswith(
+            "distilled"
+        ) == distillation
         assert ("coarse" in arm) == (stem == "coarse")
     assert D1.METHODS == tuple(CELLS) and CELLS[D1.REFERENCE] == (False, False, "fine")
 
@@ -59,7 +63,10 @@ def test_published_figures_stand_beside_the_arms_that_they_are_of():
 
 def test_every_cell_has_every_seed_and_the_same_teacher():
     runs = THIN.runs()
-    assert [run for run in runs if run.arm not in CELLS] == [TEACHER, Run("eurosat_ms", UNAUGMENTED, 0)]
+    assert [run for run in runs if run.arm not in CELLS] == [
+        TEACHER,
+        Run("eurosat_ms", UNAUGMENTED, 0),
+    ]
     assert {(run.arm, run.seed, run.needs) for run in runs if run.arm in CELLS} == {
         (arm, seed, (TEACHER,)) for arm in CELLS for seed in (0, 1)
     }
@@ -75,7 +82,11 @@ def test_a_cell_is_trained_as_its_factors_say(data, network, arm):
     assert type(objective) is (ResponseKD if distillation else CrossEntropy)
     if distillation:
         assert isinstance(objective.teacher, CachedTeacher) and objective.teacher.network is network
-        assert (objective.temperature, objective.soft_weight, objective.label_weight) == (4, 0.9, 0.1)
+        assert (objective.temperature, objective.soft_weight, objective.label_weight) == (
+            4,
+            0.9,
+            0.1,
+        )
 
 
 def test_cells_differ_in_their_factors_alone(data, network):
@@ -101,12 +112,17 @@ def test_published_networks_are_d1s_own(data):
     for run, make in (
         (TEACHER, d1_teacher),
         (Run("eurosat_ms", UNAUGMENTED, 0), d1_teacher),
-        *((student(arm), d1_student if stem == "fine" else resnet18) for arm, (_, _, stem) in CELLS.items()),
+        *(
+            (student(arm), d1_student if stem == "fine" else resnet18)
+            for arm, (_, _, stem) in CELLS.items()
+        ),
     ):
         recipe = PUBLISHED.recipe(run, data, [network])
         assert describe(recipe.model) == describe(partial(make, channels=13, classes=3))
         assert recipe.optimizer.keywords["lr"] == 1e-3
-        assert (recipe.augment is None) == ("augmentation" not in run.arm and run != TEACHER or run.arm == UNAUGMENTED)
+        assert (recipe.augment is None) == (
+            "augmentation" not in run.arm and run != TEACHER or run.arm == UNAUGMENTED
+        )
     assert PUBLISHED.differences()[0] != THIN.differences()[0]
 
 
@@ -130,13 +146,20 @@ def frame(data, made, in_process, tmp_path, monkeypatch):
 
 
 def test_all_cells_run(frame):
-    assert set(frame.arm) == {"teacher", UNAUGMENTED, *CELLS} and frame.accuracy.between(0, 100).all()
+    assert (
+        set(frame.arm) == {"teacher", UNAUGMENTED, *CELLS} and frame.accuracy.between(0, 100).all()
+    )
     students = frame[frame.arm.isin(CELLS)]
     assert (students.groupby("arm").seed.agg(list).map(sorted).map(tuple) == (0, 1)).all()
-    assert students.agreement.between(0, 100).all() and frame[~frame.arm.isin(CELLS)].agreement.isna().all()
+    assert (
+        students.agreement.between(0, 100).all()
+        and frame[~frame.arm.isin(CELLS)].agreement.isna().all()
+    )
     fine = students.arm.map(lambda arm: CELLS[arm][2] == "fine")
     assert students[fine].macs.nunique() == students[~fine].macs.nunique() == 1
-    assert students[fine].macs.min() > students[~fine].macs.max()  # the resolution that D1's stem keeps costs
+    assert (
+        students[fine].macs.min() > students[~fine].macs.max()
+    )  # the resolution that D1's stem keeps costs
 
 
 def test_effects_are_told_for_whole_designs_alone(frame):

@@ -15,7 +15,16 @@ from kdcourse.common.errors import DataError, UsageError
 from kdcourse.common.profiles import PROFILES, profile
 from kdcourse.experiments import grid
 from kdcourse.experiments.complexity import D4
-from kdcourse.experiments.grid import Outcome, Progress, Results, Run, judged, pack_bits, reproduce, unpack_bits
+from kdcourse.experiments.grid import (
+    Progress,
+    Results,
+    Run,
+    RunOutcome,
+    judged,
+    pack_bits,
+    reproduce,
+    unpack_bits,
+)
 from kdcourse.experiments.registry import EXPERIMENTS
 
 SMOKE = profile("smoke")
@@ -46,7 +55,11 @@ def again(in_process):
 
 def files(folder):
     """Every file in a folder with its time and content."""
-    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def of(run, folder):
@@ -63,8 +76,18 @@ def test_a_name_is_the_same_everywhere_and_for_ever():
 
 def test_names_are_fit_for_files_and_unique():
     runs = [
-        Run("/tmp/Häuser и 図像/a b", "distilled, smoothed teacher", 3, (("share", 0.01), ("stem", "fine"))),
-        Run("/tmp/Häuser и 図像/a-b", "distilled, smoothed teacher", 3, (("share", 0.01), ("stem", "fine"))),
+        Run(
+            "/tmp/Häuser и 図像/a b",
+            "distilled, smoothed teacher",
+            3,
+            (("share", 0.01), ("stem", "fine")),
+        ),
+        Run(
+            "/tmp/Häuser и 図像/a-b",
+            "distilled, smoothed teacher",
+            3,
+            (("share", 0.01), ("stem", "fine")),
+        ),
         Run("図" * 200, "labels", 0),
         Run("像" + "図" * 199, "labels", 0),
         Run("a", "labels", 1),
@@ -107,18 +130,24 @@ def test_arguments_that_cannot_be(wrong, words):
 @pytest.mark.parametrize("kind", EXPERIMENTS.values(), ids=EXPERIMENTS)
 def test_runs_are_whole_whatever_is_asked_for(kind):
     every = kind(SMOKE).runs()
-    assert {run.data for run in every} == set(kind.DATASETS) and {run.arm for run in every} >= set(kind.METHODS)
+    assert {run.data for run in every} == set(kind.DATASETS) and {run.arm for run in every} >= set(
+        kind.METHODS
+    )
     for methods in [(), *((method,) for method in kind.METHODS)]:
         experiment = kind(SMOKE, datasets=("digits", "usps"), methods=methods, seeds=2)
         runs = experiment.runs()
         assert len({run.name for run in runs}) == len(set(runs)) == len(runs)
         assert {need for run in runs for need in run.needs} <= set(runs)
         for data in ("digits", "usps"):
-            students = {(run.arm, run.seed) for run in runs if run.data == data and run.arm in kind.METHODS}
+            students = {
+                (run.arm, run.seed) for run in runs if run.data == data and run.arm in kind.METHODS
+            }
             wanted = {kind.REFERENCE, *methods} if methods else set(kind.METHODS)
             assert students == {(arm, seed) for arm in wanted for seed in (0, 1)}
     assert set(kind.BUDGETS) == set(PROFILES)
-    assert not any("," in method for method in kind.METHODS)  # the command line takes them as a list with commas
+    assert not any(
+        "," in method for method in kind.METHODS
+    )  # the command line takes them as a list with commas
 
 
 def test_methods_come_in_the_tables_order():
@@ -129,9 +158,17 @@ def test_methods_come_in_the_tables_order():
 def test_the_size_is_what_results_in_one_folder_must_share():
     size = TOY.size()
     assert size["experiment"] == "toy" and size["limit"] == 10 and size["profile"] == "smoke"
-    for same in (replace(TOY, seeds=5), replace(TOY, datasets=("first",)), replace(TOY, methods=("taught",))):
+    for same in (
+        replace(TOY, seeds=5),
+        replace(TOY, datasets=("first",)),
+        replace(TOY, methods=("taught",)),
+    ):
         assert same.size() == size
-    for other in (replace(TOY, networks="published"), replace(TOY, split_seed=0), Toy(profile("cpu"))):
+    for other in (
+        replace(TOY, networks="published"),
+        replace(TOY, split_seed=0),
+        Toy(profile("cpu")),
+    ):
         assert other.size() != size
     assert replace(TOY, limit=4).size() == size | {"limit": 4}
 
@@ -183,7 +220,8 @@ def test_a_folder_of_another_recipe_is_left_alone(done, other, words):
 
 
 @pytest.mark.parametrize(
-    "content", ["", '{"format": 1, "exp', "[]", '{"format": 2, "experiment": "toy"}', '{"format": 1}']
+    "content",
+    ["", '{"format": 1, "exp', "[]", '{"format": 2, "experiment": "toy"}', '{"format": 1}'],
 )
 def test_a_damaged_description_is_said_and_nothing_done(done, again, content):
     (done / "experiment.json").write_text(content)
@@ -296,16 +334,25 @@ def test_students_wait_for_a_teacher_that_is_done_again(done, again, spoil):
 
 
 def test_a_frame_has_a_row_a_run_that_is_done(done):
-    late, early, failed = (Run("third", "plain", seed, (("share", 0.1), ("stem", "fine"))) for seed in (10, 9, 11))
+    late, early, failed = (
+        Run("third", "plain", seed, (("share", 0.1), ("stem", "fine"))) for seed in (10, 9, 11)
+    )
     results = Results(done)
     for run in (late, early):
-        results.write(TOY, run, Outcome(results=dict(accuracy=1.5, nll=0.25)))
-    results.write(TOY, failed, Outcome(error="it failed"))
+        results.write(TOY, run, RunOutcome(results=dict(accuracy=1.5, nll=0.25)))
+    results.write(TOY, failed, RunOutcome(error="it failed"))
     frame = results.frame()
     assert list(frame.columns[:4]) == ["data", "arm", "seed", "accuracy"]
-    assert {"share", "stem", "nll", "recall", "train_accuracy", "val_accuracy"} <= set(frame.columns)
+    assert {"share", "stem", "nll", "recall", "train_accuracy", "val_accuracy"} <= set(
+        frame.columns
+    )
     rows = frame[["data", "arm", "seed", "accuracy"]].itertuples(index=False, name=None)
-    wanted = [(data, arm, seed, 50 + seed + TAUGHT[data]) for data in TAUGHT for arm in TOY.METHODS for seed in (0, 1)]
+    wanted = [
+        (data, arm, seed, 50 + seed + TAUGHT[data])
+        for data in TAUGHT
+        for arm in TOY.METHODS
+        for seed in (0, 1)
+    ]
     wanted = sorted([*wanted, *((data, "teacher", 0, 90) for data in TAUGHT)])
     assert list(rows) == [*wanted, ("third", "plain", 9, 1.5), ("third", "plain", 10, 1.5)]
     assert (frame.share.iloc[-1], frame.stem.iloc[-1], frame.nll.iloc[-1]) == (0.1, "fine", 0.25)
@@ -335,7 +382,7 @@ def test_writing_is_all_or_nothing(done, monkeypatch):
     new = Run("third", "plain", 0)
     for run in (new, TEACHER):
         with pytest.raises(OSError, match="No space"):
-            Results(done).write(TOY, run, Outcome(results=dict(accuracy=1.0), network=b"new"))
+            Results(done).write(TOY, run, RunOutcome(results=dict(accuracy=1.0), network=b"new"))
     monkeypatch.undo()
     after = files(done)
     assert all(after[path] == before[path] for path in before)
@@ -347,7 +394,7 @@ def test_a_network_is_there_before_its_result(done, monkeypatch):
     """Killed between the two, a result would otherwise name a network that is not the one in the file."""
     places = []
     monkeypatch.setattr(os, "replace", lambda source, target: places.append(target.parent.name))
-    Results(done).write(TOY, TEACHER, Outcome(results=dict(accuracy=1.0), network=b"new"))
+    Results(done).write(TOY, TEACHER, RunOutcome(results=dict(accuracy=1.0), network=b"new"))
     assert places == ["networks", "runs"]
 
 
@@ -365,12 +412,22 @@ def test_what_is_judged_on_the_test_images(make_data):
     network, other = (nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3)) for _ in range(2))
     alone = judged(network, data.test, data, None)
     images = (data.test.take(range(60)) - data.mean.reshape(-1, 1, 1)) / data.std.reshape(-1, 1, 1)
-    right = network(torch.from_numpy(images.astype(np.float32))).argmax(1).numpy() == data.test.labels
+    right = (
+        network(torch.from_numpy(images.astype(np.float32))).argmax(1).numpy() == data.test.labels
+    )
     np.testing.assert_array_equal(unpack_bits(alone["right"], alone["n"]), right)
-    assert alone["accuracy"] == pytest.approx(100 * right.mean()) and alone["n"] == 60 and len(alone["recall"]) == 3
+    assert (
+        alone["accuracy"] == pytest.approx(100 * right.mean())
+        and alone["n"] == 60
+        and len(alone["recall"]) == 3
+    )
     assert alone["parameters"] == 3 * 193 and "agreement" not in alone
     taught = judged(network, data.test, data, other)
-    assert {name: taught[name] for name in alone} == alone and 0 <= taught["agreement"] < 100 and taught["kl"] > 0
+    assert (
+        {name: taught[name] for name in alone} == alone
+        and 0 <= taught["agreement"] < 100
+        and taught["kl"] > 0
+    )
     itself = judged(network, data.test, data, network)
     assert itself["agreement"] == 100 and itself["kl"] == pytest.approx(0, abs=1e-9)
     json.dumps(taught)
@@ -396,9 +453,13 @@ class Idle:
 
 def test_all_runs_are_done_and_the_second_time_none(tmp_path, in_process, again):
     progress, submitted, lines = again(TOY, tmp_path / "out")
-    assert submitted.count(TEACHER) == 1 and sorted(map(repr, submitted)) == sorted(map(repr, TOY.runs()))
+    assert submitted.count(TEACHER) == 1 and sorted(map(repr, submitted)) == sorted(
+        map(repr, TOY.runs())
+    )
     assert (progress.all, progress.done, progress.failed, progress.left) == (10, 10, 0, 0)
-    assert len(lines) == 10 and set(Results(tmp_path / "out").records()) == {run.name for run in TOY.runs()}
+    assert len(lines) == 10 and set(Results(tmp_path / "out").records()) == {
+        run.name for run in TOY.runs()
+    }
     before, idle, lines = files(tmp_path), Idle(), []
     progress = reproduce(TOY, tmp_path / "out", idle, echo=lines.append)
     assert (progress.done, progress.now) == (10, 0) and lines == ["10 of 10 runs were done before"]
@@ -408,7 +469,9 @@ def test_all_runs_are_done_and_the_second_time_none(tmp_path, in_process, again)
 def test_students_get_their_own_teachers_network(done):
     frame = Results(done).frame()
     taught = frame[frame.arm == "taught"]
-    assert taught.accuracy.tolist() == [seed + TAUGHT[data] for data in ("first", "second") for seed in (50, 51)]
+    assert taught.accuracy.tolist() == [
+        seed + TAUGHT[data] for data in ("first", "second") for seed in (50, 51)
+    ]
 
 
 def test_a_teacher_comes_before_its_students_however_they_are_listed(tmp_path, again):
@@ -433,7 +496,11 @@ def test_more_seeds_data_sets_and_methods_later_do_only_what_is_new(tmp_path, ag
         before = after
     assert counts == [2, 1, 2, 5]
     progress, submitted, _ = again(small, tmp_path)  # fewer: what more was done stays
-    assert submitted == [] and (progress.done, progress.all) == (2, 2) and len(Results(tmp_path).frame()) == 10
+    assert (
+        submitted == []
+        and (progress.done, progress.all) == (2, 2)
+        and len(Results(tmp_path).frame()) == 10
+    )
 
 
 def test_data_sets_named_twice_are_done_once(tmp_path, again):
@@ -451,20 +518,27 @@ def test_a_run_that_fails_is_recorded_and_tried_again(tmp_path, again, monkeypat
     assert record["error"].startswith("ZeroDivisionError: no recipe for taught\n")
     assert "Traceback (most recent call last)" in record["error"] and "grids.py" in record["error"]
     said = [line for line in lines if "taught" in line]
-    assert len(said) == 2 and all("failed: ZeroDivisionError: no recipe for taught" in line for line in said)
+    assert len(said) == 2 and all(
+        "failed: ZeroDivisionError: no recipe for taught" in line for line in said
+    )
     assert set(Results(tmp_path).frame().arm) == {"teacher", "plain"}
 
     monkeypatch.setattr(Fails, "failing", set())
     before = files(tmp_path)
     progress, submitted, _ = again(experiment, tmp_path)
-    assert [run.arm for run in submitted] == ["taught", "taught"] and (progress.done, progress.failed) == (5, 0)
+    assert [run.arm for run in submitted] == ["taught", "taught"] and (
+        progress.done,
+        progress.failed,
+    ) == (5, 0)
     changed = {path for path, content in files(tmp_path).items() if before[path] != content}
     assert changed == {of(run, tmp_path) for run in submitted}
     assert "error" not in json.loads(of(submitted[0], tmp_path).read_text())
 
 
 def test_an_error_of_the_courses_own_is_said_as_it_is(tmp_path, again, monkeypatch):
-    monkeypatch.setattr(Toy, "judge", lambda *_: (_ for _ in ()).throw(UsageError("seven is too few")))
+    monkeypatch.setattr(
+        Toy, "judge", lambda *_: (_ for _ in ()).throw(UsageError("seven is too few"))
+    )
     _, submitted, lines = again(Toy(SMOKE, datasets=("first",), seeds=1), tmp_path)
     assert json.loads(of(TEACHER, tmp_path).read_text())["error"].startswith("seven is too few\n")
     assert "failed: seven is too few  [" in lines[0]
@@ -509,7 +583,9 @@ def test_the_engine_is_closed_whatever_happens(tmp_path, in_process, monkeypatch
 
     with pytest.raises(KeyboardInterrupt):
         reproduce(TOY, tmp_path, in_process, echo=stop)
-    assert closed == [True] and len(Results(tmp_path).records()) == 1  # the first was written before it was said
+    assert (
+        closed == [True] and len(Results(tmp_path).records()) == 1
+    )  # the first was written before it was said
 
 
 @dataclass
@@ -542,10 +618,19 @@ class Slow:
 def test_progress_is_told_while_nothing_ends_and_outcomes_are_handed_on(tmp_path, in_process):
     told, ended, engine = [], [], Slow(in_process)
     experiment = Toy(SMOKE, datasets=("first",), seeds=1)
-    reproduce(experiment, tmp_path, engine, echo=str, live=told.append, ended=lambda *pair: ended.append(pair))
+    reproduce(
+        experiment,
+        tmp_path,
+        engine,
+        echo=str,
+        live=told.append,
+        ended=lambda *pair: ended.append(pair),
+    )
     assert [line[:11] for line in told] == [f"{n} of 3 runs" for n in (0, 1, 1, 2, 2, 3)]
     assert [run for run, _ in ended] == experiment.runs()
-    assert all(outcome.status == "done" and outcome.history[0]["loss"] == 0.5 for _, outcome in ended)
+    assert all(
+        outcome.status == "done" and outcome.history[0]["loss"] == 0.5 for _, outcome in ended
+    )
 
 
 def test_the_line_of_progress(monkeypatch):
@@ -554,20 +639,36 @@ def test_the_line_of_progress(monkeypatch):
     progress = Progress(8, started=100)
     assert progress.line() == "0 of 8 runs done, 8 left, 0 failed"
     student = replace(Run("usps", "response", 0), needs=(TEACHER,))
-    for run, accuracy in ((TEACHER, 99.0), (student, 81.26), (replace(student, seed=1), 80.0), (student, None)):
+    for run, accuracy in (
+        (TEACHER, 99.0),
+        (student, 81.26),
+        (replace(student, seed=1), 80.0),
+        (student, None),
+    ):
         progress.add(run, accuracy)
         progress.now += 1
-    assert progress.line() == (
-        "3 of 8 runs done, 4 left, 1 failed, best 81.3 % (response on usps), about 2 min left"  # 120 s for four
+    assert (
+        progress.line()
+        == (
+            "3 of 8 runs done, 4 left, 1 failed, best 81.3 % (response on usps), about 2 min left"  # 120 s for four
+        )
     )
     progress.all, progress.now = 5, 10  # 300 s for ten, one left
-    assert progress.line().endswith("1 left, 1 failed, best 81.3 % (response on usps), under a minute left")
+    assert progress.line().endswith(
+        "1 left, 1 failed, best 81.3 % (response on usps), under a minute left"
+    )
 
 
 def test_a_line_a_run_with_its_accuracy(tmp_path, again):
     _, _, lines = again(Toy(SMOKE, datasets=("first",), seeds=1), tmp_path)
-    assert lines[0].startswith("first--teacher--seed=0 ") and " 90.0 %  [1 of 3 runs done, 2 left, 0 failed" in lines[0]
-    assert lines[2].startswith("first--taught--seed=0 ") and "best 57.0 % (taught on first)]" in lines[2]
+    assert (
+        lines[0].startswith("first--teacher--seed=0 ")
+        and " 90.0 %  [1 of 3 runs done, 2 left, 0 failed" in lines[0]
+    )
+    assert (
+        lines[2].startswith("first--taught--seed=0 ")
+        and "best 57.0 % (taught on first)]" in lines[2]
+    )
 
 
 # --- tensorboard -----------------------------------------------------------------------------------------------------

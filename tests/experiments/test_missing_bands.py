@@ -41,8 +41,13 @@ def seen_by(network) -> list[int]:
 def test_who_sees_what_and_who_teaches(data):
     assert experiment_class("bands") is Bands
     torch.manual_seed(0)
-    teachers = {name: CPU.recipe(Run("scenes", name, 0), data, []).model() for name in ("teacher", TEACHER_OF_THREE)}
-    assert seen_by(teachers["teacher"]) == list(range(13)) and seen_by(teachers[TEACHER_OF_THREE]) == [1, 2, 3]
+    teachers = {
+        name: CPU.recipe(Run("scenes", name, 0), data, []).model()
+        for name in ("teacher", TEACHER_OF_THREE)
+    }
+    assert seen_by(teachers["teacher"]) == list(range(13)) and seen_by(
+        teachers[TEACHER_OF_THREE]
+    ) == [1, 2, 3]
     for run in CPU.runs():
         if not run.needs:
             continue
@@ -65,12 +70,18 @@ def test_the_student_that_is_shipped_sees_three_bands_alone(data):
     student = SomeBands(lambda channels: torch.nn.Conv2d(channels, 2, 1), (3, 2, 1))
     three = with_bands(data)
     assert three.channels == ("band3", "band2", "band1") and three.train.images.shape[1] == 3
-    raw, few = (torch.from_numpy(part.test.take([0, 1]).astype(np.float32)) for part in (data, three))
+    raw, few = (
+        torch.from_numpy(part.test.take([0, 1]).astype(np.float32)) for part in (data, three)
+    )
 
     def normalised(images, part):
-        return (images - torch.from_numpy(part.mean).view(-1, 1, 1)) / torch.from_numpy(part.std).view(-1, 1, 1)
+        return (images - torch.from_numpy(part.mean).view(-1, 1, 1)) / torch.from_numpy(
+            part.std
+        ).view(-1, 1, 1)
 
-    torch.testing.assert_close(student.network(normalised(few, three)), student(normalised(raw, data)))
+    torch.testing.assert_close(
+        student.network(normalised(few, three)), student(normalised(raw, data))
+    )
 
 
 def test_three_bands_are_too_few(make_data):
@@ -80,7 +91,9 @@ def test_three_bands_are_too_few(make_data):
 
 def test_all_run(data, in_process, tmp_path, monkeypatch):
     monkeypatch.setattr(Bands, "load", lambda self, name: data)
-    progress = reproduce(Bands(profile("smoke"), datasets=("scenes",), seeds=1), tmp_path, in_process, echo=str)
+    progress = reproduce(
+        Bands(profile("smoke"), datasets=("scenes",), seeds=1), tmp_path, in_process, echo=str
+    )
     assert (progress.done, progress.failed) == (6, 0)
     frame = Results(tmp_path).frame().set_index("arm")
     assert frame.parameters[THREE] == frame.parameters[BY_ALL] < frame.parameters[ALL]

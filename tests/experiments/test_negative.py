@@ -53,19 +53,28 @@ def test_each_method_has_its_teacher():
 def test_no_teacher_is_trained_that_nobody_needs():
     runs = replace(CPU, methods=(f"hint ({OTHER})",)).runs()
     assert [run.arm for run in runs if not run.needs] == ["teacher", OTHER]
-    assert [run.arm for run in replace(CPU, methods=("hint",)).runs() if not run.needs] == ["teacher"]
+    assert [run.arm for run in replace(CPU, methods=("hint",)).runs() if not run.needs] == [
+        "teacher"
+    ]
 
 
 def test_what_tells_each_teacher_from_the_plain_one(data):
-    plain, smoothed, stronger, worse, other = (CPU.recipe(Run("cifar10", arm, 0), data, []) for arm in TEACHERS)
+    plain, smoothed, stronger, worse, other = (
+        CPU.recipe(Run("cifar10", arm, 0), data, []) for arm in TEACHERS
+    )
     assert describe(plain) == describe(baselines.teacher_recipe(data, CPU.settings, 0, 20))
     assert smoothed.objective().label_smoothing == 0.1 and plain.objective().label_smoothing == 0
     assert describe(replace(smoothed, objective=CrossEntropy)) == describe(plain)
     assert (plain.epochs, stronger.epochs, worse.epochs, other.epochs) == (20, 40, 2, 40)
     assert describe(replace(worse, epochs=20)) == describe(plain)
-    assert stronger.model.keywords == plain.model.keywords | {"width": 32} and plain.model.keywords["width"] == 16
+    assert (
+        stronger.model.keywords == plain.model.keywords | {"width": 32}
+        and plain.model.keywords["width"] == 16
+    )
     assert describe(replace(stronger, epochs=20, model=plain.model)) == describe(plain)
-    assert type(other.model()).__name__ == "MobileNetV2" and other.model()(torch.zeros(2, 3, 16, 16)).shape == (2, 3)
+    assert type(other.model()).__name__ == "MobileNetV2" and other.model()(
+        torch.zeros(2, 3, 16, 16)
+    ).shape == (2, 3)
 
 
 def test_a_worse_teacher_is_trained_at_all(data):
@@ -88,7 +97,10 @@ def test_what_each_student_learns_from(data, networks, arm):
     else:
         assert isinstance(objective.teacher, CachedTeacher) and objective.teacher.network is network
     if kind is FitNets:
-        assert objective.student_layers == ("layer3",) and objective.weights == {"hint": 1.0, "label": 1.0}
+        assert objective.student_layers == ("layer3",) and objective.weights == {
+            "hint": 1.0,
+            "label": 1.0,
+        }
         assert objective.teacher_layers == (("features.13",) if OTHER in arm else ("layer3",))
 
 
@@ -97,7 +109,9 @@ def test_what_each_student_learns_from(data, networks, arm):
 
 def test_all_run(data, in_process, tmp_path, monkeypatch):
     monkeypatch.setattr(Negative, "load", lambda self, name: self.fewer(data))
-    progress = reproduce(Negative(SMOKE, datasets=("cifar10",), seeds=1), tmp_path, in_process, echo=str)
+    progress = reproduce(
+        Negative(SMOKE, datasets=("cifar10",), seeds=1), tmp_path, in_process, echo=str
+    )
     assert (progress.done, progress.failed) == (13, 0)
     frame = Results(tmp_path).frame().set_index("arm")
     assert set(frame.index) == {*TEACHERS, *TAUGHT_BY}

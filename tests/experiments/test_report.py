@@ -17,24 +17,42 @@ from kdcourse.common.profiles import profile
 from kdcourse.experiments import records
 from kdcourse.experiments.analysis import Analysis
 from kdcourse.experiments.complexity import D4
-from kdcourse.experiments.grid import Experiment, Outcome, Results, Run
+from kdcourse.experiments.grid import Experiment, Results, Run, RunOutcome
 from kdcourse.experiments.records import Packed, pack, recorded_runs
 from kdcourse.experiments.registry import EXPERIMENTS
 from kdcourse.experiments.report import made_by, table, write
 
 ACCURACY = {  # by data set and arm, a number a seed
-    "usps": {"teacher": [97.5], "scratch": [90, 92, 91], "response": [91, 92.5, 93.5], "intermediate": [89, 91, 90]},
-    "digits": {"teacher": [95], "scratch": [88, 90, 86], "response": [90, 91, 90.5], "intermediate": [87, 91, 85.5]},
+    "usps": {
+        "teacher": [97.5],
+        "scratch": [90, 92, 91],
+        "response": [91, 92.5, 93.5],
+        "intermediate": [89, 91, 90],
+    },
+    "digits": {
+        "teacher": [95],
+        "scratch": [88, 90, 86],
+        "response": [90, 91, 90.5],
+        "intermediate": [87, 91, 85.5],
+    },
 }
 D4_SMOKE = D4(profile("smoke"), datasets=tuple(ACCURACY), seeds=3)
 MACHINE = dict(processor="a <fast> one", threads=1, torch="2.15.0", device="cpu")
 ERROR = "Traceback (most recent call last):\n  File ...\nRuntimeError: <script>alert('$here & there')</script>"
 
 
-def outcome(run: Run, accuracy: float) -> Outcome:
-    results = dict(accuracy=accuracy, nll=1 / 3, n=400, recall=[accuracy, None], right="0f", parameters=10)
+def outcome(run: Run, accuracy: float) -> RunOutcome:
+    results = dict(
+        accuracy=accuracy, nll=1 / 3, n=400, recall=[accuracy, None], right="0f", parameters=10
+    )
     recipe = [["Recipe", {"epochs": 1, "seed": run.seed}], {"data": "1234", "training images": 100}]
-    return Outcome(results, recipe=recipe, seconds=dict(all=time.perf_counter()), machine=MACHINE, network=b"packed")
+    return RunOutcome(
+        results,
+        recipe=recipe,
+        seconds=dict(all=time.perf_counter()),
+        machine=MACHINE,
+        network=b"packed",
+    )
 
 
 def fill(folder, runs=None, failed=()):
@@ -44,7 +62,7 @@ def fill(folder, runs=None, failed=()):
     for run in runs or D4_SMOKE.runs():
         made = outcome(run, ACCURACY[run.data][run.arm][run.seed])
         if run.name.rsplit("--", 1)[0] in failed:
-            made = Outcome(error=ERROR, machine=dict(threads=1))
+            made = RunOutcome(error=ERROR, machine=dict(threads=1))
         results.write(D4_SMOKE, run, made)
     return folder
 
@@ -112,7 +130,9 @@ def test_the_table_is_as_scipy_has_it(folder):
         if np.ptp(difference):
             interval = stats.ttest_1samp(difference, 0).confidence_interval()
             assert half == pytest.approx((interval.high - interval.low) / 2)
-            assert row.p == pytest.approx(stats.ttest_rel(values, ACCURACY[row.data]["scratch"]).pvalue)
+            assert row.p == pytest.approx(
+                stats.ttest_rel(values, ACCURACY[row.data]["scratch"]).pvalue
+            )
             ps.append(row.p)
         else:  # intermediate on usps: −1 with every seed
             assert (row.data, row.gain, half) == ("usps", -1, 0) and np.isnan(
@@ -142,7 +162,10 @@ def test_one_seed_has_no_interval():
 
 def test_gains_pair_the_seeds_that_both_have(folder):
     frame = Results(folder).frame()
-    frame = frame[~((frame.arm == "scratch") & (frame.seed == 0)) & ~((frame.arm == "response") & (frame.seed == 2))]
+    frame = frame[
+        ~((frame.arm == "scratch") & (frame.seed == 0))
+        & ~((frame.arm == "response") & (frame.seed == 2))
+    ]
     row = table(D4_SMOKE, frame).iloc[2]  # response on usps
     assert (row.measured, row.gain, row.seeds, row.pairs) == (91.75, 0.5, 2, 1)
 
@@ -151,7 +174,11 @@ def test_an_arm_without_runs_keeps_its_row(folder):
     frame = Results(folder).frame()
     rows = table(D4_SMOKE, frame[frame.arm != "scratch"])
     assert len(rows) == 8 and rows.gain.isna().all()
-    assert rows.iloc[1].seeds == 0 and np.isnan(rows.iloc[1].measured) and rows.iloc[1].published == 86.07
+    assert (
+        rows.iloc[1].seeds == 0
+        and np.isnan(rows.iloc[1].measured)
+        and rows.iloc[1].published == 86.07
+    )
 
 
 class Toy(Experiment):
@@ -165,7 +192,10 @@ class Toy(Experiment):
         for share in (1.0, 0.5):
             runs += [Run("a", "plain", seed, (("share", share),)) for seed in range(2)]
             for warm in (True, False):
-                runs += [Run("a", "taught", seed, (("share", share), ("warm", warm))) for seed in range(2)]
+                runs += [
+                    Run("a", "taught", seed, (("share", share), ("warm", warm)))
+                    for seed in range(2)
+                ]
         return runs
 
 
@@ -175,7 +205,12 @@ def toy_frame():
     rows = []
     for run in Toy().runs():
         factors = dict(run.factors)
-        accuracy = base[factors["share"]] + run.seed + gain.get(tuple(factors.values()), 0) + 0.1 * run.seed
+        accuracy = (
+            base[factors["share"]]
+            + run.seed
+            + gain.get(tuple(factors.values()), 0)
+            + 0.1 * run.seed
+        )
         rows.append(dict(data="a", arm=run.arm, seed=run.seed, accuracy=accuracy) | factors)
     return pd.DataFrame(rows)
 
@@ -183,13 +218,17 @@ def toy_frame():
 def test_factors_have_a_row_each_and_their_own_reference():
     rows = table(Toy(), toy_frame())
     assert list(rows.columns[:4]) == ["data", "arm", "share", "warm"] and "published" not in rows
-    assert [*rows.arm] == 2 * ["plain", "taught", "taught"] and [*rows.share] == 3 * [1.0] + 3 * [0.5]
+    assert [*rows.arm] == 2 * ["plain", "taught", "taught"] and [*rows.share] == 3 * [1.0] + 3 * [
+        0.5
+    ]
     assert rows.gain.dropna().tolist() == pytest.approx([1, 2, 3, 4])
     assert (rows.pairs[rows.gain.notna()] == 2).all()
 
 
 def test_published_figures_may_be_of_a_factor(monkeypatch):
-    index = pd.MultiIndex.from_tuples([("a", "plain", 1.0), ("a", "taught", 1.0)], names=["data", "arm", "share"])
+    index = pd.MultiIndex.from_tuples(
+        [("a", "plain", 1.0), ("a", "taught", 1.0)], names=["data", "arm", "share"]
+    )
     monkeypatch.setattr(Toy, "PUBLISHED", pd.DataFrame({"published": (70.0, 75.0)}, index=index))
     rows = table(Toy(), toy_frame())
     assert rows.published.count() == 3 and rows["published gain"].dropna().tolist() == [5, 5]
@@ -201,8 +240,12 @@ def test_every_experiment_says_whose_figures_it_sets_beside_its_own(experiment):
     assert (published is not None) == bool(experiment.SOURCE)
     if published is not None:
         datasets = tuple(published.index.unique("data"))
-        rows = table(experiment(profile("smoke"), datasets=datasets, networks="published"), pd.DataFrame())
-        assert set(published.published) == set(rows.published.dropna())  # its names are those of runs
+        rows = table(
+            experiment(profile("smoke"), datasets=datasets, networks="published"), pd.DataFrame()
+        )
+        assert set(published.published) == set(
+            rows.published.dropna()
+        )  # its names are those of runs
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -216,14 +259,23 @@ def test_the_page(folder):
     assert "script" not in page.tags and "link" not in page.tags
     (image,) = page.images
     assert image["src"].startswith("data:image/png;base64,") and image["role"] == "img"
-    assert "usps, response: +1.33 ± 2.59, published +2.65; usps, intermediate: -1.00 ± 0.00" in image["alt"]
+    assert (
+        "usps, response: +1.33 ± 2.59, published +2.65; usps, intermediate: -1.00 ± 0.00"
+        in image["alt"]
+    )
     assert "does distillation gain more" in page.text
     assert "20 of 20 runs done · profile smoke" in page.text and "missing" not in page.text
     assert "response 88.72 92.33 ± 3.13 3 +2.65 +1.33 ± 2.59 0.157" in page.text
     assert "teacher 90.22 97.50 ± – 1 – – – –" in page.text
-    assert "as published (D4: Computers 2024, 13(8), 184, one run each), not measured here" in page.text
+    assert (
+        "as published (D4: Computers 2024, 13(8), 184, one run each), not measured here"
+        in page.text
+    )
     assert "Training images digits 100; usps 100 Test images digits 400; usps 400" in page.text
-    assert "kdcourse reproduce d4 --profile smoke --datasets usps,digits --seeds 3 --networks thin" in page.text
+    assert (
+        "kdcourse reproduce d4 --profile smoke --datasets usps,digits --seeds 3 --networks thin"
+        in page.text
+    )
     assert "processor a <fast> one, threads 1, torch 2.15.0, device cpu" in page.text
 
 
@@ -242,12 +294,16 @@ def test_the_same_results_give_the_same_bytes(folder, tmp_path):
     contents = []
     for source in (folder, folder, other):
         write(source)
-        contents.append([(source / name).read_bytes() for name in ("report.html", "report.csv", "runs.csv")])
+        contents.append(
+            [(source / name).read_bytes() for name in ("report.html", "report.csv", "runs.csv")]
+        )
     assert contents[0] == contents[1] == contents[2]
 
 
 def test_failed_and_missing_runs_are_named_and_what_an_error_says_cannot_act(tmp_path):
-    runs = [run for run in D4_SMOKE.runs() if (run.data, run.arm, run.seed) != ("digits", "response", 1)]
+    runs = [
+        run for run in D4_SMOKE.runs() if (run.data, run.arm, run.seed) != ("digits", "response", 1)
+    ]
     folder = fill(tmp_path / "results", runs, failed=["usps--response--seed=2"])
     path = write(folder)
     page = Page(path)
@@ -256,11 +312,15 @@ def test_failed_and_missing_runs_are_named_and_what_an_error_says_cannot_act(tmp
     name = next(run.name for run in runs if run.name.startswith("usps--response--seed=2"))
     assert f"{name}: RuntimeError: <script>alert('$here & there')</script> Traceback" in page.text
     assert "begun: digits--response--seed=1--" in page.text
-    assert "91.75 ± 9.53 2 +2.65 +0.75 ± 3.18" in page.text  # response on usps, from the two seeds left
+    assert (
+        "91.75 ± 9.53 2 +2.65 +0.75 ± 3.18" in page.text
+    )  # response on usps, from the two seeds left
 
 
 def test_the_reference_with_fewer_seeds_than_an_arm_is_said(tmp_path):
-    runs = [run for run in D4_SMOKE.runs() if (run.data, run.arm, run.seed) != ("usps", "scratch", 0)]
+    runs = [
+        run for run in D4_SMOKE.runs() if (run.data, run.arm, run.seed) != ("usps", "scratch", 0)
+    ]
     assert "+1.50 ± 12.71 (n = 2)" in Page(write(fill(tmp_path / "results", runs))).text
 
 
@@ -271,7 +331,9 @@ def test_a_folder_where_all_failed_has_a_page(tmp_path):
 
 
 def test_where_nothing_was_published_the_page_has_no_column_for_it(tmp_path):
-    text = Page(write(fill(tmp_path / "results", [run for run in D4_SMOKE.runs() if run.data == "digits"]))).text
+    text = Page(
+        write(fill(tmp_path / "results", [run for run in D4_SMOKE.runs() if run.data == "digits"]))
+    ).text
     assert "response 90.50 ± 1.24 3 +2.50 ± 4.48" in text and "ublished" not in text
 
 
@@ -282,7 +344,10 @@ def test_damaged_files_are_named_until_their_runs_are_done_again(folder):
     kept = path.read_bytes()
     path.write_bytes(kept[:100])
     pages = [write(folder).read_bytes() for _ in range(2)]
-    assert pages[0] == pages[1] and path.with_suffix(".damaged").name in Page(folder / "report.html").text
+    assert (
+        pages[0] == pages[1]
+        and path.with_suffix(".damaged").name in Page(folder / "report.html").text
+    )
     assert "19 of 20 runs done, 0 failed, 1 missing" in Page(folder / "report.html").text
     path.write_bytes(kept)
     assert write(folder).read_bytes() == clean
@@ -291,7 +356,9 @@ def test_damaged_files_are_named_until_their_runs_are_done_again(folder):
 def test_analyses_stand_on_the_page(folder, monkeypatch):
     figure = Figure(figsize=(2, 2))
     figure.subplots().plot([0, 1])
-    small = pd.DataFrame({"rho": [0.123456], "said": ["<b>bold</b>"]}, index=pd.Index(["size"], name="measure"))
+    small = pd.DataFrame(
+        {"rho": [0.123456], "said": ["<b>bold</b>"]}, index=pd.Index(["size"], name="measure")
+    )
 
     def analyses(self, frame):
         assert len(frame) == 20
@@ -328,7 +395,11 @@ def test_a_folder_that_is_not_an_experiments(tmp_path, folder):
     with pytest.raises(DataError, match="not the folder of an experiment"):
         write(tmp_path / "missing")
     about = json.loads((folder / "experiment.json").read_text())
-    for wrong in (about | {"experiment": "alchemy"}, {"format": 1, "experiment": "d4"}, about | {"limit": "many"}):
+    for wrong in (
+        about | {"experiment": "alchemy"},
+        {"format": 1, "experiment": "d4"},
+        about | {"limit": "many"},
+    ):
         (folder / "experiment.json").write_text(json.dumps(wrong))
         with pytest.raises(DataError, match="not an experiment of this version"):
             write(folder)
@@ -375,7 +446,9 @@ def test_recorded_runs(folder, tmp_path, monkeypatch):
         recorded_runs("d5")
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"about": {"format": 1}}', '{"about": {"format": 9}, "runs": []}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"about": {"format": 1}}', '{"about": {"format": 9}, "runs": []}']
+)
 def test_other_files_are_refused(tmp_path, content):
     path = tmp_path / "some.json"
     path.write_text(content)

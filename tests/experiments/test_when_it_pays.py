@@ -24,7 +24,9 @@ def teacher(share):
 
 
 def labels(share, budget, student, seed=0):
-    return Run("cifar10", "labels", seed, (("share", share), ("budget", budget), ("student", student)))
+    return Run(
+        "cifar10", "labels", seed, (("share", share), ("budget", budget), ("student", student))
+    )
 
 
 @pytest.fixture
@@ -43,7 +45,15 @@ def network(data):
 
 def test_a_budget_is_in_samples_seen_up_to_a_number_of_epochs():
     budget = Samples(1000, epochs=50)
-    assert [budget.of(images) for images in (1, 20, 25, 100, 300, 800, 5000)] == [50, 50, 40, 10, 3, 1, 1]
+    assert [budget.of(images) for images in (1, 20, 25, 100, 300, 800, 5000)] == [
+        50,
+        50,
+        40,
+        10,
+        3,
+        1,
+        1,
+    ]
     for images in (1_350, 13_500, 45_000):  # where no bound holds, all shares see as much
         assert SHORT.of(images) * images == pytest.approx(100_000, rel=0.15)
         assert LONG.of(images) * images == pytest.approx(400_000, rel=0.05)
@@ -54,16 +64,23 @@ def test_every_comparison_has_its_pair_and_its_teacher():
     runs = ONE.runs()
     plain, distilled = ([run for run in runs if run.arm == arm] for arm in ("labels", "distilled"))
     assert set(plain) == {
-        labels(share, *condition, seed) for share in SHARES for condition in CONDITIONS for seed in (0, 1)
+        labels(share, *condition, seed)
+        for share in SHARES
+        for condition in CONDITIONS
+        for seed in (0, 1)
     }
     wanted = {(share, *condition, "all") for share in SHARES for condition in CONDITIONS}
     wanted |= {(share, "short", "narrow", "same") for share in SHARES if share < 1}
-    assert {(run["share"], run["budget"], run["student"], run["teacher"]) for run in distilled} == wanted
+    assert {
+        (run["share"], run["budget"], run["student"], run["teacher"]) for run in distilled
+    } == wanted
     assert len(distilled) == 2 * len(wanted)
     for run in distilled:
         assert Run(run.data, "labels", run.seed, run.factors[:-1]) in plain
         assert run.needs == (teacher(1.0 if run["teacher"] == "all" else run["share"]),)
-    assert [run for run in runs if run.arm == "teacher"] == [teacher(share) for share in sorted(SHARES)[::-1]]
+    assert [run for run in runs if run.arm == "teacher"] == [
+        teacher(share) for share in sorted(SHARES)[::-1]
+    ]
 
 
 def test_a_pair_differs_in_what_it_learns_from_alone(data, network):
@@ -73,18 +90,29 @@ def test_a_pair_differs_in_what_it_learns_from_alone(data, network):
         held = CachedTeacher(network)
         recipe = ONE.recipe(run, data, [held])
         plain = ONE.recipe(Run(run.data, "labels", run.seed, run.factors[:-1]), data, [])
-        assert describe(replace(recipe, objective=CrossEntropy)) == describe(plain) and recipe.seed == run.seed
+        assert (
+            describe(replace(recipe, objective=CrossEntropy)) == describe(plain)
+            and recipe.seed == run.seed
+        )
         objective = recipe.objective()
         assert type(objective) is ResponseKD and objective.teacher is held
 
 
 def test_what_a_factor_changes(data):
-    short, long, wide = recipes = [ONE.recipe(labels(1.0, *condition), data, []) for condition in CONDITIONS]
+    short, long, wide = recipes = [
+        ONE.recipe(labels(1.0, *condition), data, []) for condition in CONDITIONS
+    ]
     assert (short.epochs, long.epochs, wide.epochs) == (100, 400, 100)  # 180 images
     assert [recipe.model.keywords["width"] for recipe in recipes] == [8, 8, 32]
-    assert describe(replace(long, epochs=100)) == describe(short) == describe(replace(wide, model=short.model))
+    assert (
+        describe(replace(long, epochs=100))
+        == describe(short)
+        == describe(replace(wide, model=short.model))
+    )
     assert ONE.recipe(teacher(1.0), data, []).epochs == 40
-    assert {replace(ONE, settings=SMOKE).recipe(run, data, [None]).epochs for run in ONE.runs()} == {1}
+    assert {
+        replace(ONE, settings=SMOKE).recipe(run, data, [None]).epochs for run in ONE.runs()
+    } == {1}
 
 
 def test_shares_are_nested_and_keep_the_test_images(data):
@@ -100,7 +128,9 @@ def test_shares_are_nested_and_keep_the_test_images(data):
 
 def test_in_the_smoke_profile_the_least_share_has_every_class():
     experiment = Pays(SMOKE, datasets=("digits",))
-    part = experiment.part(Run("digits", "teacher", 0, (("share", min(SHARES)),)), experiment.load("digits"))
+    part = experiment.part(
+        Run("digits", "teacher", 0, (("share", min(SHARES)),)), experiment.load("digits")
+    )
     np.testing.assert_array_equal(np.bincount(part.train.labels), np.ones(10))
 
 
@@ -114,7 +144,9 @@ def test_a_teacher_sees_images_as_it_learned_them(data, network, its, students):
     mean, std = (torch.from_numpy(values).view(1, -1, 1, 1) for values in (own.mean, own.std))
     with torch.no_grad():
         expected, as_the_student = network((raw - mean) / std), network(batch.images)
-    torch.testing.assert_close(held.look(batch, ["layer3"]).logits, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        held.forward_with_features(batch, ["layer3"]).logits, expected, rtol=1e-4, atol=1e-4
+    )
     if its == students:
         assert held.settings == (None, None, None)
     else:
@@ -157,4 +189,7 @@ def test_gains_are_of_pairs(frame):
     at = frame[(frame.share == 0.1) & (frame.budget != "long") & (frame.student != "wide")]
     distilled = at.accuracy[at.teacher == "same"].item()
     plain, its = (at.accuracy[at.arm == arm].item() for arm in ("labels", "teacher"))
-    assert row.gain == pytest.approx(distilled - plain) and (row.baseline, row.teacher) == (plain, its)
+    assert row.gain == pytest.approx(distilled - plain) and (row.baseline, row.teacher) == (
+        plain,
+        its,
+    )

@@ -10,11 +10,24 @@ import torch
 
 from kdcourse import models
 from kdcourse.common.errors import UsageError
-from kdcourse.distillation import AttentionTransfer, Combined, FitNets, RelationalKD, ResponseKD, Teacher, look
+from kdcourse.distillation import (
+    AttentionTransfer,
+    Combined,
+    FitNets,
+    RelationalKD,
+    ResponseKD,
+    Teacher,
+    forward_with_features,
+)
 from kdcourse.models.cifar import PreActivationBlock
 from kdcourse.training import fit
 
-PAIRS = [("resnet32x4", "resnet8x4"), ("wrn_40_2", "wrn_16_2"), ("resnet56", "resnet20"), ("vgg13", "vgg8")]
+PAIRS = [
+    ("resnet32x4", "resnet8x4"),
+    ("wrn_40_2", "wrn_16_2"),
+    ("resnet56", "resnet20"),
+    ("vgg13", "vgg8"),
+]
 NETWORKS = [name for pair in PAIRS for name in pair]
 
 
@@ -39,7 +52,9 @@ def residual(widths, convolutions):
 
 def vgg(convolutions):
     total = 512 * 100
-    for (before, after), size in zip(pairwise((3, 64, 128, 256, 512, 512)), (32, 16, 8, 4, 4), strict=True):
+    for (before, after), size in zip(
+        pairwise((3, 64, 128, 256, 512, 512)), (32, 16, 8, 4, 4), strict=True
+    ):
         total += conv(before, after, 3, size) + (convolutions - 1) * conv(after, after, 3, size)
     return total
 
@@ -83,7 +98,7 @@ def test_macs_are_about_the_known_ones():
 def test_features_of_the_stages(name, shapes):
     model = build(name).eval()
     with torch.no_grad():
-        seen = look(model, torch.randn(2, 3, 32, 32), [*model.stages, "avgpool"])
+        seen = forward_with_features(model, torch.randn(2, 3, 32, 32), [*model.stages, "avgpool"])
     assert seen.logits.shape == (2, 100)
     *stages, pooled = seen.features.values()
     assert [tuple(features.shape[1:]) for features in stages] == shapes
@@ -95,11 +110,24 @@ def test_features_of_the_stages(name, shapes):
 
 
 def test_parts_have_the_names_that_the_docstrings_say():
-    top = {name: [path for path, _ in build(name).named_children()] for name in ("resnet20", "wrn_16_2", "vgg8")}
+    top = {
+        name: [path for path, _ in build(name).named_children()]
+        for name in ("resnet20", "wrn_16_2", "vgg8")
+    }
     layers, head = ["layer1", "layer2", "layer3"], ["avgpool", "flatten", "fc"]
     assert top["resnet20"] == ["conv1", "bn1", "relu", *layers, *head]
     assert top["wrn_16_2"] == ["conv1", *layers, "bn1", "relu", *head]
-    assert top["vgg8"] == ["block0", "pool0", "block1", "pool1", "block2", "pool2", "block3", "block4", *head]
+    assert top["vgg8"] == [
+        "block0",
+        "pool0",
+        "block1",
+        "pool1",
+        "block2",
+        "pool2",
+        "block3",
+        "block4",
+        *head,
+    ]
 
 
 def test_a_pre_activation_block_adds_to_its_input_or_to_the_shortcut_of_what_it_activated():
@@ -135,9 +163,15 @@ def test_arguments_that_cannot_be_right(name):
 
 
 def test_initialisation_is_that_of_the_benchmark():
-    for name, path in (("resnet8x4", "layer3.0.conv2"), ("wrn_16_2", "layer3.0.conv2"), ("vgg8", "block3.0")):
+    for name, path in (
+        ("resnet8x4", "layer3.0.conv2"),
+        ("wrn_16_2", "layer3.0.conv2"),
+        ("vgg8", "block3.0"),
+    ):
         convolution = build(name).get_submodule(path)
-        assert convolution.weight.std().item() == pytest.approx((2 / (9 * convolution.out_channels)) ** 0.5, rel=0.02)
+        assert convolution.weight.std().item() == pytest.approx(
+            (2 / (9 * convolution.out_channels)) ** 0.5, rel=0.02
+        )
         assert convolution.bias is None or not convolution.bias.any()
     assert build("vgg8").fc.weight.std().item() == pytest.approx(0.01, rel=0.02)
     assert not build("vgg8").fc.bias.any() and not build("wrn_16_2").fc.bias.any()
@@ -187,6 +221,11 @@ def test_strided_shortcuts_do_not_break_the_process():
 
     ResNet-20 and -56 have the narrowest strided shortcuts, both the same: 16 and 32 channels.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}  # one thread seldom shows it
-    done = subprocess.run([sys.executable, "-c", STEPS], text=True, capture_output=True, env=environment)
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "2",
+        "OMP_WAIT_POLICY": "passive",
+    }  # one thread seldom shows it
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS], text=True, capture_output=True, env=environment
+    )
     assert done.returncode == 0, f"exit {done.returncode}: {done.stderr[-2000:]}"

@@ -40,19 +40,27 @@ def test_a_layer_used_twice_is_counted_twice():
 
 
 def test_size_is_four_bytes_a_number_in_any_precision():
-    model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))  # 2 + 4 floats and a counter of 8 bytes
+    model = nn.Sequential(
+        nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)
+    )  # 2 + 4 floats and a counter of 8 bytes
     assert cost(model, (1, 2, 2), latency=False).size_mb == pytest.approx((6 * 4 + 8) / 1e6)
 
 
 def test_latency_of_each_batch_size_and_nothing_left_behind():
     model = thin_resnet(8, 4, 3).train()
     model.bn1.eval()  # a frozen batch norm in a network in training
-    before = torch.get_num_threads(), {name: module.training for name, module in model.named_modules()}
+    before = (
+        torch.get_num_threads(),
+        {name: module.training for name, module in model.named_modules()},
+    )
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     measured = cost(model, (3, 8, 8), batch_sizes=(1, 5), threads=1)
     assert list(measured.latency_ms) == [1, 5] and min(measured.latency_ms.values()) > 0
     assert measured.threads == 1 and measured.device == "cpu"
-    assert before == (torch.get_num_threads(), {name: module.training for name, module in model.named_modules()})
+    assert before == (
+        torch.get_num_threads(),
+        {name: module.training for name, module in model.named_modules()},
+    )
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
     assert hooks(model) == 0
 
@@ -112,7 +120,9 @@ def test_row_and_repr():
     assert "13.98 M MACs" in repr(measured) and "batch 64: 20 ms" in repr(measured)
 
 
-@pytest.mark.parametrize("build", [d1_teacher, d1_student, lambda: mobilenet_v2(13), lambda: thin_resnet(10, 8, 13)])
+@pytest.mark.parametrize(
+    "build", [d1_teacher, d1_student, lambda: mobilenet_v2(13), lambda: thin_resnet(10, 8, 13)]
+)
 def test_stages_add_up_to_the_network(build):
     model = build()
     table, whole = stages(model, (13, 32, 32)), cost(model, (13, 32, 32), latency=False)
@@ -123,7 +133,18 @@ def test_stages_of_d1():
     teacher = stages(d1_teacher(), (13, 32, 32)).set_index("stage")
     assert list(teacher.height) == [32, 16, 8, 8, 4, 2, 1, 1]
     assert list(teacher.channels) == [13, 64, 64, 256, 512, 1024, 2048, 10]
-    assert list(teacher.index) == ["input", "conv1", "maxpool", "layer1", "layer2", "layer3", "layer4", "fc"]
+    assert list(teacher.index) == [
+        "input",
+        "conv1",
+        "maxpool",
+        "layer1",
+        "layer2",
+        "layer3",
+        "layer4",
+        "fc",
+    ]
     student = stages(d1_student(), (13, 32, 32)).set_index("stage")
     assert list(student.height) == [32, 32, 32, 16, 8, 4, 1, 1]
-    assert set(student.macs[["layer1", "layer2", "layer3", "layer4"]]) == {2**27}  # half the side, twice the channels
+    assert set(student.macs[["layer1", "layer2", "layer3", "layer4"]]) == {
+        2**27
+    }  # half the side, twice the channels

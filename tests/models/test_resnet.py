@@ -34,7 +34,10 @@ def total(*layers):
 def basic(before, after, size):
     """A basic block that changes shape: 3×3, 3×3 and a 1×1 shortcut."""
     return total(
-        conv(before, after, 3, size), conv(after, after, 3, size), conv(before, after, 1, size), *3 * [norm(after)]
+        conv(before, after, 3, size),
+        conv(after, after, 3, size),
+        conv(before, after, 1, size),
+        *3 * [norm(after)],
     )
 
 
@@ -45,7 +48,11 @@ def basic_same(channels, size):
 def bottleneck_stage(before, width, blocks, size_in, size):
     """1×1 down, 3×3 with the stride, 1×1 up to 4 · width; a 1×1 shortcut in the first block."""
     after = 4 * width
-    first = [conv(before, width, 1, size_in), conv(width, width, 3, size), conv(width, after, 1, size)]
+    first = [
+        conv(before, width, 1, size_in),
+        conv(width, width, 3, size),
+        conv(width, after, 1, size),
+    ]
     first += [conv(before, after, 1, size), norm(width), norm(width), norm(after), norm(after)]
     later = [conv(after, width, 1, size), conv(width, width, 3, size), conv(width, after, 1, size)]
     later += [norm(width), norm(width), norm(after)]
@@ -64,11 +71,29 @@ D1_TEACHER = total(  # 32×32 → 16 → (max-pool) 8 → 8 → 4 → 2 → 1
 D1_STUDENT = total(  # 32×32 → 32 → 32 → 16 → 8 → 4
     conv(13, 32, 3, 32),
     norm(32),
-    *(conv(32, 64, 3, 32, bias=True), conv(64, 64, 3, 32), conv(32, 64, 1, 32, bias=True), *3 * [norm(64)]),
-    *(basic_same(64, 32), basic(64, 128, 16), basic_same(128, 16), basic(128, 256, 8), basic_same(256, 8)),
+    *(
+        conv(32, 64, 3, 32, bias=True),
+        conv(64, 64, 3, 32),
+        conv(32, 64, 1, 32, bias=True),
+        *3 * [norm(64)],
+    ),
+    *(
+        basic_same(64, 32),
+        basic(64, 128, 16),
+        basic_same(128, 16),
+        basic(128, 256, 8),
+        basic_same(256, 8),
+    ),
     *(basic(256, 512, 4), basic_same(512, 4), linear(512, 10)),
 )
-THIN_8 = total(conv(13, 16, 3, 32), norm(16), basic_same(16, 32), basic(16, 32, 16), basic(32, 64, 8), linear(64, 10))
+THIN_8 = total(
+    conv(13, 16, 3, 32),
+    norm(16),
+    basic_same(16, 32),
+    basic(16, 32, 16),
+    basic(32, 64, 8),
+    linear(64, 10),
+)
 THIN_10 = total(THIN_8, linear(128, 10), basic(64, 128, 4), [-x for x in linear(64, 10)])
 THIN_14 = total(THIN_8, basic_same(16, 32), basic_same(32, 16), basic_same(64, 8))
 
@@ -100,7 +125,9 @@ def test_sizes_are_the_ones_torchvision_publishes(name):
     assert measured.macs / 1e9 == pytest.approx(published["_ops"], abs=0.001)
 
 
-@pytest.mark.parametrize(("channels", "classes", "size"), [(1, 10, 28), (3, 100, 32), (13, 10, 64), (3, 10, 16)])
+@pytest.mark.parametrize(
+    ("channels", "classes", "size"), [(1, 10, 28), (3, 100, 32), (13, 10, 64), (3, 10, 16)]
+)
 @pytest.mark.parametrize("stem", ["imagenet", "small"])
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
 def test_any_channels_classes_size(name, stem, channels, classes, size):
@@ -170,7 +197,9 @@ def download(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     def replace(function):
-        monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, to, *_, **__: function(url, to))
+        monkeypatch.setattr(
+            torch.hub, "download_url_to_file", lambda url, to, *_, **__: function(url, to)
+        )
 
     return replace
 
@@ -201,7 +230,8 @@ def test_damaged_weights(download):
 
 
 @pytest.mark.parametrize(
-    ("name", "first", "head"), [("resnet18", "conv1", "fc"), ("mobilenet_v2", "features.0.0", "classifier.1")]
+    ("name", "first", "head"),
+    [("resnet18", "conv1", "fc"), ("mobilenet_v2", "features.0.0", "classifier.1")],
 )
 def test_pretrained_weights_go_in_but_for_the_classifier(download, name, first, head):
     original = torchvision.models.get_model(name, weights=None)
@@ -215,7 +245,9 @@ def test_pretrained_weights_go_in_but_for_the_classifier(download, name, first, 
     bands = getattr(models, name)(channels=13, classes=10, pretrained=True)
     rgb = original.get_submodule(first)
     grey = torch.rand(1, 1, 32, 32)  # all bands alike: the same answer as before
-    torch.testing.assert_close(bands.get_submodule(first)(grey.repeat(1, 13, 1, 1)), rgb(grey.repeat(1, 3, 1, 1)))
+    torch.testing.assert_close(
+        bands.get_submodule(first)(grey.repeat(1, 13, 1, 1)), rgb(grey.repeat(1, 3, 1, 1))
+    )
 
 
 def test_pretrained_with_a_small_stem_keeps_all_but_the_stem(download):

@@ -31,7 +31,9 @@ def trained() -> tuple[nn.Module, Path]:
     """The student, and its checkpoint."""
     student = partial(thin_resnet, channels=13, classes=10, width=8)
     recipe = Recipe(student, CrossEntropy, epochs=3, batch_size=8)
-    network, _ = load_or_train(recipe, scenes(), name="shipped", progress=False, device="cpu", precision="float32")
+    network, _ = load_or_train(
+        recipe, scenes(), name="shipped", progress=False, device="cpu", precision="float32"
+    )
     return network, work_dir() / "models" / f"shipped-{recipe.key(scenes())}.pt"
 
 
@@ -39,11 +41,17 @@ def trained() -> tuple[nn.Module, Path]:
 def exported(format: str = "onnx", int8: bool = False) -> Exported:
     folder = work_dir() / "shipped"
     folder.mkdir(exist_ok=True)
-    return export_checkpoint(trained()[1], folder / f"student{int8 * '8'}.{format}", format=format, int8=int8)
+    return export_checkpoint(
+        trained()[1], folder / f"student{int8 * '8'}.{format}", format=format, int8=int8
+    )
 
 
 def tiny(channels: int = 3, classes: int = 3) -> nn.Module:
     """A network of one's own, for images of any size."""
     return nn.Sequential(
-        nn.Conv2d(channels, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes)
+        nn.Conv2d(channels, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, classes),
     )

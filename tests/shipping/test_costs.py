@@ -58,8 +58,16 @@ def test_rounds_take_turns_and_the_median_counts(monkeypatch):
 
 
 def test_the_front():
-    rows = pd.DataFrame({"accuracy": [80, 90, 80, 85, 90], "kb": [1, 9, 2, 3, 9], "ms": [1, 5, 1, 6, 5]})
-    assert on_front(rows, ["kb", "ms"]) == [True, True, False, True, True]  # the two that are equal both stay
+    rows = pd.DataFrame(
+        {"accuracy": [80, 90, 80, 85, 90], "kb": [1, 9, 2, 3, 9], "ms": [1, 5, 1, 6, 5]}
+    )
+    assert on_front(rows, ["kb", "ms"]) == [
+        True,
+        True,
+        False,
+        True,
+        True,
+    ]  # the two that are equal both stay
     assert on_front(rows, ["ms"]) == [True, True, True, False, True]
 
 

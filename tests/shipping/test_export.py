@@ -49,7 +49,11 @@ def test_the_file_takes_raw_images_and_answers_as_the_network_does(format):
     torch.testing.assert_close(torch.from_numpy(answers), logits, rtol=1e-4, atol=1e-4)
     accuracy = 100 * (logits.argmax(1) == labels).float().mean().item()
     assert done.float32.file == done.float32.network == pytest.approx(accuracy)
-    assert done.float32.difference <= TOLERANCE and done.float32.same == 100 and done.float32.images == len(labels)
+    assert (
+        done.float32.difference <= TOLERANCE
+        and done.float32.same == 100
+        and done.float32.images == len(labels)
+    )
     assert done.size == done.path.stat().st_size and done.note == ""
 
 
@@ -75,7 +79,9 @@ def about_of(format: str) -> dict:
 def test_the_file_says_what_it_is(format):
     about, data = about_of(format), ships.scenes()
     assert about["classes"] == list(data.classes) and about["channels"] == list(data.channels)
-    assert about["image_size"] == [32, 32] and about["dtype"] == "uint16" and about["data"] == "scenes"
+    assert (
+        about["image_size"] == [32, 32] and about["dtype"] == "uint16" and about["data"] == "scenes"
+    )
     assert about["mean"] == data.mean.tolist() and about["std"] == data.std.tolist()
     assert about["fingerprint"] == data.fingerprint and about["int8"] is False
     assert about["versions"]["torch"] == torch.__version__ and "kdcourse" in about["versions"]
@@ -94,8 +100,12 @@ def test_the_file_names_no_folders_of_this_machine(format):
 
 def test_a_file_that_answers_otherwise_is_not_written(make_data, tmp_path, monkeypatch):
     right = shipping.Onnx.opened
-    monkeypatch.setattr(shipping.Onnx, "opened", lambda content: lambda images: right(content)(images) * 1.001)
-    with pytest.raises(ExportError, match=r"a.onnx: not written. .* by at most 1.0e-03 .* tolerance is 1e-04"):
+    monkeypatch.setattr(
+        shipping.Onnx, "opened", lambda content: lambda images: right(content)(images) * 1.001
+    )
+    with pytest.raises(
+        ExportError, match=r"a.onnx: not written. .* by at most 1.0e-03 .* tolerance is 1e-04"
+    ):
         export(ships.tiny(), make_data(), tmp_path / "a.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -145,7 +155,11 @@ def test_a_network_of_ones_own_stays_as_it_is(make_data, tmp_path):
     network = ships.tiny().train()
     before = files.digest(network)
     done = export(network, make_data(), tmp_path / "own.pt2", format="pt2", name="my own")
-    assert network.training and files.digest(network) == before and all(p.requires_grad for p in network.parameters())
+    assert (
+        network.training
+        and files.digest(network) == before
+        and all(p.requires_grad for p in network.parameters())
+    )
     assert done.float32.images == len(make_data().test) and done.float32.difference <= TOLERANCE
 
 
@@ -168,7 +182,10 @@ def test_a_network_that_cannot_be_followed(make_data, tmp_path):
 
 def test_a_checkpoint_says_what_it_holds_and_its_data_are_found_again():
     about = files.load(ships.trained()[1])["about"]
-    assert about["model"][0] == "kdcourse.models.resnet.thin_resnet" and about["asked"]["limit"] == ships.TILES
+    assert (
+        about["model"][0] == "kdcourse.models.resnet.thin_resnet"
+        and about["asked"]["limit"] == ships.TILES
+    )
     data, note = shipping._data(about, None)
     assert data.fingerprint == ships.scenes().fingerprint and note == ""
 
@@ -211,7 +228,15 @@ def test_without_its_data(tmp_path, make_data):
 
 
 def test_a_run_that_is_not_finished(make_data, tmp_path):
-    fit(ships.tiny(), make_data(), CrossEntropy(), checkpoint=tmp_path / "a.pt", until=1, about={"model": 1}, **quick)
+    fit(
+        ships.tiny(),
+        make_data(),
+        CrossEntropy(),
+        checkpoint=tmp_path / "a.pt",
+        until=1,
+        about={"model": 1},
+        **quick,
+    )
     with pytest.raises(CheckpointError, match="a.pt: trained for 1 of 2 epochs"):
         export_checkpoint(tmp_path / "a.pt")
 
@@ -222,7 +247,9 @@ def test_a_checkpoint_that_does_not_say_its_network(make_data, tmp_path):
     del content["about"]  # as older versions wrote it
     files.save(tmp_path / "old.pt", content)
     for name in ("a.pt", "old.pt"):
-        with pytest.raises(CheckpointError, match=f"{name}: does not say which network it holds.*train it again"):
+        with pytest.raises(
+            CheckpointError, match=f"{name}: does not say which network it holds.*train it again"
+        ):
             export_checkpoint(tmp_path / name)
 
 
@@ -238,10 +265,14 @@ def test_an_older_checkpoint_is_still_taken(make_data):
     assert files.digest(first) == files.digest(second) and "about" not in files.load(path)
 
 
-@pytest.mark.parametrize("content", [{"settings": {}, "episodes": [], "agent": {}}, {"difficulty": torch.zeros(3)}])
+@pytest.mark.parametrize(
+    "content", [{"settings": {}, "episodes": [], "agent": {}}, {"difficulty": torch.zeros(3)}]
+)
 def test_a_file_of_another_kind(tmp_path, content):
     files.save(tmp_path / "a.pt", content)
-    with pytest.raises(CheckpointError, match=f"a.pt: holds no trained network but .*{sorted(content)[0]}"):
+    with pytest.raises(
+        CheckpointError, match=f"a.pt: holds no trained network but .*{sorted(content)[0]}"
+    ):
         export_checkpoint(tmp_path / "a.pt")
 
 
@@ -263,8 +294,13 @@ def test_a_network_is_built_as_its_recipe_built_it(maker):
 
 
 def test_pretrained_weights_are_not_fetched_for_a_network_that_has_its_own(monkeypatch):
-    monkeypatch.setattr("kdcourse.models.resnet.load_imagenet", lambda *_, **__: pytest.fail("fetched"))
-    for maker in (partial(models.resnet18, pretrained=True), partial(models.resnet18, 3, 10, "small", True)):
+    monkeypatch.setattr(
+        "kdcourse.models.resnet.load_imagenet", lambda *_, **__: pytest.fail("fetched")
+    )
+    for maker in (
+        partial(models.resnet18, pretrained=True),
+        partial(models.resnet18, 3, 10, "small", True),
+    ):
         rebuilt(files.describe(maker))
 
 
@@ -284,7 +320,10 @@ def test_pretrained_weights_are_not_fetched_for_a_network_that_has_its_own(monke
     ],
 )
 def test_nothing_else_is_built(described):
-    with pytest.raises(CheckpointError, match="a.pt: (holds .* kdcourse.models alone|.* does not take its arguments)"):
+    with pytest.raises(
+        CheckpointError,
+        match="a.pt: (holds .* kdcourse.models alone|.* does not take its arguments)",
+    ):
         rebuilt(described, "a.pt")
 
 
@@ -298,21 +337,31 @@ def test_the_command_says_what_it_measured(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     first, second = result.output.splitlines()
     assert first.startswith(f"{checkpoint.stem}.pt2: ") and first.endswith(" bytes")
-    assert second.startswith(f"float32 against PyTorch, {len(ships.scenes().test)} test images: logits differ by")
+    assert second.startswith(
+        f"float32 against PyTorch, {len(ships.scenes().test)} test images: logits differ by"
+    )
     assert "accuracy" in second and second.endswith("(tolerance 1e-04)")
     assert [path.name for path in tmp_path.iterdir()] == [f"{checkpoint.stem}.pt2"]
 
 
 def test_a_package_that_is_missing(monkeypatch, tmp_path):
-    monkeypatch.setattr(shipping, "find_spec", lambda name: None if name == "onnxscript" else object())
-    result = CliRunner().invoke(main, ["export", str(ships.trained()[1]), "--output", str(tmp_path / "a.onnx")])
+    monkeypatch.setattr(
+        shipping, "find_spec", lambda name: None if name == "onnxscript" else object()
+    )
+    result = CliRunner().invoke(
+        main, ["export", str(ships.trained()[1]), "--output", str(tmp_path / "a.onnx")]
+    )
     assert result.exit_code == 2
-    assert result.output == "Error: format='onnx' needs onnxscript: pip install 'kdcourse[deploy]'\n"
+    assert (
+        result.output == "Error: format='onnx' needs onnxscript: pip install 'kdcourse[deploy]'\n"
+    )
 
 
 def test_normalisation_is_that_of_the_batches(make_data):
     data = make_data()
     batch = next(Batches(data.test, 8).epoch())
     wrapped = shipping.Raw(nn.Identity(), data.mean, data.std)
-    assert torch.equal(wrapped(torch.from_numpy(raw(data.test, np.arange(8))).float()), batch.images)
+    assert torch.equal(
+        wrapped(torch.from_numpy(raw(data.test, np.arange(8))).float()), batch.images
+    )
     assert AUGMENTATIONS[data.augmentation] is None

@@ -78,19 +78,27 @@ def read(path):
 
 
 def test_each_tile_has_its_class_at_its_place(model, scene, tmp_path):
-    done = classify(model, scene(blocks([[50, 150, 250], [250, 50, 150]])), tmp_path / "map.tif", tile=8)
+    done = classify(
+        model, scene(blocks([[50, 150, 250], [250, 50, 150]])), tmp_path / "map.tif", tile=8
+    )
     expected = np.repeat(np.repeat(np.array([[0, 1, 2], [2, 0, 1]]), 8, 0), 8, 1)
     np.testing.assert_array_equal(read(tmp_path / "map.tif"), expected)
     assert done.tiles == 6 and done.megapixels == pytest.approx(16 * 24 / 1e6) and done.without == 0
     assert done.shares == pytest.approx({"dark": 100 / 3, "grey": 100 / 3, "Forest": 100 / 3})
-    assert 0 < done.answering < done.seconds and done.pace == pytest.approx(done.seconds / done.megapixels)
+    assert 0 < done.answering < done.seconds and done.pace == pytest.approx(
+        done.seconds / done.megapixels
+    )
 
 
 def test_the_file_has_the_scenes_place_colours_and_names(model, scene, tmp_path):
     path = scene(blocks([[50, 150]]))
     classify(model, path, tmp_path / "map.tif", tile=8)
     with rasterio.open(tmp_path / "map.tif") as file, rasterio.open(path) as before:
-        assert (file.crs, file.transform, file.shape) == (before.crs, before.transform, before.shape)
+        assert (file.crs, file.transform, file.shape) == (
+            before.crs,
+            before.transform,
+            before.shape,
+        )
         assert (file.count, file.dtypes, file.nodata) == (1, ("uint8",), NONE)
         assert file.colorinterp[0] == rasterio.enums.ColorInterp.palette
         for i, colour in enumerate(colours(model.classes)):
@@ -115,7 +123,16 @@ def test_a_finer_step_shows_the_tile_around_each_block(model, scene, tmp_path):
     pixels = np.arange(32, dtype=np.uint16)[None, None, :].repeat(2, 0).repeat(8, 1) + 1
     classify(model, scene(pixels), tmp_path / "map.tif", tile=8, step=4)
     lefts = [int(image[0, 0, 0]) - 1 for image in model.asked[:8]]
-    assert lefts == [0, 2, 6, 10, 14, 18, 22, 24]  # block 4k … 4k + 4 in the middle of 4k − 2 … 4k + 6, within 0 … 32
+    assert lefts == [
+        0,
+        2,
+        6,
+        10,
+        14,
+        18,
+        22,
+        24,
+    ]  # block 4k … 4k + 4 in the middle of 4k − 2 … 4k + 6, within 0 … 32
 
 
 def test_no_data(model, scene, tmp_path):
@@ -125,11 +142,17 @@ def test_no_data(model, scene, tmp_path):
     pixels[0, 0, 0] = 0  # in one band only: that is a value
     done = classify(model, scene(pixels), tmp_path / "map.tif", tile=8)
     found = read(tmp_path / "map.tif")
-    assert (found[:, :8] == 0).all() and (found[:, 8:19] == NONE).all() and (found[:, 19:] == 2).all()
+    assert (
+        (found[:, :8] == 0).all() and (found[:, 8:19] == NONE).all() and (found[:, 19:] == 2).all()
+    )
     assert done.tiles == 2 and (model.asked[1] == 250).all()  # filled with the mean of the rest
-    assert done.without == pytest.approx(100 * 11 / 24) and done.shares["Forest"] == pytest.approx(100 * 5 / 13)
+    assert done.without == pytest.approx(100 * 11 / 24) and done.shares["Forest"] == pytest.approx(
+        100 * 5 / 13
+    )
     assert "(no data)" in str(done)
-    plain = classify(Brightness(), scene(pixels, "plain.tif", nodata=None), tmp_path / "plain_map.tif", tile=8)
+    plain = classify(
+        Brightness(), scene(pixels, "plain.tif", nodata=None), tmp_path / "plain_map.tif", tile=8
+    )
     assert plain.without == 0 and plain.tiles == 3
 
 
@@ -192,7 +215,11 @@ def test_an_older_map_stays_where_a_new_one_fails(scene, tmp_path):
 
 def test_bad_arguments(model, scene, tmp_path):
     path = scene(blocks([[50]]))
-    for arguments, says in (({"tile": 0}, "tile=0"), ({"step": 9}, "step=9"), ({"batch_size": 0}, "batch_size=0")):
+    for arguments, says in (
+        ({"tile": 0}, "tile=0"),
+        ({"step": 9}, "step=9"),
+        ({"batch_size": 0}, "batch_size=0"),
+    ):
         with pytest.raises(UsageError, match=says):
             classify(model, path, tmp_path / "map.tif", **{"tile": 8, **arguments})
     with pytest.raises(UsageError, match="is the scene itself"):
@@ -202,10 +229,11 @@ def test_bad_arguments(model, scene, tmp_path):
 
 
 def test_no_torch_is_needed():
-    code = (
-        "import sys, kdcourse.shipping.maps; print([n for n in ('torch', 'pandas', 'matplotlib') if n in sys.modules])"
+    code = "import sys, kdcourse.shipping.maps; print([n for n in ('torch', 'pandas', 'matplotlib') if n in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], text=True, capture_output=True).stdout
+        == "[]\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], text=True, capture_output=True).stdout == "[]\n"
 
 
 # --- colours, pictures, the command ----------------------------------------------------------------------------------
@@ -230,9 +258,14 @@ def test_the_command(tmp_path, monkeypatch):
     ships = pytest.importorskip("ships")
     monkeypatch.chdir(tmp_path)
     call = CliRunner().invoke
-    assert call(main, ["data", "make", "wide", "--size", "150", "--output", "s.tif"]).output == "Scene: s.tif\n"
+    assert (
+        call(main, ["data", "make", "wide", "--size", "150", "--output", "s.tif"]).output
+        == "Scene: s.tif\n"
+    )
     result = call(main, ["map", str(ships.exported().path), "s.tif"])
-    assert result.exit_code == 0 and result.output.startswith("s_map.tif: 0.02 megapixels in 9 tiles")
+    assert result.exit_code == 0 and result.output.startswith(
+        "s_map.tif: 0.02 megapixels in 9 tiles"
+    )
     assert read("s_map.tif").shape == (150, 150)
     result = call(main, ["map", str(ships.exported().path), "nowhere.tif"])
     assert result.exit_code == 2 and "nowhere.tif: no such file" in result.output

@@ -72,7 +72,11 @@ def test_a_line_and_a_row_a_file(call, tmp_path, model):
         name, answer, probability = line.split("\t")
         chances = dict(zip(head[3:], map(float, row[3:]), strict=True))
         assert name == row[0] == path and answer == row[1] == max(chances, key=chances.get)
-        assert float(probability) == pytest.approx(float(row[2]), abs=1e-4) == pytest.approx(chances[answer])
+        assert (
+            float(probability)
+            == pytest.approx(float(row[2]), abs=1e-4)
+            == pytest.approx(chances[answer])
+        )
         assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
@@ -81,7 +85,9 @@ def test_batches_change_nothing(model):
     some = ships.tiles()[:5]
     for size in (1, 2, 64):
         answers = np.stack([answer for _, answer in predict(model, some, batch_size=size)])
-        np.testing.assert_allclose(answers, np.stack([a for _, a in predict(model, some)]), atol=1e-6)
+        np.testing.assert_allclose(
+            answers, np.stack([a for _, a in predict(model, some)]), atol=1e-6
+        )
     with pytest.raises(UsageError, match="batch_size=0"):
         list(predict(model, some, batch_size=0))
 
@@ -148,11 +154,15 @@ def test_grey_for_colour_and_colour_for_grey(make_data, tmp_path, write_tile):
     Image.new("L", (8, 8), 77).save(tmp_path / "grey.png")
     Image.new("RGB", (8, 8)).save(tmp_path / "colour.png")
     assert (Model(tmp_path / "3.onnx").read(tmp_path / "grey.png") == 77).all()
-    with pytest.raises(DataError, match="colour.png: a colour image .*, expected grey. The model takes grey images"):
+    with pytest.raises(
+        DataError, match="colour.png: a colour image .*, expected grey. The model takes grey images"
+    ):
         Model(tmp_path / "1.onnx").read(tmp_path / "colour.png")
     Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "picture.tif")
     assert (Model(tmp_path / "3.onnx").read(tmp_path / "picture.tif")[2] == 3).all()
-    with pytest.raises(DataError, match="tile.tif: 13 bands, expected 3. The model takes colour images"):
+    with pytest.raises(
+        DataError, match="tile.tif: 13 bands, expected 3. The model takes colour images"
+    ):
         Model(tmp_path / "3.onnx").read(write_tile(tmp_path / "tile.tif"))
     (tmp_path / "cut.tif").write_bytes(b"II*")
     with pytest.raises(DataError, match="cut.tif: not a readable image"):
@@ -177,7 +187,9 @@ def test_each_bad_file_is_named_and_the_others_are_done(call, tmp_path, write_ti
         "picture.png": "not a TIFF file",
         "nowhere.tif": "no such file",
     }
-    result = call(good, *(tmp_path / name for name in bad), ships.tiles()[1], "--csv", tmp_path / "out.csv")
+    result = call(
+        good, *(tmp_path / name for name in bad), ships.tiles()[1], "--csv", tmp_path / "out.csv"
+    )
     assert result.exit_code == 1
     assert [line.split("\t")[0] for line in result.stdout.splitlines()] == ships.tiles()[:2]
     for line, (name, words) in zip(result.stderr.splitlines(), bad.items(), strict=True):
@@ -198,7 +210,9 @@ def test_a_file_that_may_not_be_read(call, tmp_path):
 
 def foreign() -> bytes:
     """An ONNX file of others: it adds an image to itself."""
-    values = [onnx.helper.make_tensor_value_info(name, 1, ["n", 3, 8, 8]) for name in ("images", "logits")]
+    values = [
+        onnx.helper.make_tensor_value_info(name, 1, ["n", 3, 8, 8]) for name in ("images", "logits")
+    ]
     nodes = [onnx.helper.make_node("Add", ["images", "images"], ["logits"])]
     graph = onnx.helper.make_graph(nodes, "foreign", values[:1], values[1:])
     opsets = [onnx.helper.make_opsetid("", 18)]
@@ -207,7 +221,9 @@ def foreign() -> bytes:
 
 def newer() -> bytes:
     proto = onnx.load_from_string(foreign())
-    onnx.helper.set_model_props(proto, {"kdcourse": '{"format": 99, "versions": {"kdcourse": "9.9"}}'})
+    onnx.helper.set_model_props(
+        proto, {"kdcourse": '{"format": 99, "versions": {"kdcourse": "9.9"}}'}
+    )
     return proto.SerializeToString()
 
 
@@ -241,4 +257,7 @@ def test_without_onnxruntime(call, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     result = call(ships.tiles()[0], model=__file__)
     assert result.exit_code == 2
-    assert result.stderr == "Error: an ONNX file needs the package onnxruntime: pip install 'kdcourse[deploy]'\n"
+    assert (
+        result.stderr
+        == "Error: an ONNX file needs the package onnxruntime: pip install 'kdcourse[deploy]'\n"
+    )

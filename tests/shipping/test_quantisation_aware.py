@@ -51,12 +51,18 @@ def test_weights_have_a_step_for_each_output():
 def test_inputs_are_rounded_to_their_range():
     layer = nn.Linear(3, 3, bias=False)
     layer.weight.data = torch.eye(3)
-    network = rounded(nn.Sequential(layer), torch.tensor([[-1.0, 0.0, 2.0]]), weight_bits=8, input_bits=2)
-    answers = network(torch.tensor([[-1.0, 0.6, 5.0]]))  # steps of 1 from −1 to 2; what is beyond is cut
+    network = rounded(
+        nn.Sequential(layer), torch.tensor([[-1.0, 0.0, 2.0]]), weight_bits=8, input_bits=2
+    )
+    answers = network(
+        torch.tensor([[-1.0, 0.6, 5.0]])
+    )  # steps of 1 from −1 to 2; what is beyond is cut
     torch.testing.assert_close(answers, torch.tensor([[-1.0, 1.0, 2.0]]))
 
 
-@pytest.mark.parametrize("make", [lambda: thin_resnet(8, 4, 3, 3), lambda: mobilenet_v2(3, 3, stem="small")])
+@pytest.mark.parametrize(
+    "make", [lambda: thin_resnet(8, 4, 3, 3), lambda: mobilenet_v2(3, 3, stem="small")]
+)
 def test_batch_norm_is_folded_and_many_bits_change_nothing(make):
     torch.manual_seed(0)
     network = make().train()
@@ -70,13 +76,17 @@ def test_batch_norm_is_folded_and_many_bits_change_nothing(make):
     with torch.no_grad():
         torch.testing.assert_close(fine(images()), network(images()), rtol=1e-2, atol=1e-2)
     after = network.state_dict()
-    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    assert before.keys() == after.keys() and all(
+        torch.equal(before[key], after[key]) for key in before
+    )
 
 
 def test_fewer_bits_are_farther_away(network):
     with torch.no_grad():
         errors = [
-            (rounded(network, images(), weight_bits=bits)(images()) - network(images())).abs().mean()
+            (rounded(network, images(), weight_bits=bits)(images()) - network(images()))
+            .abs()
+            .mean()
             for bits in (8, 4, 2)
         ]
     assert errors[0] < errors[1] < errors[2]

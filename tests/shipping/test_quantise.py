@@ -17,7 +17,9 @@ pytest.importorskip("onnxruntime")
 def test_int8_is_smaller_and_what_it_loses_is_said():
     whole, small = ships.exported(), ships.exported(int8=True)
     assert small.size == small.path.stat().st_size < 0.6 * whole.size
-    assert small.float32.file == whole.float32.file and small.int8.images == len(ships.scenes().test)
+    assert small.float32.file == whole.float32.file and small.int8.images == len(
+        ships.scenes().test
+    )
     model, test = Model(small.path), ships.scenes().test
     logits = model.logits(test.take(np.arange(len(test))))
     assert small.int8.file == pytest.approx(100 * (logits.argmax(1) == test.labels).mean())
@@ -36,7 +38,9 @@ def test_convolutions_are_in_integers_and_normalisation_is_not():
     whole = onnx.load(ships.exported().path).graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
     convolutions = sum(node.op_type == "Conv" for node in whole.node)
-    eight_bits = [t for t in weights.values() if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4]
+    eight_bits = [
+        t for t in weights.values() if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4
+    ]
     assert len(eight_bits) == convolutions > 0
 
 

@@ -7,7 +7,9 @@ from kdcourse.training import checkpoint
 
 
 def test_round_trip(tmp_path):
-    checkpoint.save(tmp_path / "deep" / "a.pt", {"weights": {"w": torch.arange(3)}, "note": "x", "number": 1.5})
+    checkpoint.save(
+        tmp_path / "deep" / "a.pt", {"weights": {"w": torch.arange(3)}, "note": "x", "number": 1.5}
+    )
     content = checkpoint.load(tmp_path / "deep" / "a.pt")
     assert content["note"] == "x" and content["number"] == 1.5
     assert torch.equal(content["weights"]["w"], torch.arange(3))
@@ -18,7 +20,9 @@ def test_missing(tmp_path):
         checkpoint.load(tmp_path / "nowhere.pt")
 
 
-@pytest.mark.parametrize("how", ["truncated", "empty", "text", "flipped", "stack", "memo", "a weight"])
+@pytest.mark.parametrize(
+    "how", ["truncated", "empty", "text", "flipped", "stack", "memo", "a weight"]
+)
 def test_damaged(tmp_path, how):
     file = tmp_path / "a.pt"
     checkpoint.save(file, {"weights": torch.full((1000,), 1.5)})
@@ -31,7 +35,9 @@ def test_damaged(tmp_path, how):
         "text": b"not a checkpoint at all",
         "flipped": b"\0" * 64 + content[64:],
         "stack": b"\x80\x020.",  # a pickle that takes from an empty stack
-        "a weight": content.replace(weights, weights[:-1] + b"@"),  # one byte, and the file opens as before
+        "a weight": content.replace(
+            weights, weights[:-1] + b"@"
+        ),  # one byte, and the file opens as before
         "memo": b"\x80\x02h\x05.",  # and one that asks for what it never kept
     }[how]
     file.write_bytes(damaged)
@@ -56,7 +62,9 @@ def test_code_in_a_file_is_not_run(tmp_path):
     assert not (tmp_path / "written").exists()
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("PytorchStreamWriter failed")])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("PytorchStreamWriter failed")]
+)
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, error):
     file = tmp_path / "a.pt"
     checkpoint.save(file, {"epoch": 1})
@@ -76,7 +84,8 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, error):
 def test_another_architecture_names_what_differs():
     small, large = nn.Linear(3, 2), nn.Linear(3, 4)
     with pytest.raises(
-        CheckpointError, match=r"2 of 2 entries differ, first weight: \(4, 3\) in the model, \(2, 3\) in the file"
+        CheckpointError,
+        match=r"2 of 2 entries differ, first weight: \(4, 3\) in the model, \(2, 3\) in the file",
     ):
         checkpoint.load_weights(large, small.state_dict(), "a.pt")
     with pytest.raises(CheckpointError, match="absent in the model"):

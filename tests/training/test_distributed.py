@@ -17,7 +17,14 @@ from torch import nn
 
 from kdcourse.common.errors import KDCourseError, UsageError
 from kdcourse.data import AUGMENTATIONS, Batches
-from kdcourse.distillation import CachedTeacher, CrossEntropy, FitNets, ResponseKD, ReviewKD, Teacher
+from kdcourse.distillation import (
+    CachedTeacher,
+    CrossEntropy,
+    FitNets,
+    ResponseKD,
+    ReviewKD,
+    Teacher,
+)
 from kdcourse.models import thin_resnet
 from kdcourse.training import checkpoint as files
 from kdcourse.training import distributed, fit
@@ -28,7 +35,13 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 DATA = make_data.__wrapped__()(count=121)  # 73 of them to train on
 OPTIONS = dict(
-    epochs=4, batch_size=16, augment="satellite", seed=3, progress=False, device="cpu", precision="float32"
+    epochs=4,
+    batch_size=16,
+    augment="satellite",
+    seed=3,
+    progress=False,
+    device="cpu",
+    precision="float32",
 )  # a last batch of 9: shares of 5 and 4
 LONG = {**OPTIONS, "epochs": 6}
 
@@ -40,7 +53,9 @@ def network(seed=0, depth=8, width=4):
 
 def without_batch_norm(seed=0):
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+    )
 
 
 def drawn(epoch):
@@ -55,11 +70,17 @@ def large():
 CASES = {  # student, objective, what differs from OPTIONS
     "labels": (without_batch_norm, CrossEntropy, {}),
     "sampler": (without_batch_norm, CrossEntropy, dict(sampler=drawn)),
-    "response": (network, lambda: ResponseKD(CachedTeacher(large())), dict(views=2, clip=1.0, batch_size=18)),
+    "response": (
+        network,
+        lambda: ResponseKD(CachedTeacher(large())),
+        dict(views=2, clip=1.0, batch_size=18),
+    ),
     "hint": (network, lambda: FitNets(Teacher(large()), "layer2", "layer2"), dict(keep="best")),
     "features alone": (
         network,
-        lambda: ReviewKD(Teacher(large()), ["layer2", "layer3"], ["layer2", "layer3"], label_weight=0),
+        lambda: ReviewKD(
+            Teacher(large()), ["layer2", "layer3"], ["layer2", "layer3"], label_weight=0
+        ),
         {},
     ),
 }
@@ -68,9 +89,14 @@ CASES = {  # student, objective, what differs from OPTIONS
 def train(name, **more):
     """The student, the objective's own state and the History of a case."""
     student, objective, options = CASES[name]
-    student, objective = student(seed=distributed.rank()), objective()  # the first process' weights are the start
+    student, objective = (
+        student(seed=distributed.rank()),
+        objective(),
+    )  # the first process' weights are the start
     history = fit(student, DATA, objective, **{**OPTIONS, **options, **more})
-    return dict(student=student.state_dict(), objective=objective.state_dict(), records=history.records)
+    return dict(
+        student=student.state_dict(), objective=objective.state_dict(), records=history.records
+    )
 
 
 class Breaks(CrossEntropy):
@@ -141,7 +167,9 @@ def two(tmp_path_factory):
     script.write_text(SCRIPT.format(path=[str(HERE), str(HERE.parent)], folder=str(folder)))
     environment = {**os.environ, "KDCOURSE_WORK": str(folder / "work"), "OMP_NUM_THREADS": "1"}
     with said.open("w") as stderr:
-        process = subprocess.Popen([*TORCHRUN, script], env=environment, stderr=stderr, start_new_session=True)
+        process = subprocess.Popen(
+            [*TORCHRUN, script], env=environment, stderr=stderr, start_new_session=True
+        )
         try:
             while process.poll() is None and not (first / "interrupted.pt").exists():
                 time.sleep(0.02)
@@ -151,7 +179,11 @@ def two(tmp_path_factory):
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
     assert (folder / "rank1.pt").exists(), said.read_text()
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in (0, 1)], folder, process.returncode
+    return (
+        [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in (0, 1)],
+        folder,
+        process.returncode,
+    )
 
 
 def same(got: dict, expected: dict) -> None:
@@ -200,7 +232,9 @@ def test_the_first_process_alone_writes_and_calls(two):
 
 def test_a_loss_that_is_not_finite_in_one_process_ends_all_with_the_message(two):
     for result in two[0]:
-        assert result["not finite"].startswith("TrainingError: epoch 2, batch 2: loss not finite (label = nan)")
+        assert result["not finite"].startswith(
+            "TrainingError: epoch 2, batch 2: loss not finite (label = nan)"
+        )
 
 
 def test_a_checkpoint_that_the_first_process_cannot_read_ends_all_with_the_message(two):
@@ -246,15 +280,23 @@ def test_a_view_that_another_process_has_filled_meanwhile_is_taken(work, monkeyp
 def test_the_shares_make_up_the_batch(monkeypatch, processes, batch_size):
     options = dict(seed=0, augment=AUGMENTATIONS["satellite"])
     monkeypatch.setattr(distributed, "world", lambda: processes)
-    monkeypatch.setattr(distributed, "from_first", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(
+        distributed, "from_first", lambda function, *arguments: function(*arguments)
+    )
     shares = []
     for rank in range(processes):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         share = distributed.Share(DATA.train, batch_size, **options)
-        shares.append([(batch, share.counted, share.images, share.weight) for batch in share.epoch(1)])
+        shares.append(
+            [(batch, share.counted, share.images, share.weight) for batch in share.epoch(1)]
+        )
     for number, whole in enumerate(Batches(DATA.train, batch_size, **options).epoch(1)):
         parts, counted, images, weights = zip(*(share[number] for share in shares), strict=True)
-        assert set(images) == {len(whole)} and sum(counted) == len(whole) and max(counted) - min(counted) <= 1
+        assert (
+            set(images) == {len(whole)}
+            and sum(counted) == len(whole)
+            and max(counted) - min(counted) <= 1
+        )
         assert sum(weights) == pytest.approx(processes)
         for rank, part in enumerate(parts):
             assert len(part) == max(counted[rank], 1)
@@ -292,10 +334,14 @@ def test_batch_norm_over_one_share_is_batch_norm(monkeypatch, norm, shape):
 
 def test_batch_norm_of_a_single_value_is_refused():
     with pytest.raises(ValueError, match="more than 1 value"):
-        distributed.global_batch_norm(nn.BatchNorm1d(5), SimpleNamespace(images=1, counted=0), torch.ones(1, 5))
+        distributed.global_batch_norm(
+            nn.BatchNorm1d(5), SimpleNamespace(images=1, counted=0), torch.ones(1, 5)
+        )
 
 
-@pytest.mark.parametrize(("device", "says"), [("mps", "device=mps"), ("cuda", "--nproc-per-node 2")])
+@pytest.mark.parametrize(
+    ("device", "says"), [("mps", "device=mps"), ("cuda", "--nproc-per-node 2")]
+)
 def test_devices_that_cannot_be_had_are_said(monkeypatch, device, says):
     monkeypatch.setattr(distributed, "world", lambda: 4)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

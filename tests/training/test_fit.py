@@ -59,16 +59,28 @@ class Stopper(CrossEntropy):
 
 
 OPTIONS = dict(
-    epochs=4, batch_size=16, augment=Augmentation("square", pad=1, jitter=0.1), seed=3, progress=False, device="cpu"
+    epochs=4,
+    batch_size=16,
+    augment=Augmentation("square", pad=1, jitter=0.1),
+    seed=3,
+    progress=False,
+    device="cpu",
 )
 
 
 def test_learns_what_can_be_learned(make_data):
     model = fresh()
-    history = fit(model, make_data(), CrossEntropy(), **{**OPTIONS, "epochs": 12, "optimizer": partial(adamw, lr=0.03)})
+    history = fit(
+        model,
+        make_data(),
+        CrossEntropy(),
+        **{**OPTIONS, "epochs": 12, "optimizer": partial(adamw, lr=0.03)},
+    )
     frame = history.frame()
     assert list(frame["epoch"]) == list(range(1, 13))
-    assert {"loss", "label", "train_accuracy", "val_accuracy", "val_loss", "lr", "seconds"} <= set(frame.columns)
+    assert {"loss", "label", "train_accuracy", "val_accuracy", "val_loss", "lr", "seconds"} <= set(
+        frame.columns
+    )
     assert frame["loss"].iloc[-1] < 0.7 * frame["loss"].iloc[0]
     assert frame["val_accuracy"].iloc[-1] > 80  # chance is 33
     assert not model.training
@@ -96,7 +108,9 @@ def small_net_without_draws():
         return small_net()
 
 
-@pytest.mark.parametrize("step", [1, 5, 6, 9, 17])  # five batches an epoch: in the first, at a border, in the last
+@pytest.mark.parametrize(
+    "step", [1, 5, 6, 9, 17]
+)  # five batches an epoch: in the first, at a border, in the last
 @pytest.mark.parametrize("keep", ["last", "best"])
 def test_a_stopped_run_goes_on_to_the_same_bits(make_data, tmp_path, step, keep):
     data, options = make_data(), {**OPTIONS, "keep": keep}
@@ -148,7 +162,9 @@ def test_killed_at_random_moments_and_started_again(make_data, tmp_path):
     kills = resumed = 0
     while True:
         resumed += file.exists()
-        child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
+        child = subprocess.Popen(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment
+        )
         assert child.stdout.readline().strip() == "started"
         if kills < 4:
             time.sleep(moments.uniform(0.05, 0.6))
@@ -247,7 +263,9 @@ def test_the_objective_is_prepared_once_before_the_optimiser_is_made(make_data):
     objective, student, data = Adapted(), fresh(), make_data()
     fit(student, data, objective, **{**OPTIONS, "optimizer": remembering_adamw})
     assert objective.prepared == [(2, len(data.train))]
-    assert [id(p) for p in GIVEN] == [id(p) for p in (*student.parameters(), *objective.adapter.parameters())]
+    assert [id(p) for p in GIVEN] == [
+        id(p) for p in (*student.parameters(), *objective.adapter.parameters())
+    ]
 
 
 def test_what_is_prepared_is_drawn_from_the_seed_and_takes_none_of_the_callers_numbers(make_data):
@@ -329,7 +347,9 @@ def test_a_loss_that_is_not_finite_names_epoch_batch_and_term(make_data, broken)
             hint = torch.tensor(broken if self.steps == 7 else 0.5)
             return {**super().forward(student, batch), "hint": hint}
 
-    with pytest.raises(TrainingError, match=r"epoch 2, batch 2: loss not finite \(hint = (nan|inf)\)"):
+    with pytest.raises(
+        TrainingError, match=r"epoch 2, batch 2: loss not finite \(hint = (nan|inf)\)"
+    ):
         fit(fresh(), make_data(), Breaks(), **OPTIONS)
 
 
@@ -416,7 +436,9 @@ def test_a_checkpoint_of_another_architecture_is_refused_and_kept(make_data, tmp
     file = tmp_path / "run.pt"
     fit(fresh(), make_data(), CrossEntropy(), checkpoint=file, **OPTIONS)
     before = file.read_bytes()
-    with pytest.raises(CheckpointError, match=r"run.pt: belongs to another architecture.*0.weight: \(8, 3, 3, 3\)"):
+    with pytest.raises(
+        CheckpointError, match=r"run.pt: belongs to another architecture.*0.weight: \(8, 3, 3, 3\)"
+    ):
         fit(fresh(width=8), make_data(), CrossEntropy(), checkpoint=file, **OPTIONS)
     assert file.read_bytes() == before
 
@@ -444,7 +466,9 @@ def test_a_checkpoint_of_another_objective_is_refused(make_data, tmp_path):
     fit(fresh(), make_data(), ResponseKD(teachers[0]), **options)
     fit(fresh(), make_data(), ResponseKD(teachers[0]), **options)
     for other in (CrossEntropy(), ResponseKD(teachers[0], temperature=2), ResponseKD(teachers[1])):
-        with pytest.raises(CheckpointError, match="belongs to another run: objective was ResponseKD"):
+        with pytest.raises(
+            CheckpointError, match="belongs to another run: objective was ResponseKD"
+        ):
             fit(fresh(), make_data(), other, **options)
 
 
@@ -463,10 +487,14 @@ def test_a_run_in_pieces_ends_with_the_same_bits(make_data, tmp_path, keep):
     history = fit(whole, data, CrossEntropy(), **options)
     for until in (1, 3, 3, None):
         student = fresh()  # a new process would have no other
-        part = fit(student, data, CrossEntropy(), checkpoint=tmp_path / "run.pt", until=until, **options)
+        part = fit(
+            student, data, CrossEntropy(), checkpoint=tmp_path / "run.pt", until=until, **options
+        )
         assert len(part.records) == (until or 4)
     assert digest(student) == digest(whole)
-    assert [record["loss"] for record in part.records] == [record["loss"] for record in history.records]
+    assert [record["loss"] for record in part.records] == [
+        record["loss"] for record in history.records
+    ]
 
 
 def test_on_epoch_hears_each_record_once_it_is_kept(make_data, tmp_path):
@@ -477,7 +505,9 @@ def test_on_epoch_hears_each_record_once_it_is_kept(make_data, tmp_path):
         heard.append(record)
         record.clear()  # its own copy
 
-    history = fit(fresh(), data, CrossEntropy(), checkpoint=file, until=2, on_epoch=heard.append, **OPTIONS)
+    history = fit(
+        fresh(), data, CrossEntropy(), checkpoint=file, until=2, on_epoch=heard.append, **OPTIONS
+    )
     assert heard == history.records and len(heard) == 2
     history = fit(fresh(), data, CrossEntropy(), checkpoint=file, on_epoch=on_epoch, **OPTIONS)
     assert len(heard) == len(history.records) == 4 and all(history.records)
@@ -486,7 +516,9 @@ def test_on_epoch_hears_each_record_once_it_is_kept(make_data, tmp_path):
 def test_on_epoch_is_no_part_of_a_recipes_key(make_data, work):
     heard, recipe = [], Recipe(small_net, CrossEntropy, epochs=2)
     for expected in (2, 2):  # the second call finds the network
-        load_or_train(recipe, make_data(), name="heard", device="cpu", progress=False, on_epoch=heard.append)
+        load_or_train(
+            recipe, make_data(), name="heard", device="cpu", progress=False, on_epoch=heard.append
+        )
         assert len(heard) == expected
     assert len(list((work / "models").glob("heard-*.pt"))) == 1
 
@@ -494,7 +526,14 @@ def test_on_epoch_is_no_part_of_a_recipes_key(make_data, work):
 @pytest.mark.parametrize("until", [0, 5, 1.5])
 def test_until_is_an_epoch_of_the_run(make_data, tmp_path, until):
     with pytest.raises(UsageError, match="until=.*from 1 to epochs=4"):
-        fit(fresh(), make_data(), CrossEntropy(), checkpoint=tmp_path / "run.pt", until=until, **OPTIONS)
+        fit(
+            fresh(),
+            make_data(),
+            CrossEntropy(),
+            checkpoint=tmp_path / "run.pt",
+            until=until,
+            **OPTIONS,
+        )
 
 
 def test_until_needs_a_checkpoint(make_data):
@@ -521,7 +560,12 @@ def test_bfloat16_only_where_the_hardware_has_it(monkeypatch):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_both_precisions_train(make_data, precision):
-    options = {**OPTIONS, "epochs": 12, "optimizer": partial(adamw, lr=0.03), "precision": precision}
+    options = {
+        **OPTIONS,
+        "epochs": 12,
+        "optimizer": partial(adamw, lr=0.03),
+        "precision": precision,
+    }
     history = fit(fresh(), make_data(), CrossEntropy(), **options)
     assert history.precision == precision
     assert history.frame()["val_accuracy"].iloc[-1] > 80

@@ -14,7 +14,9 @@ from kdcourse.training.checkpoint import describe, digest
 
 
 def recipe(**change):
-    return Recipe(**{**dict(model=small_net, objective=CrossEntropy, epochs=2, batch_size=16), **change})
+    return Recipe(
+        **{**dict(model=small_net, objective=CrossEntropy, epochs=2, batch_size=16), **change}
+    )
 
 
 def test_load_or_train_trains_once(make_data, work, monkeypatch):
@@ -45,7 +47,9 @@ def test_the_key_follows_everything_that_matters(make_data):
         recipe(model=partial(small_net, width=8)),
         recipe(optimizer=partial(adamw, lr=0.1)),
         recipe(objective=partial(CrossEntropy, label_smoothing=0.1)),
-        recipe(objective=partial(CrossEntropy, teacher_a)),  # a network among the arguments counts by its bits
+        recipe(
+            objective=partial(CrossEntropy, teacher_a)
+        ),  # a network among the arguments counts by its bits
         recipe(objective=partial(CrossEntropy, teacher_b)),
         recipe(augment=Augmentation("flip")),
     ]
@@ -56,7 +60,9 @@ def test_the_key_follows_everything_that_matters(make_data):
 
 def test_the_key_is_the_same_in_another_process():
     code = "import json; from kdcourse.training.recipe import *; print(json.dumps(describe(adamw)))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert json.loads(out) == describe(adamw)
 
 

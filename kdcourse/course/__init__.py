@@ -1,1 +1,0 @@
-"""The course as a whole: running its notebooks, checking the machine."""

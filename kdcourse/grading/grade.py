@@ -1,0 +1,375 @@
+"""Grade submissions: `kdcourse grade`.
+
+Each submission is judged by a process of its own, which has the student's code run in a sandbox (see
+`kdcourse.grading`). Its result is a file, written when it is done: a killed grading goes on where it was.
+"""
+
+import hashlib
+import importlib.util
+import json
+import multiprocessing as mp
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from kdcourse import __version__
+from kdcourse.checking import safe_call
+from kdcourse.common.errors import DataError, KDCourseError, UsageError
+from kdcourse.common.paths import checkout
+from kdcourse.common.system import cores
+from kdcourse.exercises import bug_cases, modules
+from kdcourse.grading import report, sandbox
+from kdcourse.grading.collect import Submission, collect
+from kdcourse.grading.merge import Exercise, Refused, assemble, instructor_steps, read, recognise
+from kdcourse.grading.sandbox import Limits
+
+Echo = Callable[[str], None]
+REFERENCE = ""  # in a student's place: no student's name is empty
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submission of one exercise to be judged."""
+
+    student: str
+    name: str
+    exercise: Exercise
+    path: Path
+    key: str  # of everything that its result depends on
+    notes: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> str:
+        return f"{report.slug(self.student)}.{self.exercise.name}.json"
+
+
+@dataclass
+class Record:
+    """The result of a submission. status: "graded", "refused", or "failed" for want of a working machine."""
+
+    student: str
+    exercise: str
+    name: str
+    status: str
+    reason: str = ""
+    key: str = ""
+    sandboxed: bool = True
+    notes: list[str] = field(default_factory=list)
+    tasks: list[dict] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def exercises() -> list[Exercise]:
+    """The course's exercises, by their solutions. Raises UsageError where there are none."""
+    root = checkout()
+    paths = sorted((root / "solutions").glob("sol_*.ipynb")) if root else []
+    if not paths:
+        raise UsageError(
+            "there are no solutions here: grading needs solutions/ of the repository. Run kdcourse from a checkout "
+            "(pip install -e .)."
+        )
+    known = modules()
+    names = [(f"ex{path.stem.split('_')[1]}", path) for path in paths]
+    return [Exercise(name, path, known[name]) for name, path in names]
+
+
+def grade(
+    submissions: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    jobs: int | None = None,
+    sandboxed: bool = True,
+    limits: Limits = Limits(),  # noqa: B008  frozen
+    of: Sequence[Exercise] | None = None,
+    echo: Echo = print,
+    live: Echo | None = None,
+) -> list[Record]:
+    """Grade a folder or zip of submissions; one Record a submission.
+
+    Writes to `output`: results/ (a JSON file each), grades.csv, totals.csv, feedback/ (a page a student), report.html.
+    What is there already, of the same notebook and the same exercise, is not graded again.
+
+    Raises UsageError where there is no sandbox and one is asked for, nothing to grade, or a reference does not pass.
+    """
+    jobs = min(cores(), 8) if jobs is None else jobs
+    if jobs < 1:
+        raise UsageError(f"--jobs {jobs}: expected 1 or more.")
+    if sandboxed and (why := sandbox.refusal()):
+        raise UsageError(
+            f"students' code must run in a sandbox, and there is none: {why} --unsandboxed grades without one: then a "
+            "submission can do on this machine all that you can."
+        )
+    known = {exercise.name: exercise for exercise in (exercises() if of is None else of)}
+    steps = {name: instructor_steps(exercise.notebook) for name, exercise in known.items()}
+    folder = Path(output).expanduser().absolute()
+    results = folder / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="kdcourse-grade-") as scratch:
+        found = collect(submissions, Path(scratch))
+        about = json.dumps([__version__, sandboxed, asdict(limits)])
+        records, todo = _sorted_out(found, known, steps, about)
+        of_all = len(records) + len(todo)
+        waiting = []
+        for job in todo:
+            if kept := _kept(results / job.file, job.key):
+                records.append(kept)
+            else:
+                waiting.append(job)
+        if kept := len(todo) - len(waiting):
+            echo(f"{kept} of {len(todo)} were graded before and are kept.")
+        hidden = [Path(submissions).expanduser(), folder, *_kept_from_students(known)]
+        pool = _Pool(jobs, limits, sandboxed, hidden)
+        try:
+            _check_references(pool, waiting, results, about)
+            for number, record in enumerate(pool.run(waiting), 1):
+                _write_record(results, record)
+                records.append(record)
+                echo(_line(record, number, len(waiting)))
+                if live:
+                    live(f"{len(waiting) - number} to go")
+        finally:
+            pool.close()
+            facts = {
+                "sandboxed": sandboxed,
+                "limits": limits,
+                "jobs": jobs,
+                "missing": of_all - len(records),
+            }
+            report.write(folder, records, known, facts)
+    return records
+
+
+# --- what there is to grade ------------------------------------------------------------------------------------------
+
+
+def _sorted_out(
+    found: Iterable[Submission], known: dict[str, Exercise], steps: dict, about: str
+) -> tuple[list[Record], list[Job]]:
+    """Records of what is refused, jobs for the rest: of several of a student for an exercise, the newest."""
+    records, newest = [], {}
+    for submission in found:
+        try:
+            if submission.refused:
+                raise Refused(submission.refused)
+            notebook = read(submission.path)
+            exercise = recognise(notebook, submission.name.split("/")[-1], steps)
+        except Refused as refused:
+            records.append(Record(submission.student, "", submission.name, "refused", str(refused)))
+            continue
+        newest.setdefault((submission.student, exercise), []).append(submission)
+    jobs = []
+    for (student, exercise), versions in newest.items():
+        versions.sort(key=lambda submission: submission.when)
+        *older, last = versions
+        notes = tuple(
+            f"{other.name}: an older version of the same exercise; not graded." for other in older
+        )
+        key = _key(last.path, known[exercise], about)
+        jobs.append(Job(student, last.name, known[exercise], last.path, key, notes))
+    return records, jobs
+
+
+def _key(path: Path, exercise: Exercise, about: str) -> str:
+    """Of the notebook, the instructor's notebook, its checks and the settings."""
+    digest = hashlib.sha256(about.encode())
+    own = Path(importlib.util.find_spec(exercise.module).origin)
+    shared = [*sorted(Path(safe_call.__file__).parent.glob("*.py")), Path(bug_cases.__file__)]
+    for file in (path, exercise.notebook, own, *shared):
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _kept(path: Path, key: str) -> Record | None:
+    """The result of an earlier grading, if it is whole and of the same notebook."""
+    try:
+        record = Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return record if record.key == key and record.status == "graded" else None
+
+
+def _kept_from_students(known: dict[str, Exercise]) -> list[Path]:
+    root = checkout()
+    folders = [root / "solutions", root / "tests", root / "exercises"] if root else []
+    return [*folders, *{exercise.notebook.parent for exercise in known.values()}]
+
+
+def _write_record(folder: Path, record: Record) -> None:
+    report.write_text(
+        folder / f"{report.slug(record.student)}.{record.exercise}.json",
+        json.dumps(asdict(record), indent=1),
+    )
+
+
+def _check_references(pool: "_Pool", waiting: Sequence[Job], results: Path, about: str) -> None:
+    """Grade the instructor's own solutions first: what they do not pass, no student can.
+
+    Raises UsageError if one is not right in every task.
+    """
+    wanted = {job.exercise.name: job.exercise for job in waiting}
+    jobs = [
+        Job(REFERENCE, e.notebook.name, e, e.notebook, _key(e.notebook, e, about))
+        for e in wanted.values()
+    ]
+    jobs = [job for job in jobs if not _kept(results / job.file, job.key)]
+    for record in pool.run(jobs):
+        wrong = [f"{task['task']}: {task['message']}" for task in record.tasks if task["fault"]]
+        if record.status != "graded" or wrong:
+            raise UsageError(
+                f"the reference solution of {record.exercise} is not right on this machine, so nothing was graded. "
+                + "; ".join(wrong or [record.reason])
+            )
+        _write_record(results, record)
+
+
+def _line(record: Record, number: int, of: int) -> str:
+    points, most = (
+        sum(task["points"] for task in record.tasks),
+        sum(task["of"] for task in record.tasks),
+    )
+    told = (
+        f"{points:g} of {most:g} points"
+        if record.status == "graded"
+        else f"{record.status}: {record.reason}"
+    )
+    return (
+        f"{number:>4} of {of}  {record.student}  {record.exercise}  {told}  {record.seconds:.0f} s"
+    )
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Worker:
+    process: mp.process.BaseProcess
+    answer: Connection
+    started: float
+    record: Record
+
+
+class _Pool:
+    """Judges submissions in processes, `jobs` at a time, a process each: one that dies takes no other with it."""
+
+    def __init__(self, jobs: int, limits: Limits, sandboxed: bool, hidden: Sequence[Path]):
+        self.jobs, self.limits, self.sandboxed, self.hidden = jobs, limits, sandboxed, list(hidden)
+        method = "forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn"
+        self._context = mp.get_context(method)
+        if method == "forkserver":  # PyTorch is imported once, not once a submission
+            self._context.set_forkserver_preload(
+                ["kdcourse.grading.grade", "kdcourse.grading.judge"]
+            )
+        self._workers: list[_Worker] = []
+        # What a submission may take beside the student's own code, before its process counts as stuck.
+        self.patience = limits.seconds + 5 * limits.start_seconds
+
+    def run(self, jobs: Sequence[Job]):
+        """The Records, as they come."""
+        queue = list(jobs)[::-1]
+        while queue or self._workers:
+            while queue and len(self._workers) < self.jobs:
+                self._start(queue.pop())
+            ready = wait([worker.answer for worker in self._workers], 0.5)
+            for worker in list(self._workers):
+                if worker.answer in ready and self._hear(worker):
+                    yield self._done(worker)
+                elif time.monotonic() - worker.started > self.patience:
+                    worker.record.status, worker.record.reason = (
+                        "failed",
+                        "its judging took too long and was ended",
+                    )
+                    yield self._done(worker)
+
+    def _start(self, job: Job) -> None:
+        ours, theirs = self._context.Pipe(duplex=False)
+        about = (theirs, job, self.limits, self.sandboxed, self.hidden)
+        process = self._context.Process(target=_judge, args=about, daemon=True)
+        process.start()
+        theirs.close()  # so that the end of the process is the end of the pipe
+        record = Record(
+            job.student,
+            job.exercise.name,
+            job.name,
+            "failed",
+            key=job.key,
+            sandboxed=self.sandboxed,
+        )
+        record.notes = list(job.notes)
+        self._workers.append(_Worker(process, ours, time.monotonic(), record))
+
+    def _hear(self, worker: _Worker) -> bool:
+        """Take what a process tells into its record; whether that was all."""
+        try:
+            what, content = worker.answer.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            worker.record.reason = f"its judge's process died (exit code {worker.process.exitcode})"
+            return True
+        if what == "task":
+            worker.record.tasks.append(content)
+            return False
+        if what == "done":
+            worker.record.status = "graded"
+            worker.record.notes += content
+        else:
+            worker.record.reason = content
+        return True
+
+    def _done(self, worker: _Worker) -> Record:
+        self._workers.remove(worker)
+        worker.process.kill()
+        worker.process.join()
+        worker.answer.close()
+        worker.record.seconds = round(time.monotonic() - worker.started, 2)
+        return worker.record
+
+    def close(self) -> None:
+        for worker in list(self._workers):
+            self._done(worker)
+
+
+def _judge(
+    answer: Connection, job: Job, limits: Limits, sandboxed: bool, hidden: list[Path]
+) -> None:
+    """In the process of a submission: none of the student's code runs here."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the parent ends its processes itself
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import torch
+
+    from kdcourse.grading.judge import NotStarted, judge
+
+    torch.set_num_threads(1)
+    try:
+        steps = instructor_steps(job.exercise.notebook)
+        tasks = vars(importlib.import_module(job.exercise.module))
+        if lacking := [
+            step.task for step in steps if step.kind == "task" and step.task not in tasks
+        ]:
+            raise DataError(
+                f"{job.exercise.module} has no tasks {', '.join(lacking)}, which {job.exercise.notebook} has"
+            )
+        plan = assemble(read(job.path), steps)
+
+        def start() -> sandbox.Sandbox:
+            return sandbox.Sandbox(limits, hidden=hidden, sandboxed=sandboxed)
+
+        for result in judge(plan, tasks, start, limits):
+            answer.send(("task", asdict(result)))
+    except (NotStarted, KDCourseError, Refused) as error:
+        answer.send(("failed", str(error)))
+    else:
+        answer.send(("done", plan.notes))
+
+
+def _end_with_parent() -> None:
+    """A grading that is killed leaves no process behind: sandboxes end with this one."""
+    mp.parent_process().join()
+    os._exit(1)

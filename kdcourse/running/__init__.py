@@ -1,0 +1,1 @@
+"""Running notebooks, estimating how long they take, and checking the machine."""
