@@ -1,9 +1,11 @@
-"""Distillation: an epoch of `fit` with a CachedTeacher against one without a teacher, and against the live teacher.
+"""Distillation: an epoch of `fit` with a CachedTeacher against one without a teacher, and against
+the live teacher.
 
-All sides train the student of the course's pair from the same weights on the same views in the same order, and take
-turns. An epoch is that of `fit`, with two images to validate on, so that training alone is timed. The first epoch of
-each run warms up; its others are timed together. The teacher is not trained: its weights do not change its speed.
-The views are answered before the clock starts; what that takes is said apart.
+All sides train the student of the course's pair from the same weights on the same views in the same
+order, and take turns. An epoch is that of `fit`, with two images to validate on, so that training
+alone is timed. The first epoch of each run warms up; its others are timed together. The teacher is
+not trained: its weights do not change its speed. The views are answered before the clock starts;
+what that takes is said apart.
 
     python benchmarks/distillation.py                       # scenes, 2,000 tiles, 32×32
     python benchmarks/distillation.py --dataset eurosat_ms  # KDCOURSE_DATA names the folder that holds it
@@ -108,7 +110,8 @@ def measure(dataset: str, count: int, size: int, epochs: int, repeats: int) -> d
         raise SystemExit(f"the sides do not do the same work: images an epoch {seen}")
     if cached.computed != answered or cached.served != seen[CACHED] * epochs * repeats:
         raise SystemExit(
-            f"{cached.served} answers were read and {cached.computed - answered} made anew: all are kept"
+            f"{cached.served} answers were read and {cached.computed - answered} made anew: all "
+            "are kept"
         )
     seconds = {side: [r["seconds"] for r in runs[side]] for side in sides}
 
@@ -136,8 +139,10 @@ def report(result: dict) -> str:
     count, (channels, height, width) = result["seen"][PLAIN], result["shape"]
     lines = [
         describe(result["machine"]),
-        f"{result['dataset']}: the course's pair, {count} training images of {height}×{width}×{channels}, batches of "
-        f"{BATCH_SIZE}, {result['epochs']} epochs; medians of {len(result['epoch'][PLAIN]['all'])} rounds",
+        f"{result['dataset']}: the course's pair, {count} training images of "
+        f"{height}×{width}×{channels}, batches of "
+        f"{BATCH_SIZE}, {result['epochs']} epochs; medians of {len(result['epoch'][PLAIN]['all'])} "
+        "rounds",
         f"{'':20} {'epoch':>9}   ratio to {PLAIN} (lowest–highest)",
     ]
     for side, times in result["epoch"].items():
@@ -148,10 +153,12 @@ def report(result: dict) -> str:
         lines.append(f"{side:20} {times['median']:7.2f} s   {said}")
     ratio = result["ratio_live_to_cached"]
     lines.append(
-        f"ratio of live to cached {ratio['median']:.2f} ({ratio['lowest']:.2f}–{ratio['highest']:.2f})"
+        f"ratio of live to cached {ratio['median']:.2f} "
+        f"({ratio['lowest']:.2f}–{ratio['highest']:.2f})"
     )
     lines.append(
-        f"to answer a view: {result['fill_a_view']:.2f} s, {result['bytes_a_view']:,} bytes, largest rounding error "
+        f"to answer a view: {result['fill_a_view']:.2f} s, {result['bytes_a_view']:,} bytes, "
+        "largest rounding error "
         f"{result['rounding_error']:.2g}"
     )
     return "\n".join(lines)

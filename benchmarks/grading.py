@@ -1,8 +1,10 @@
-"""Grading: seconds a submission and the most memory in use, with the sandbox and without, one and several at a time.
+"""Grading: seconds a submission and the most memory in use, with the sandbox and without, one and
+several at a time.
 
-The submissions are copies of one exercise's solution, each with another comment, so that none is taken for another. All
-sides grade the same, each from scratch, the sides in turns. What is said of a submission is the wall clock's: time from
-the first submission's start to the end of the last, over their number; the reference, graded first, is not counted.
+The submissions are copies of one exercise's solution, each with another comment, so that none is
+taken for another. All sides grade the same, each from scratch, the sides in turns. What is said of
+a submission is the wall clock's: time from the first submission's start to the end of the last,
+over their number; the reference, graded first, is not counted.
 
     python benchmarks/grading.py
     python benchmarks/grading.py --exercise ex09 --submissions 20 --jobs 1 2 4
@@ -23,7 +25,9 @@ from kdcourse.grading.grade import exercises, grade
 
 
 class Memory:
-    """The most memory, in MB, that this process and all that it started had in use together, looked at now and then."""
+    """The most memory, in MB, that this process and all that it started had in use together, looked
+    at now and then.
+    """
 
     def __enter__(self):
         self.most, self._ended = 0.0, threading.Event()
@@ -93,7 +97,8 @@ def measure(exercise, count: int, jobs: list[int], repeats: int) -> dict:
 
 def report(result: dict) -> str:
     lines = [
-        f"Grading {result['submissions']} submissions of {result['exercise']}, all right ({result['points']:g} points)",
+        f"Grading {result['submissions']} submissions of {result['exercise']}, all right "
+        f"({result['points']:g} points)",
         f"{describe(result['machine'])}",
         "",
         f"{'side':<26} {'s a submission':>22} {'ratio':>6} {'most memory, MB':>16}",

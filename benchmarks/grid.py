@@ -1,9 +1,10 @@
 """A grid: what the engines add to the runs themselves, and how much sooner two at a time are done.
 
-The same runs (D4's teacher on the digits at smoke size, a seed each) one after another in this process, by `Local` and
-by `Ray`, one and two at a time, each side from scratch in a work folder of its own, the sides in turns. Of an engine
-the time to its first result is said apart: it holds the start of its processes, paid once a grid. What a worker spends
-on a run beyond the run itself is the engine's: a process, sending, writing.
+The same runs (D4's teacher on the digits at smoke size, a seed each) one after another in this
+process, by `Local` and by `Ray`, one and two at a time, each side from scratch in a work folder of
+its own, the sides in turns. Of an engine the time to its first result is said apart: it holds the
+start of its processes, paid once a grid. What a worker spends on a run beyond the run itself is the
+engine's: a process, sending, writing.
 
     python benchmarks/grid.py
     python benchmarks/grid.py --runs 20 --jobs 1 2 4
@@ -52,7 +53,8 @@ def one_after_another(experiment: Teachers) -> dict:
 
 
 def by_engine(make: Callable, jobs: int, experiment: Teachers, folder: str) -> dict:
-    """Seconds to the first result, of a run by the wall clock, and what of a worker's time is not the run.
+    """Seconds to the first result, of a run by the wall clock, and what of a worker's time is not
+    the run.
 
     The last two are of the second half of the runs: by then all workers are there.
     """
@@ -152,7 +154,8 @@ def report(result: dict) -> str:
         )
         lines.append(f"{side:16} {first:>20} {a_run:>20} {own:>21} {ratio:>20}".rstrip())
     lines.append(
-        "ratio: how many times as fast as one after another in this process, once the engine has started"
+        "ratio: how many times as fast as one after another in this process, once the engine has "
+        "started"
     )
     return "\n".join(lines)
 

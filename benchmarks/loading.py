@@ -1,8 +1,10 @@
-"""Loading: an epoch from the store against an epoch of GeoTIFFs read by rasterio, the same work on both sides.
+"""Loading: an epoch from the store against an epoch of GeoTIFFs read by rasterio, the same work on
+both sides.
 
-Both sides hand out the same samples in the same order: resized to the same size, normalised, in batches of float32
-tensors. Both are warm (one epoch before the clock starts, so the files are in the system's page cache) and single:
-no worker processes. The sides take turns, since a machine may be busier at one moment than at the next.
+Both sides hand out the same samples in the same order: resized to the same size, normalised, in
+batches of float32 tensors. Both are warm (one epoch before the clock starts, so the files are in
+the system's page cache) and single: no worker processes. The sides take turns, since a machine may
+be busier at one moment than at the next.
 
     python benchmarks/loading.py                        # scenes, 2,000 tiles, 32×32
     python benchmarks/loading.py --image-size 64        # the tiles as they are: nothing to resize
@@ -56,7 +58,9 @@ def machine() -> dict:
 def tiles(
     dataset: str, count: int, image_size: int | None, root=None
 ) -> tuple[DataSplits, list[str]]:
-    """A data set of GeoTIFFs, and the file behind each row of its array. count: of `scenes`, rounded up to tens."""
+    """A data set of GeoTIFFs, and the file behind each row of its array. count: of `scenes`,
+    rounded up to tens.
+    """
     limit = -(-count // 10) * 10 if dataset == "scenes" else None
     info = CATALOG[dataset]
     data = load(dataset, image_size=image_size, limit=limit, root=root, progress=False)
@@ -89,7 +93,9 @@ def from_files(data: DataSplits, paths: list[str], epoch: int) -> Iterator[torch
 
 
 def pixels(batches: Iterator[torch.Tensor]) -> dict:
-    """What an epoch holds: number of images, mean, and mean absolute value weighted by position in the epoch."""
+    """What an epoch holds: number of images, mean, and mean absolute value weighted by position in
+    the epoch.
+    """
     count, total, weighted = 0, 0.0, 0.0
     for images in batches:
         total += images.double().mean((1, 2, 3)).sum().item()
@@ -147,7 +153,8 @@ def report(result: dict) -> str:
     count, (channels, height, width) = result["held"]["store"]["images"], result["shape"]
     lines = [
         describe(result["machine"]),
-        f"{result['dataset']}: {count} training images of {height}×{width}×{channels} as float32, batches of "
+        f"{result['dataset']}: {count} training images of {height}×{width}×{channels} as float32, "
+        "batches of "
         f"{BATCH_SIZE}; medians of {len(result['ratio']['all'])} rounds",
     ]
     for side, what in (("store", "from the store"), ("files", "files by rasterio")):
@@ -160,7 +167,8 @@ def report(result: dict) -> str:
 
 def describe(machine: dict) -> str:
     return (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['torch_threads']} threads for PyTorch, bfloat16: "
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['torch_threads']} threads for "
+        "PyTorch, bfloat16: "
         f"{machine['bfloat16']}, load before {machine['load_before']}; Python {machine['python']}, "
         f"torch {machine['torch']}, rasterio {machine['rasterio']}"
     )

@@ -1,8 +1,10 @@
-"""Shipping: teacher, student and int8 student as files, measured alike; `predict`'s start; a map's time a megapixel.
+"""Shipping: teacher, student and int8 student as files, measured alike; `predict`'s start; a map's
+time a megapixel.
 
-The networks are those of notebook 03 and 04 (found, or trained and kept). Each file is timed alone in a fresh process
-without torch, on the threads named, the files in turns. Before that the round trip is checked: the test tiles' own
-GeoTIFFs through `predict` get the first class that PyTorch gives them, for 99.9 % of them or more.
+The networks are those of notebook 03 and 04 (found, or trained and kept). Each file is timed alone
+in a fresh process without torch, on the threads named, the files in turns. Before that the round
+trip is checked: the test tiles' own GeoTIFFs through `predict` get the first class that PyTorch
+gives them, for 99.9 % of them or more.
 
     python benchmarks/shipping.py                         # scenes, 2,000 tiles, 32×32
     python benchmarks/shipping.py --dataset eurosat_ms    # KDCOURSE_DATA names the folder that holds it
@@ -50,7 +52,9 @@ def networks(data, settings) -> dict:
 
 
 def round_trip(network, file: Path, data, paths: list[str]) -> float:
-    """% of the test tiles to which the file, given their GeoTIFFs, answers as the network does in PyTorch."""
+    """% of the test tiles to which the file, given their GeoTIFFs, answers as the network does in
+    PyTorch.
+    """
     ours = predict(network, data.test)[0].argmax(1).numpy()
     theirs = [
         answer.argmax()
@@ -59,13 +63,16 @@ def round_trip(network, file: Path, data, paths: list[str]) -> float:
     same = 100 * float((np.array(theirs) == ours).mean())
     if same < LEAST:
         raise SystemExit(
-            f"{file.name}: the same first class for {same:.2f} % of the test tiles, expected {LEAST} %"
+            f"{file.name}: the same first class for {same:.2f} % of the test tiles, expected "
+            f"{LEAST} %"
         )
     return same
 
 
 def start_seconds(file: Path, tile: str, repeats: int) -> list[float]:
-    """Of `kdcourse predict` with one tile, from the start of the process to its end. Stops if it imports torch."""
+    """Of `kdcourse predict` with one tile, from the start of the process to its end. Stops if it
+    imports torch.
+    """
     code = "import sys; from kdcourse.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
     line = [sys.executable, "-c", code, "predict", str(file), tile]
     times = []
@@ -135,20 +142,25 @@ def report(result: dict) -> str:
     for row in result["table"]:
         lines.append(
             f"{row['network']:13} {row['size'] / 1e3:7.1f} kB {row['macs'] / 1e6:7.2f} M MACs "
-            f"{row['median_ms']:7.3f} ms (p95 {row['p95_ms']:.3f}) {row['images_per_second']:9.0f} tiles/s "
-            f"{row['memory_mb']:6.1f} MB, own {row['own_mb']:5.1f}; {row['accuracy']:.2f} %, ECE {row['ece']:.2f} %"
+            f"{row['median_ms']:7.3f} ms (p95 {row['p95_ms']:.3f}) {row['images_per_second']:9.0f} "
+            "tiles/s "
+            f"{row['memory_mb']:6.1f} MB, own {row['own_mb']:5.1f}; {row['accuracy']:.2f} %, ECE "
+            f"{row['ece']:.2f} %"
         )
     lines.append(
-        f"ratio of one tile's time, teacher to student: {result['ratio']:.1f}; threads {row['threads']}"
+        f"ratio of one tile's time, teacher to student: {result['ratio']:.1f}; threads "
+        f"{row['threads']}"
     )
     start = result["start"]
     lines.append(
-        f"predict, one tile: {start['median']:.2f} s ({start['lowest']:.2f}–{start['highest']:.2f}), no torch"
+        f"predict, one tile: {start['median']:.2f} s "
+        f"({start['lowest']:.2f}–{start['highest']:.2f}), no torch"
     )
     for name, its in result["maps"].items():
         pace = its["pace"]
         lines.append(
-            f"map by {name:13} {pace['median']:.2f} s a megapixel ({pace['lowest']:.2f}–{pace['highest']:.2f}), "
+            f"map by {name:13} {pace['median']:.2f} s a megapixel "
+            f"({pace['lowest']:.2f}–{pace['highest']:.2f}), "
             f"of which the network {its['network']:.2f}"
         )
     return "\n".join(lines)

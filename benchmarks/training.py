@@ -1,11 +1,15 @@
-"""Training: `fit` against the plain loop of D1, for the same network, images, epochs, batches and optimiser.
+"""Training: `fit` against the plain loop of D1, for the same network, images, epochs, batches and
+optimiser.
 
-The plain loop is what one writes first in PyTorch: a Dataset that reads a GeoTIFF by rasterio for each sample, a
-DataLoader, float32, NCHW, Adam. Both sides start from the same weights, see the same batches in the same order,
-without augmentation, and validate after each epoch (`fit` measures its training accuracy as well). What the ratio
-holds is therefore: the store instead of files, channels_last, and autocast to bfloat16 where the hardware has it.
+The plain loop is what one writes first in PyTorch: a Dataset that reads a GeoTIFF by rasterio for
+each sample, a DataLoader, float32, NCHW, Adam. Both sides start from the same weights, see the same
+batches in the same order, without augmentation, and validate after each epoch (`fit` measures its
+training accuracy as well). What the ratio
+holds is therefore: the store instead of files, channels_last, and autocast to bfloat16 where the
+  hardware has it.
 
-A whole run begins with the files: that of `fit` includes decoding them into a fresh store. The sides take turns.
+A whole run begins with the files: that of `fit` includes decoding them into a fresh store. The
+  sides take turns.
 
     python benchmarks/training.py                       # scenes, 800 tiles, 32×32, D1's student
     python benchmarks/training.py --dataset eurosat_ms  # KDCOURSE_DATA names the folder that holds it
@@ -174,8 +178,10 @@ def report(result: dict) -> str:
     count, (channels, height, width) = result["seen"]["fit"][0], result["shape"]
     lines = [
         describe(result["machine"]),
-        f"{result['dataset']}: D1's student, {count} training images of {height}×{width}×{channels}, batches of "
-        f"{BATCH_SIZE}, {result['epochs']} epochs; medians of {len(result['whole_run']['fit']['all'])} rounds",
+        f"{result['dataset']}: D1's student, {count} training images of "
+        f"{height}×{width}×{channels}, batches of "
+        f"{BATCH_SIZE}, {result['epochs']} epochs; medians of "
+        f"{len(result['whole_run']['fit']['all'])} rounds",
         f"{'':18} {'second epoch':>14} {'whole run':>11}   loss of each epoch",
     ]
     for side in result["seen"]:

@@ -1,4 +1,6 @@
-"""Sphinx's settings for the site. `make site` lays out the pages (tools/make_site.py) and calls Sphinx with this."""
+"""Sphinx's settings for the site. `make site` lays out the pages (tools/make_site.py) and calls
+Sphinx with this.
+"""
 
 import re
 
@@ -43,11 +45,13 @@ html_js_files = ["course.js"]
 html_copy_source = False
 html_math_renderer = "mathml"
 
-# --- formulas: as MathML, which browsers draw by themselves and screen readers read ----------------------------------
+# --- formulas: as MathML, which browsers draw by themselves and screen readers read ---------------
 
 
 def mathml(tex: str, as_block: bool) -> str:
-    """LaTeX as MathML. What docutils does not know is spelled otherwise; sizes of brackets are left to the browser."""
+    """LaTeX as MathML. What docutils does not know is spelled otherwise; sizes of brackets are left
+    to the browser.
+    """
     tex = re.sub(r"\\[Bb]igg?[lrm]?(?![a-zA-Z])", "", tex)
     tex = re.sub(r"frac(\d)(\d)", r"frac{\1}{\2}", tex)
     tex = tex.replace("·", r"\cdot ").replace("×", r"\times ")
@@ -68,7 +72,7 @@ def visit_math_block(translator, node):
     visit_math(translator, node, as_block=True)
 
 
-# --- docstrings: plain text of this course's own form, put into reStructuredText -------------------------------------
+# --- docstrings: plain text of this course's own form, put into reStructuredText ------------------
 
 ARGUMENT = re.compile(
     r"([a-z_]\w*(?:, [a-z_]\w*)*): +(?=\S)"
@@ -77,7 +81,9 @@ LIST_ITEM = re.compile(r"\(?(\w|[ivx]+|\d+)[.)] ", re.I)
 
 
 def inline(text: str) -> str:
-    """One line: `code` stays code, all other signs that mean something in reStructuredText stand for themselves."""
+    """One line: `code` stays code, all other signs that mean something in reStructuredText stand
+    for themselves.
+    """
     parts = re.split(r"`([^`]+)`", text)
     parts[::2] = [re.sub(r"([\\*|_`])", r"\\\1", part) for part in parts[::2]]
     parts[1::2] = [rf"\ ``{part}``\ " for part in parts[1::2]]
@@ -85,7 +91,9 @@ def inline(text: str) -> str:
 
 
 def as_rst(lines: list[str]) -> list[str]:
-    """Paragraphs, lists, arguments (`name: …`), doctests and indented blocks as reStructuredText."""
+    """Paragraphs, lists, arguments (`name: …`), doctests and indented blocks as
+    reStructuredText.
+    """
     parts = "\n".join(lines).split("`")
     parts[1::2] = [
         " ".join(part.split()) for part in parts[1::2]

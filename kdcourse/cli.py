@@ -1,6 +1,8 @@
-"""The command line: `kdcourse run`, `kdcourse reproduce`, `kdcourse predict` and others: see `kdcourse --help`.
+"""The command line: `kdcourse run`, `kdcourse reproduce`, `kdcourse predict` and others: see
+`kdcourse --help`.
 
-What a command needs is imported inside it, so that `--help` is there at once (PyTorch takes seconds to import).
+What a command needs is imported inside it, so that `--help` is there at once (PyTorch takes seconds
+to import).
 """
 
 import json
@@ -24,7 +26,8 @@ class CourseError(click.ClickException):
 
 
 class Course(click.Group):
-    """A group that shows KDCourseErrors, and what the system refuses (a full disk, a closed folder), as messages.
+    """A group that shows KDCourseErrors, and what the system refuses (a full disk, a closed
+    folder), as messages.
 
     --debug asks for the traceback.
     """
@@ -65,8 +68,8 @@ def main(debug: bool) -> None:
       kdcourse predict student.onnx tiles/     the class of each image
       kdcourse map student.onnx scene.tif      a map of the classes in a large scene
 
-    KDCOURSE_DATA names the folder with the data sets, KDCOURSE_WORK the one for what the course makes,
-    KDCOURSE_PROFILE the profile.
+    KDCOURSE_DATA names the folder with the data sets, KDCOURSE_WORK the one for what the course
+    makes, KDCOURSE_PROFILE the profile.
     """
 
 
@@ -85,7 +88,9 @@ def _lines():
 
 @contextmanager
 def _stoppable(echo: Callable[[str], None], kept: str) -> Iterator[None]:
-    """Ctrl-C says what is kept and ends with status 130; a polite kill stops what was started as Ctrl-C does."""
+    """Ctrl-C says what is kept and ends with status 130; a polite kill stops what was started as
+    Ctrl-C does.
+    """
     with _tidy_when_killed():
         try:
             yield
@@ -104,7 +109,7 @@ def _tidy_when_killed() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-# --- run -------------------------------------------------------------------------------------------------------------
+# --- run ------------------------------------------------------------------------------------------
 
 
 @main.command()
@@ -160,7 +165,8 @@ def run(
       kdcourse run 03 --dataset cifar10 --param limit=3000
       kdcourse run my/notebook.ipynb --output output/mine --keep-going
 
-    A notebook loads what earlier ones trained and trains what is missing; with --jobs it waits for these.
+    A notebook loads what earlier ones trained and trains what is missing; with --jobs it waits for
+    these.
 
     Status: 0 all done, 1 a notebook failed, 2 a wrong argument, 130 stopped by Ctrl-C.
     """
@@ -202,7 +208,8 @@ def run(
 def rehearse(notebooks, profile, dataset, parameters) -> None:
     """Estimate how long notebooks take on this machine, before they do.
 
-    Runs them (all, if none is named) with one epoch of each training, 200 steps of it at most, and keeps nothing.
+    Runs them (all, if none is named) with one epoch of each training, 200 steps of it at most, and
+    keeps nothing.
 
     \b
     Examples:
@@ -229,12 +236,13 @@ def rehearse(notebooks, profile, dataset, parameters) -> None:
             total += each.seconds
     if not failed:
         echo(
-            f"{'Together':<30}  about {total / 60:5.1f} min, one after the other, without set-up and downloads"
+            f"{'Together':<30}  about {total / 60:5.1f} min, one after the other, without set-up "
+            "and downloads"
         )
     sys.exit(int(failed))
 
 
-# --- reproduce and report ---------------------------------------------------------------------------------------------
+# --- reproduce and report -------------------------------------------------------------------------
 
 
 def _listed(context, parameter, value: str | None) -> tuple[str, ...]:
@@ -370,7 +378,7 @@ def report(results, output, pack) -> None:
         echo(f"Packed: {pack_results(results, pack)}")
 
 
-# --- export, predict and map ------------------------------------------------------------------------------------------
+# --- export, predict and map ----------------------------------------------------------------------
 
 
 @main.command()
@@ -395,8 +403,9 @@ def export(checkpoint, kind, int8, output, dataset, no_check) -> None:
 
     CHECKPOINT: a file that `load_or_train` kept, in the folder models/ of the work folder.
 
-    Normalisation is in the file; class names, bands and image size are in its metadata. It is written only if its
-    logits are within 1e-4 (of the largest) of PyTorch's in float32. int8 differs more: by how much is shown.
+    Normalisation is in the file; class names, bands and image size are in its metadata. It is
+    written only if its logits are within 1e-4 (of the largest) of PyTorch's in float32. int8
+    differs more: by how much is shown.
 
     \b
     Examples:
@@ -428,15 +437,17 @@ def export(checkpoint, kind, int8, output, dataset, no_check) -> None:
 def predict(model, paths, output, batch_size) -> None:
     """The class of each image, and its probability: file, class, probability, with tabs between.
 
-    MODEL: an ONNX file of `kdcourse export`. FILES: GeoTIFFs or images, as the model takes them, or folders. They are
-    resized to the model's size as the training images were. PyTorch is not needed.
+    MODEL: an ONNX file of `kdcourse export`. FILES: GeoTIFFs or images, as the model takes them, or
+    folders. They are resized to the model's size as the training images were. PyTorch is not
+    needed.
 
     \b
     Examples:
       kdcourse predict student.onnx tile.tif
       kdcourse predict student.onnx tiles/ --csv classes.csv
 
-    Status: 0 all done, 1 a file could not be used (it is experiment_class, the others are done), 2 a wrong argument.
+    Status: 0 all done, 1 a file could not be used (it is named, the others are done), 2
+      a wrong argument.
     """
     from kdcourse.common.errors import DataError
     from kdcourse.shipping import predict as shipped
@@ -474,9 +485,10 @@ def predict(model, paths, output, batch_size) -> None:
 def map_(model, scene, output, tile, step) -> None:
     """Classify a large scene tile by tile, and write the classes as a map.
 
-    MODEL: an ONNX file of `kdcourse export`. SCENE: a GeoTIFF with the model's bands, of any size. It is read strip by
-    strip. The map is a GeoTIFF of the same size and place, with a colour table and the names of the classes in its
-    tags; where the scene has no data it has none. PyTorch is not needed.
+    MODEL: an ONNX file of `kdcourse export`. SCENE: a GeoTIFF with the model's bands, of any size.
+    It is read strip by strip. The map is a GeoTIFF of the same size and place, with a colour table
+    and the names of the classes in its tags; where the scene has no data it has none. PyTorch is
+    not needed.
 
     \b
     Examples:
@@ -491,7 +503,7 @@ def map_(model, scene, output, tile, step) -> None:
     click.echo(str(maps.classify(Model(model), scene, output, tile=tile, step=step)))
 
 
-# --- release and grade -----------------------------------------------------------------------------------------------
+# --- release and grade ----------------------------------------------------------------------------
 
 
 @main.command()
@@ -530,9 +542,10 @@ def release(folder) -> None:
 def grade(submissions, output, jobs, seconds, memory, unsandboxed) -> None:
     """Grade exercises that were handed in: points, a page for each student, a report on the class.
 
-    SUBMISSIONS: a folder with a folder or a notebook for each student, or the zip that a learning platform exports.
-    Each task's cell is put into the instructor's notebook and run in a sandbox (bubblewrap), without network; it is
-    judged outside. See docs/instructors.md for what a submission can do all the same.
+    SUBMISSIONS: a folder with a folder or a notebook for each student, or the zip that a learning
+    platform exports. Each task's cell is put into the instructor's notebook and run in a sandbox
+    (bubblewrap), without network; it is judged outside. See docs/instructors.md for what a
+    submission can do all the same.
 
     \b
     Examples:
@@ -541,8 +554,8 @@ def grade(submissions, output, jobs, seconds, memory, unsandboxed) -> None:
 
     Stop it, or let it be killed: the same command does only what is missing.
 
-    Status: 0 all graded, or refused with a reason; 1 a submission is missing for a fault of this machine; 2 a wrong
-    argument, or no sandbox; 130 stopped by Ctrl-C.
+    Status: 0 all graded, or refused with a reason; 1 a submission is missing for a fault of this
+    machine; 2 a wrong argument, or no sandbox; 130 stopped by Ctrl-C.
     """
     from kdcourse.grading.grade import grade as grade_all
     from kdcourse.grading.sandbox import Limits
@@ -563,7 +576,7 @@ def grade(submissions, output, jobs, seconds, memory, unsandboxed) -> None:
     sys.exit(1 if any(record.status == "failed" for record in records) else 0)
 
 
-# --- doctor ----------------------------------------------------------------------------------------------------------
+# --- doctor ---------------------------------------------------------------------------------------
 
 
 @main.command()
@@ -571,7 +584,8 @@ def grade(submissions, output, jobs, seconds, memory, unsandboxed) -> None:
 def doctor(as_json: bool) -> None:
     """Check this machine: Python, packages, cores, memory, GPU, disk, folders, data.
 
-    Each line says ok, or ! and what to do. Status: 0, or 1 if the course cannot be used as things are.
+    Each line says ok, or ! and what to do. Status: 0, or 1 if the course cannot be used as things
+    are.
 
     \b
     Examples:
@@ -585,7 +599,7 @@ def doctor(as_json: bool) -> None:
     sys.exit(0 if report.usable else 1)
 
 
-# --- badges ----------------------------------------------------------------------------------------------------------
+# --- badges ---------------------------------------------------------------------------------------
 
 
 @main.command()
@@ -608,7 +622,7 @@ def badges(check: bool) -> None:
     sys.exit(1 if check and differing else 0)
 
 
-# --- exercises and progress ------------------------------------------------------------------------------------------
+# --- exercises and progress -----------------------------------------------------------------------
 
 
 @main.group()
@@ -649,7 +663,8 @@ def build_exercises(check: bool, force: bool) -> None:
 @main.command()
 @click.option("--reset", is_flag=True, help="Forget everything, after a question.")
 def progress(reset: bool) -> None:
-    """Which tasks of the exercises you have solved, with how many tries and hints; which questions of the quizzes.
+    """Which tasks of the exercises you have solved, with how many tries and hints; which questions
+    of the quizzes.
 
     \b
     Examples:
@@ -684,7 +699,7 @@ def progress(reset: bool) -> None:
     click.echo(f"\n{trouble or f'Kept in {kept.file()}'}")
 
 
-# --- data ------------------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------
 
 
 @main.group()
@@ -738,7 +753,8 @@ def info(name: str) -> None:
     if name not in CATALOG:
         if Path(name).is_dir():
             raise UsageError(
-                f"{name}: a folder of your own. Run a notebook on it: kdcourse run 01 --dataset {name!r}"
+                f"{name}: a folder of your own. Run a notebook on it: kdcourse run 01 --dataset "
+                f"{name!r}"
             )
         raise unknown("data set", name, CATALOG)
     entry, root = CATALOG[name], data_root()

@@ -1,8 +1,9 @@
-"""Pictures of the course. Each function returns a matplotlib Figure; its attribute `alt` says in words what is to be
-seen, with the numbers shown. `show(fig)` puts it into a notebook as an image that carries that text.
+"""Pictures of the course. Each function returns a matplotlib Figure; its attribute `alt` says in
+words what is to be seen, with the numbers shown. `show(fig)` puts it into a notebook as an image
+that carries that text.
 
-Colours are Okabe and Ito's (2008, "Color Universal Design") or cividis, readable by the colour-blind; line styles and
-markers say the same a second time.
+Colours are Okabe and Ito's (2008, "Color Universal Design") or cividis, readable by the
+colour-blind; line styles and markers say the same a second time.
 """
 
 import base64
@@ -53,17 +54,23 @@ class Picture:
 
 
 def show(fig: Figure) -> None:
-    """Display a figure of this module, with its alternative text, as the output of a notebook's cell."""
+    """Display a figure of this module, with its alternative text, as the output of a notebook's
+    cell.
+    """
     display(Picture(fig))
 
 
 def to_html(fig: Figure) -> str:
-    """A figure as one `<img>` element with the picture inside it: a PNG in base64, and `fig.alt` as its alt text."""
+    """A figure as one `<img>` element with the picture inside it: a PNG in base64, and `fig.alt` as
+    its alt text.
+    """
     return f'<img alt="{html.escape(fig.alt)}" src="{data_uri(fig)}" style="max-width:100%">'
 
 
 def data_uri(fig: Figure) -> str:
-    """A figure as a PNG in base64, to stand in HTML. The same figure gives the same bytes: they hold no date."""
+    """A figure as a PNG in base64, to stand in HTML. The same figure gives the same bytes: they
+    hold no date.
+    """
     file = io.BytesIO()
     fig.savefig(file, format="png", dpi=DPI, bbox_inches="tight")
     if not any(
@@ -84,10 +91,11 @@ def show_tiles(
 ) -> Figure:
     """Images (N, C, H, W), raw values, in a grid.
 
-    bands: one zero-based channel for grey, or three for red, green and blue; by default the only channel of grey
-      images, all of RGB images, and the true colours (B04, B03, B02) of Sentinel-2 tiles.
-    stretch: these percentiles of each band, over all images shown, become black and full; so tiles of one figure can
-      be compared in brightness. Bytes (uint8) are shown as they are.
+    bands: one zero-based channel for grey, or three for red, green and blue; by default the only
+      channel of grey images, all of RGB images, and the true colours (B04, B03, B02) of Sentinel-2
+      tiles.
+    stretch: these percentiles of each band, over all images shown, become black and full; so tiles
+      of one figure can be compared in brightness. Bytes (uint8) are shown as they are.
     """
     shown, bands = _visible(images, bands, stretch)  # (N, H, W, 1 or 3)
     count, height, width = shown.shape[:3]
@@ -125,9 +133,11 @@ def signatures(
     *,
     columns: int = 5,
 ) -> Figure:
-    """Spectral signatures: mean ± standard deviation of each class against wavelength, a panel a class.
+    """Spectral signatures: mean ± standard deviation of each class against wavelength, a panel a
+    class.
 
-    spectra (N, C): reflectance of each tile or pixel in digital numbers; labels (N,); wavelengths (C,) in nm, in the
+    spectra (N, C): reflectance of each tile or pixel in digital numbers; labels (N,); wavelengths
+    (C,) in nm, in the
     order of the channels: they are sorted here, since EuroSAT's files put B8A last.
     """
     spectra, labels, wavelengths = (
@@ -169,17 +179,20 @@ def signatures(
         for name, m in zip(classes, means, strict=True)
     )
     fig.alt = (
-        f"{len(classes)} panels of reflectance against wavelength from {nm[0]:g} to {nm[-1]:g} nm, one a class: its "
-        f"mean with a band of one standard deviation, the other classes' means in grey. Highest mean: {peaks}."
+        f"{len(classes)} panels of reflectance against wavelength from {nm[0]:g} to {nm[-1]:g} nm, "
+        "one a class: its "
+        "mean with a band of one standard deviation, the other classes' means in grey. Highest "
+        f"mean: {peaks}."
     )
     return fig
 
 
 def learning_curves(histories: Mapping) -> Figure:
-    """Accuracy and loss against epoch for runs by name: {"name": History}. Train dashed, validation solid.
+    """Accuracy and loss against epoch for runs by name: {"name": History}. Train dashed, validation
+    solid.
 
-    A ring marks the epoch whose weights the network holds. The training loss is that of the run's own objective, on
-    augmented images, so compare it with itself over time and not between methods.
+    A ring marks the epoch whose weights the network holds. The training loss is that of the run's
+    own objective, on augmented images, so compare it with itself over time and not between methods.
     """
     if not histories or not all(history.records for history in histories.values()):
         raise UsageError("histories: expected at least one, each with one epoch or more")
@@ -211,7 +224,8 @@ def learning_curves(histories: Mapping) -> Figure:
                 markeredgecolor=colour,
             )
         said.append(
-            f"{name}: training {held.train_accuracy:.1f} %, validation {held.val_accuracy:.1f} % at epoch "
+            f"{name}: training {held.train_accuracy:.1f} %, validation {held.val_accuracy:.1f} % "
+            "at epoch "
             f"{held.epoch:.0f} of {len(frame)}, validation loss {held.val_loss:.2f}"
         )
     accuracy.set_ylabel("accuracy (%)", fontsize=9)
@@ -251,9 +265,11 @@ def learning_curves(histories: Mapping) -> Figure:
 
 
 def confusion_matrix(evaluation: Evaluation, classes: Sequence[str] | None = None) -> Figure:
-    """Confusion matrix: rows are true classes, columns answers; colour in % of the row, numbers are counts.
+    """Confusion matrix: rows are true classes, columns answers; colour in % of the row, numbers are
+    counts.
 
-    classes: other names for the classes than the evaluation's own. Beyond 20 classes counts and names are left out.
+    classes: other names for the classes than the evaluation's own. Beyond 20 classes counts and
+      names are left out.
     """
     counts = evaluation.confusion
     names = list(evaluation.per_class.index) if classes is None else list(classes)
@@ -326,7 +342,8 @@ def accuracy_cost(points: pd.DataFrame) -> Figure:
 
 
 def stages_figure(networks: Mapping[str, pd.DataFrame]) -> Figure:
-    """Networks side by side, stage by stage: the map as a square of its size, and the multiply–adds as a bar.
+    """Networks side by side, stage by stage: the map as a square of its size, and the multiply–adds
+    as a bar.
 
     networks: {"name": table of `kdcourse.models.stages`}.
     """
@@ -377,7 +394,8 @@ def stages_figure(networks: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def seeds(points: pd.DataFrame) -> Figure:
-    """Accuracy of every seed as a dot, with mean and 95 % interval (Student's t) beside them, a row a method.
+    """Accuracy of every seed as a dot, with mean and 95 % interval (Student's t) beside them, a row
+    a method.
 
     points: columns method, seed, accuracy (%). A method with one seed has no interval.
     """
@@ -427,12 +445,15 @@ def _need(points: pd.DataFrame, columns: Sequence[str]) -> None:
     missing = [column for column in columns if column not in points]
     if missing or not len(points):
         raise UsageError(
-            f"points: expected a row or more with the columns {', '.join(columns)}; missing: {missing}"
+            f"points: expected a row or more with the columns {', '.join(columns)}; missing: "
+            f"{missing}"
         )
 
 
 def _visible(images, bands=None, stretch=(2, 98)) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Raw images (N, C, H, W) as the eye can see them, (N, H, W, 1 or 3) in 0 … 1, and the bands chosen."""
+    """Raw images (N, C, H, W) as the eye can see them, (N, H, W, 1 or 3) in 0 … 1, and the bands
+    chosen.
+    """
     images = np.asarray(images)
     if images.ndim != 4 or not len(images):
         raise UsageError(
@@ -446,7 +467,8 @@ def _visible(images, bands=None, stretch=(2, 98)) -> tuple[np.ndarray, tuple[int
     )
     if len(bands) not in (1, 3) or not all(0 <= band < channels for band in bands):
         raise UsageError(
-            f"bands={bands} for images of {channels} channels: expected one or three numbers from 0 to {channels - 1}"
+            f"bands={bands} for images of {channels} channels: expected one or three numbers from "
+            f"0 to {channels - 1}"
         )
     shown = images[:, bands].astype(np.float32)
     if images.dtype == np.uint8:
@@ -457,13 +479,14 @@ def _visible(images, bands=None, stretch=(2, 98)) -> tuple[np.ndarray, tuple[int
     return shown.clip(0, 1).transpose(0, 2, 3, 1), bands
 
 
-# --- notebook 04: what the teacher says -----------------------------------------------------------------------------
+# --- notebook 04: what the teacher says -----------------------------------------------------------
 
 
 def soft_answers(
     images: np.ndarray, probabilities: np.ndarray, truth: Sequence[int], classes: Sequence[str]
 ) -> Figure:
-    """Images (N, C, H, W), raw, each above a network's four most probable classes; probabilities (N, classes).
+    """Images (N, C, H, W), raw, each above a network's four most probable classes; probabilities
+    (N, classes).
 
     The bar of the true class is blue, the others are hatched orange.
     """
@@ -513,7 +536,8 @@ def soft_answers(
 
 
 def class_pairs(tables: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
-    """Tables (C, C) in % side by side, a row a true class; the diagonal is left grey, for the mistakes are of interest.
+    """Tables (C, C) in % side by side, a row a true class; the diagonal is left grey, for the
+    mistakes are of interest.
 
     Each table has a colour scale of its own. Beyond 20 classes the names are left out.
     """
@@ -554,15 +578,17 @@ def class_pairs(tables: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fig
 def temperature(
     teacher: np.ndarray, student: np.ndarray, classes: Sequence[str], at: float, title: str = ""
 ) -> Figure:
-    """Logits (C,) of teacher and student on one image, at one temperature: the softened answers of both, the entropy of
-    both against T with a mark at this one, and the gradient of T²·KL for each of the student's logits.
+    """Logits (C,) of teacher and student on one image, at one temperature: the softened answers of
+    both, the entropy of both against T with a mark at this one, and the gradient of T²·KL for each
+    of the student's logits.
 
     Of more than ten classes those are shown to which the teacher gives most.
     """
     teacher, student = np.asarray(teacher, dtype=float), np.asarray(student, dtype=float)
     if teacher.shape != (len(classes),) or student.shape != teacher.shape or not at > 0:
         raise UsageError(
-            f"logits of shapes {teacher.shape} and {student.shape} at temperature {at}: expected ({len(classes)},) "
+            f"logits of shapes {teacher.shape} and {student.shape} at temperature {at}: expected "
+            f"({len(classes)},) "
             "twice, and a temperature above 0"
         )
 
@@ -628,14 +654,18 @@ def temperature(
     )
     fig.alt = (
         f"{title + ': ' if title else ''}at T = {at:g} teacher and student give {top}; entropy "
-        f"{entropy(teacher, at):.2f} and {entropy(student, at):.2f} of at most {np.log(len(classes)):.2f} nats; "
-        f"largest gradient {np.abs(gradient).max():.2f}, at {classes[int(np.abs(gradient).argmax())]}."
+        f"{entropy(teacher, at):.2f} and {entropy(student, at):.2f} of at most "
+        f"{np.log(len(classes)):.2f} nats; "
+        f"largest gradient {np.abs(gradient).max():.2f}, at "
+        f"{classes[int(np.abs(gradient).argmax())]}."
     )
     return fig
 
 
 def gradient_norms(temperatures: Sequence[float], norms: Mapping[str, Sequence[float]]) -> Figure:
-    """Length of a gradient against temperature, both logarithmic, a line a loss: {"name": one number a temperature}."""
+    """Length of a gradient against temperature, both logarithmic, a line a loss: {"name": one
+    number a temperature}.
+    """
     if (
         not norms
         or any(len(values) != len(temperatures) for values in norms.values())
@@ -660,7 +690,8 @@ def gradient_norms(temperatures: Sequence[float], norms: Mapping[str, Sequence[f
     _tidy(ax)
     fig.legend(loc="outside right center", frameon=False, fontsize=8)
     said = "; ".join(
-        f"{name}: {values[0]:.2g} at T = {temperatures[0]:g}, {values[-1]:.2g} at T = {temperatures[-1]:g}"
+        f"{name}: {values[0]:.2g} at T = {temperatures[0]:g}, {values[-1]:.2g} at T = "
+        f"{temperatures[-1]:g}"
         for name, values in norms.items()
     )
     fig.alt = f"Gradient norm against temperature. {said}."
@@ -668,7 +699,8 @@ def gradient_norms(temperatures: Sequence[float], norms: Mapping[str, Sequence[f
 
 
 def heat_map(values: pd.DataFrame, unit: str = "accuracy (%)") -> Figure:
-    """A table of figures as colours with the figures in them: rows and columns by the frame's own names.
+    """A table of figures as colours with the figures in them: rows and columns by the frame's own
+    names.
 
     The best value has a frame around it.
     """
@@ -708,7 +740,8 @@ def heat_map(values: pd.DataFrame, unit: str = "accuracy (%)") -> Figure:
 def gains(points: pd.DataFrame) -> Figure:
     """Paired differences with their intervals, a row a comparison, against a line at zero.
 
-    points: columns name, gain, half (half the interval's width, nan for one pair), both in points of accuracy.
+    points: columns name, gain, half (half the interval's width, nan for one pair), both in points
+      of accuracy.
     """
     _need(points, ("name", "gain", "half"))
     fig = Figure(figsize=(7.2, 0.9 + 0.42 * len(points)), layout="constrained")
@@ -733,11 +766,12 @@ def gains(points: pd.DataFrame) -> Figure:
 
 
 def gain_panels(points: pd.DataFrame, reference: str) -> Figure:
-    """Gains over a reference with their intervals, a panel a data set, all on one scale; published ones as hollow
-    diamonds.
+    """Gains over a reference with their intervals, a panel a data set, all on one scale; published
+    ones as hollow diamonds.
 
-    points: a row a comparison, with the columns data, arm, which has its colour, name, gain, half (half the interval's
-    width, nan for one seed) and published, nan if there is none; all in points of accuracy.
+    points: a row a comparison, with the columns data, arm, which has its colour, name, gain, half
+    (half the interval's width, nan for one seed) and published, nan if there is none; all in points
+    of accuracy.
     """
     _need(points, ("data", "arm", "name", "gain", "half", "published"))
     looks = {
@@ -786,10 +820,12 @@ def gain_panels(points: pd.DataFrame, reference: str) -> Figure:
 
 
 def gain_map(gains: Mapping[str, pd.DataFrame], halves: Mapping[str, pd.DataFrame]) -> Figure:
-    """Gains over conditions as colours with the figures in them, a panel a data set; below zero is brown.
+    """Gains over conditions as colours with the figures in them, a panel a data set; below zero is
+    brown.
 
-    gains, halves: by data set, tables of gains in points and half the widths of their intervals, conditions in rows,
-    the horizontal condition in columns; nan where nothing was measured. A frame: the whole interval is on one side.
+    gains, halves: by data set, tables of gains in points and half the widths of their intervals,
+    conditions in rows, the horizontal condition in columns; nan where nothing was measured. A
+    frame: the whole interval is on one side.
     """
     most = max(np.nanmax(np.abs(table.to_numpy(float))) for table in gains.values())
     size = [table.shape for table in gains.values()]
@@ -832,10 +868,11 @@ def gain_map(gains: Mapping[str, pd.DataFrame], halves: Mapping[str, pd.DataFram
 
 
 def gain_against(points: pd.DataFrame, x: str) -> Figure:
-    """Gains with their intervals against something measured, a colour and marker a data set, and a line at zero.
+    """Gains with their intervals against something measured, a colour and marker a data set, and a
+    line at zero.
 
-    points: columns data, x, gain, half (half the interval's width, nan for one seed), gain and half in points. If a
-    data set has one point only, its name stands beside it.
+    points: columns data, x, gain, half (half the interval's width, nan for one seed), gain and half
+    in points. If a data set has one point only, its name stands beside it.
     """
     _need(points, ("data", x, "gain", "half"))
     fig = Figure(figsize=(6.4, 3.6), layout="constrained")
@@ -871,11 +908,13 @@ def gain_against(points: pd.DataFrame, x: str) -> Figure:
     return fig
 
 
-# --- notebook 05: what the teacher sees -----------------------------------------------------------------------------
+# --- notebook 05: what the teacher sees -----------------------------------------------------------
 
 
 def _rows_under(fig: Figure, shown: np.ndarray, titles: Sequence[str], rows: int) -> np.ndarray:
-    """Axes (1 + rows, N) without ticks; the images (N, H, W, 1 or 3) with their titles stand in the first row."""
+    """Axes (1 + rows, N) without ticks; the images (N, H, W, 1 or 3) with their titles stand in the
+    first row.
+    """
     axes = fig.subplots(1 + rows, len(shown), squeeze=False)
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
@@ -889,10 +928,11 @@ def _rows_under(fig: Figure, shown: np.ndarray, titles: Sequence[str], rows: int
 def attention_maps(
     images: np.ndarray, maps: Mapping[str, np.ndarray], titles: Sequence[str]
 ) -> Figure:
-    """Images (N, C, H, W), raw, in the first row; below, a row each, maps (N, h, w) by name, enlarged, over the images.
+    """Images (N, C, H, W), raw, in the first row; below, a row each, maps (N, h, w) by name,
+    enlarged, over the images.
 
-    Each map is scaled to its own maximum; bright is where a network answers most. The alternative text says in which
-    part of the image that is.
+    Each map is scaled to its own maximum; bright is where a network answers most. The alternative
+    text says in which part of the image that is.
     """
     maps = {name: np.asarray(values, dtype=float) for name, values in maps.items()}
     if not maps or any(values.ndim != 3 or len(values) != len(images) for values in maps.values()):
@@ -927,8 +967,9 @@ def attention_maps(
 def matrices(
     tables: Mapping[str, np.ndarray], x: str = "", y: str = "", groups: Sequence[int] = ()
 ) -> Figure:
-    """Matrices side by side, each with a colour scale of its own. groups: sizes of blocks to be framed on the diagonal,
-    such as the images of each class; then the alternative text has the means within and between them.
+    """Matrices side by side, each with a colour scale of its own. groups: sizes of blocks to be
+    framed on the diagonal, such as the images of each class; then the alternative text has the
+    means within and between them.
     """
     tables = {name: np.asarray(table, dtype=float) for name, table in tables.items()}
     if not tables or any(table.ndim != 2 for table in tables.values()):
@@ -968,7 +1009,8 @@ def matrices(
 
 
 def pair_distances(teacher: np.ndarray, students: Mapping[str, np.ndarray]) -> Figure:
-    """Distances between pairs of images, a point a pair: the teacher's across, a student's up; a panel a student.
+    """Distances between pairs of images, a point a pair: the teacher's across, a student's up; a
+    panel a student.
 
     teacher (P,), students {"name": (P,)}: each over its own mean.
     """
@@ -992,7 +1034,8 @@ def pair_distances(teacher: np.ndarray, students: Mapping[str, np.ndarray]) -> F
 
 
 def term_gradients(rows: pd.DataFrame) -> Figure:
-    """Gradients of loss terms while training: length over the label term's (logarithmic), and cosine with it.
+    """Gradients of loss terms while training: length over the label term's (logarithmic), and
+    cosine with it.
 
     rows: columns method, epoch, ratio, cosine.
     """
@@ -1008,7 +1051,8 @@ def term_gradients(rows: pd.DataFrame) -> Figure:
         cosines.plot(group.epoch, group.cosine, **style)
         first, last = group.iloc[0], group.iloc[-1]
         said.append(
-            f"{method}: {first.ratio:.2g} times the label's at first, {last.ratio:.2g} at last; cosine "
+            f"{method}: {first.ratio:.2g} times the label's at first, {last.ratio:.2g} at last; "
+            "cosine "
             f"{first.cosine:+.2f} and {last.cosine:+.2f}"
         )
     ratios.axhline(1, color="black", linewidth=0.8)
@@ -1029,10 +1073,11 @@ def term_gradients(rows: pd.DataFrame) -> Figure:
 def copied_maps(
     images: np.ndarray, maps: Mapping[str, np.ndarray], titles: Sequence[str]
 ) -> Figure:
-    """Images (N, C, H, W), raw, in the first row; below, a row each, maps (N, h, w) by name, all on one colour scale.
+    """Images (N, C, H, W), raw, in the first row; below, a row each, maps (N, h, w) by name, all on
+    one colour scale.
 
-    The first map is the original, the others are copies of it: r is a copy's correlation with it over all places of
-    all images (nan where one of the two is the same everywhere).
+    The first map is the original, the others are copies of it: r is a copy's correlation with it
+    over all places of all images (nan where one of the two is the same everywhere).
     """
     maps = {name: np.asarray(values, dtype=float) for name, values in maps.items()}
     shape = next(iter(maps.values()), np.empty(0)).shape
@@ -1063,17 +1108,19 @@ def copied_maps(
     names = ", ".join(str(title).replace("\n", " ") for title in titles)
     said = "; ".join(f"{name}, r = {r[name]:.2f}" for name in copies).replace("\n", " ")
     fig.alt = (
-        f"{len(shown)} images ({names}) and, below each, a map of {original} and copies of it, {shape[1]}×{shape[2]}. "
+        f"{len(shown)} images ({names}) and, below each, a map of {original} and copies of it, "
+        f"{shape[1]}×{shape[2]}. "
         f"Correlation of the copies with the original over all places: {said}."
     ).replace("\n", " ")
     return fig
 
 
 def partners(cosines: Mapping[str, np.ndarray], labels: Sequence[int]) -> Figure:
-    """Histograms of the cosine of each image's embedding with those of the other network, a panel a table (B, B).
+    """Histograms of the cosine of each image's embedding with those of the other network, a panel a
+    table (B, B).
 
-    At [i, j] image i by the one network and image j by the other; labels (B,). Three histograms, each of area 1:
-    i = j, another image of the same class, an image of another class.
+    At [i, j] image i by the one network and image j by the other; labels (B,). Three histograms,
+    each of area 1: i = j, another image of the same class, an image of another class.
     """
     labels = np.asarray(labels)
     cosines = {name: np.asarray(table, dtype=float) for name, table in cosines.items()}
@@ -1107,13 +1154,14 @@ def partners(cosines: Mapping[str, np.ndarray], labels: Sequence[int]) -> Figure
     return fig
 
 
-# --- notebook 06: which samples, and when -----------------------------------------------------------------------------
+# --- notebook 06: which samples, and when ---------------------------------------------------------
 
 
 def difficulty_drift(
     epochs: Sequence[int], parts: Mapping[str, Sequence[float]], ranks: np.ndarray
 ) -> Figure:
-    """How difficulty changes in training: the mean of each part by epoch, and how alike the ranks of two epochs are.
+    """How difficulty changes in training: the mean of each part by epoch, and how alike the ranks
+    of two epochs are.
 
     parts {"name": (E,)}; ranks (E, E): rank correlation between the epochs that were looked at.
     """
@@ -1124,7 +1172,8 @@ def difficulty_drift(
         or not parts
     ):
         raise UsageError(
-            f"parts, ranks: expected {len(epochs)} values each and ({len(epochs)}, {len(epochs)}), by epoch"
+            f"parts, ranks: expected {len(epochs)} values each and ({len(epochs)}, {len(epochs)}), "
+            "by epoch"
         )
     fig = Figure(figsize=(9.5, 3.4), layout="constrained")
     lines, table = fig.subplots(1, 2)
@@ -1150,7 +1199,8 @@ def difficulty_drift(
         for name, values in parts.items()
     )
     fig.alt = (
-        f"Difficulty after {', '.join(map(str, epochs))} epochs. Means: {said}. Rank correlation of the first with the "
+        f"Difficulty after {', '.join(map(str, epochs))} epochs. Means: {said}. Rank correlation "
+        "of the first with the "
         f"last {ranks[0, -1]:.2f}, from one look to the next "
         f"{', '.join(f'{ranks[i, i + 1]:.2f}' for i in range(len(epochs) - 1)) or 'none'}."
     )
@@ -1165,10 +1215,11 @@ def drawn_ranks(
     title: str = "",
     bins: int = 20,
 ) -> Figure:
-    """From which ranks of difficulty an epoch was drawn: a bar a stretch of ranks, its height the share drawn of it.
+    """From which ranks of difficulty an epoch was drawn: a bar a stretch of ranks, its height the
+    share drawn of it.
 
-    ranks: of the samples drawn, 0 the easiest of `count`. promised: the size that the epoch should have; a line shows
-    the share that a random subset of that size would draw of every stretch.
+    ranks: of the samples drawn, 0 the easiest of `count`. promised: the size that the epoch should
+    have; a line shows the share that a random subset of that size would draw of every stretch.
     """
     ranks = np.asarray(ranks)
     if ranks.ndim != 1 or not len(ranks) or not 0 <= ranks.min() <= ranks.max() < count:
@@ -1205,16 +1256,19 @@ def drawn_ranks(
     thirds = np.histogram(ranks, np.linspace(0, count, 4))[0] / len(ranks) * 100
     of = "" if promised is None else f" of {promised} promised"
     fig.alt = (
-        f"{title or 'An epoch'}: {len(ranks)} samples drawn{of}, of {count}. Of those drawn {thirds[0]:.0f} % are from "
+        f"{title or 'An epoch'}: {len(ranks)} samples drawn{of}, of {count}. Of those drawn "
+        f"{thirds[0]:.0f} % are from "
         f"the easiest third, {thirds[1]:.0f} % from the middle, {thirds[2]:.0f} % from the hardest."
     )
     return fig
 
 
 def reward_parts(episode: pd.DataFrame) -> Figure:
-    """A steered run, epoch by epoch: validation accuracy above, below it the reward, its parts stacked.
+    """A steered run, epoch by epoch: validation accuracy above, below it the reward, its parts
+    stacked.
 
-    episode: columns epoch, accuracy (%), reward, and a "reward: NAME" for each part. The line is the sum.
+    episode: columns epoch, accuracy (%), reward, and a "reward: NAME" for each part. The line is
+      the sum.
     """
     _need(episode, ("epoch", "accuracy", "reward"))
     parts = [column for column in episode if column.startswith("reward: ")]
@@ -1253,7 +1307,8 @@ def reward_parts(episode: pd.DataFrame) -> Figure:
     )
     first, last = episode.accuracy.iloc[[0, -1]]
     fig.alt = (
-        f"A run of {len(episode)} epochs, validation accuracy from {first:.1f} to {last:.1f} %. Reward over the run "
+        f"A run of {len(episode)} epochs, validation accuracy from {first:.1f} to {last:.1f} %. "
+        "Reward over the run "
         f"{episode.reward.sum():+.1f}, by part: {sums}."
     )
     return fig
@@ -1262,7 +1317,8 @@ def reward_parts(episode: pd.DataFrame) -> Figure:
 def by_action(episodes: Mapping[str, pd.DataFrame], value: str, action: str) -> Figure:
     """What came of each epoch, marked by the action taken for it; a panel a run.
 
-    Each frame has a column epoch and the two that are named. The alternative text has the mean for each action.
+    Each frame has a column epoch and the two that are named. The alternative text has the mean for
+    each action.
     """
     if not episodes:
         raise UsageError("episodes: expected a run or more")
@@ -1302,14 +1358,15 @@ def by_action(episodes: Mapping[str, pd.DataFrame], value: str, action: str) -> 
     return fig
 
 
-# --- notebook 07: how to compare --------------------------------------------------------------------------------------
+# --- notebook 07: how to compare ------------------------------------------------------------------
 
 
 def drawn_gains(gains: Sequence[float], drawn: Sequence[int]) -> Figure:
-    """The gain of every seed as a dot, in points, and below it those that were drawn; each with mean and 95 % interval.
+    """The gain of every seed as a dot, in points, and below it those that were drawn; each with
+    mean and 95 % interval.
 
-    drawn: places in `gains`, two or more. The scale follows from all gains, so that draws can be compared: the interval
-    of a few may run out of the picture.
+    drawn: places in `gains`, two or more. The scale follows from all gains, so that draws can be
+    compared: the interval of a few may run out of the picture.
     """
     gains, drawn = np.asarray(gains, dtype=float), np.asarray(drawn)
     if gains.ndim != 1 or len(drawn) < 2 or not set(drawn) <= set(range(len(gains))):
@@ -1361,10 +1418,13 @@ ALIKE = (
 
 
 def pareto(points: pd.DataFrame, costs: Mapping[str, str]) -> Figure:
-    """Accuracy against each cost (logarithmic), a panel a cost, a point a network; hollow: it is not on the front.
+    """Accuracy against each cost (logarithmic), a panel a cost, a point a network; hollow: it is
+    not on the front.
 
-    points: columns name, accuracy (%), half (half its interval's width, nan for one seed), front (truth values), and
-    the costs. costs: {"column": "label of its axis"}. Networks of about equal cost stand side by side, with one tick.
+    points: columns name, accuracy (%), half (half its interval's width, nan for one seed), front
+      (truth values), and
+    the costs. costs: {"column": "label of its axis"}. Networks of about equal cost stand side by
+      side, with one tick.
     """
     _need(points, ("name", "accuracy", "half", "front", *costs))
     fig = Figure(figsize=(4.1 * len(costs) + 2.2, 3.4), layout="constrained")
@@ -1401,13 +1461,14 @@ def pareto(points: pd.DataFrame, costs: Mapping[str, str]) -> Figure:
         spread = "" if np.isnan(point["half"]) else f" ± {point['half']:.1f}"
         at = ", ".join(f"{label} {point[cost]:.3g}" for cost, label in costs.items())
         said.append(
-            f"{point['name']}: {point['accuracy']:.1f} %{spread}, {at}, {'' if point['front'] else 'not '}on the front"
+            f"{point['name']}: {point['accuracy']:.1f} %{spread}, {at}, "
+            f"{'' if point['front'] else 'not '}on the front"
         )
     fig.alt = f"Accuracy against cost, with 95 % interval. {'; '.join(said)}."
     return fig
 
 
-# --- notebook 08: the map -------------------------------------------------------------------------------------------
+# --- notebook 08: the map -------------------------------------------------------------------------
 
 
 def land_map(
@@ -1418,8 +1479,9 @@ def land_map(
 ) -> Figure:
     """A scene in true colour, and beside it maps of its classes with one legend.
 
-    picture (3, H, W): red, green and blue, raw values, 0 where there are no data. maps: {"title": (H, W) numbers of
-    classes}; a number that is no class is left white. colours: red, green and blue (0 … 255) of each class.
+    picture (3, H, W): red, green and blue, raw values, 0 where there are no data. maps: {"title":
+    (H, W) numbers of classes}; a number that is no class is left white. colours: red, green and
+    blue (0 … 255) of each class.
     """
     picture, maps = np.asarray(picture), {title: np.asarray(found) for title, found in maps.items()}
     if (
@@ -1430,7 +1492,8 @@ def land_map(
     ):
         shapes = ", ".join(str(found.shape) for found in maps.values())
         raise UsageError(
-            f"picture {picture.shape} and maps {shapes or '(none)'}: expected (3, H, W), and (H, W) each"
+            f"picture {picture.shape} and maps {shapes or '(none)'}: expected (3, H, W), and (H, "
+            "W) each"
         )
     if len(colours) != len(classes):
         raise UsageError(f"{len(colours)} colours for {len(classes)} classes")

@@ -17,7 +17,9 @@ LONG = ("test_notebooks.py", "test_grade.py", "test_benchmarks.py")  # minutes e
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files first: `make test` gives a file to one worker, and none is to end alone with one of these."""
+    """The longest files first: `make test` gives a file to one worker, and none is to end alone
+    with one of these.
+    """
     items.sort(key=lambda item: item.path.name not in LONG)
 
 
@@ -47,9 +49,11 @@ def no_data(monkeypatch):
 
 @pytest.fixture
 def make_data():
-    """A maker of small data sets in memory: `make_data(count=120, classes=3, channels=3, size=8, seed=0)`.
+    """A maker of small data sets in memory: `make_data(count=120, classes=3, channels=3, size=8,
+    seed=0)`.
 
-    Images are uint8 noise whose mean tells the class, so that a small network learns them in a few steps.
+    Images are uint8 noise whose mean tells the class, so that a small network learns them in a few
+    steps.
     """
 
     def make(count=120, classes=3, channels=3, size=8, seed=0) -> DataSplits:
@@ -76,7 +80,9 @@ def make_data():
 
 @pytest.fixture
 def write_tile():
-    """A writer of GeoTIFF tiles: `write_tile(path, array)`, array (bands, height, width); by default a EuroSAT tile."""
+    """A writer of GeoTIFF tiles: `write_tile(path, array)`, array (bands, height, width); by
+    default a EuroSAT tile.
+    """
 
     def write(path: Path, array: np.ndarray | None = None, seed: int = 0) -> Path:
         import rasterio
@@ -103,7 +109,9 @@ def write_tile():
 
 
 class InProcess:
-    """An engine for grids: executes each run at once and here, where patches hold. `submitted`: the runs, in order."""
+    """An engine for grids: executes each run at once and here, where patches hold. `submitted`: the
+    runs, in order.
+    """
 
     free = True
 

@@ -1,4 +1,6 @@
-"""environment.yml, pyproject.toml and constraints.txt say the same; what editors and Binder read from them holds."""
+"""environment.yml, pyproject.toml and constraints.txt say the same; what editors and Binder read
+from them holds.
+"""
 
 import json
 import re
@@ -83,7 +85,9 @@ def test_pins_name_no_registry_addresses():
 
 
 def test_binder_builds_from_environment_yml():
-    """Binder takes environment.yml unless one of these says otherwise; `-e .` makes it copy the repository first."""
+    """Binder takes environment.yml unless one of these says otherwise; `-e .` makes it copy the
+    repository first.
+    """
     overriding = (
         "binder",
         ".binder",

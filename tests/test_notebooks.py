@@ -1,4 +1,6 @@
-"""The notebooks as they are committed: their form, their outputs, and that they run in the smoke profile."""
+"""The notebooks as they are committed: their form, their outputs, and that they run in the smoke
+profile.
+"""
 
 import json
 import os
@@ -77,7 +79,7 @@ def test_the_course_is_complete():
     assert set(COURSE) <= {path.stem for path in NOTEBOOKS}
 
 
-# --- form ------------------------------------------------------------------------------------------------------------
+# --- form -----------------------------------------------------------------------------------------
 
 
 @every_notebook
@@ -140,7 +142,7 @@ def test_every_question_of_the_quiz_is_asked_and_its_key_is_elsewhere(path):
     assert asked == [(notebook, name) for name in questions(notebook)]
 
 
-# --- outputs ---------------------------------------------------------------------------------------------------------
+# --- outputs --------------------------------------------------------------------------------------
 
 
 @every_notebook
@@ -177,7 +179,7 @@ def test_the_search_for_machine_paths_finds_them_and_spares_pictures():
     ]
 
 
-# --- runs ------------------------------------------------------------------------------------------------------------
+# --- runs -----------------------------------------------------------------------------------------
 
 
 def run(path: Path, output: Path, *options: str, data: str = "") -> None:

@@ -1,4 +1,6 @@
-"""The site: what is laid out, how docstrings and links are put into it, and that it builds without a warning."""
+"""The site: what is laid out, how docstrings and links are put into it, and that it builds without
+a warning.
+"""
 
 import importlib.util
 import json
@@ -27,7 +29,7 @@ def pages() -> dict[str, str]:
     return make_site.course_pages() | make_site.reference_pages()
 
 
-# --- what is laid out ------------------------------------------------------------------------------------------------
+# --- what is laid out -----------------------------------------------------------------------------
 
 
 def test_all_notebooks_and_exercises_and_no_solution(pages):
@@ -92,7 +94,7 @@ def test_links_of_outputs_lead_to_pages_and_not_to_files(pages):
     assert make_site.NOTEBOOK_LINK.sub(r"\1.html", away) == away
 
 
-# --- links of a built site -------------------------------------------------------------------------------------------
+# --- links of a built site ------------------------------------------------------------------------
 
 
 def test_broken_links_are_found(tmp_path):
@@ -110,7 +112,7 @@ def test_broken_links_are_found(tmp_path):
     assert away == ["https://example.org", "https://example.org/x.js"]
 
 
-# --- with Sphinx -----------------------------------------------------------------------------------------------------
+# --- with Sphinx ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

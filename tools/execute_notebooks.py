@@ -1,7 +1,7 @@
 """Execute notebooks in place, as they are committed: `make notebooks`.
 
-Clock times and widget models are left out: the one changes with every run, the other means nothing without its kernel.
-The map of the course shows what a newcomer has done: nothing.
+Clock times and widget models are left out: the one changes with every run, the other means nothing
+without its kernel. The map of the course shows what a newcomer has done: nothing.
 """
 
 import os

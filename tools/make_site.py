@@ -1,8 +1,9 @@
 """Lay out the course as a site and build it: `make site`.
 
-The pages are the committed notebooks, the exercises (not their solutions), docs/*.md and a reference made from the
-docstrings. They are laid out in a folder of their own, so that nothing is written beside the sources; links between
-them are kept, links to other files of the repository lead to the repository. Nothing is fetched.
+The pages are the committed notebooks, the exercises (not their solutions), docs/*.md and a
+reference made from the docstrings. They are laid out in a folder of their own, so that nothing is
+written beside the sources; links between them are kept, links to other files of the repository lead
+to the repository. Nothing is fetched.
 """
 
 import json
@@ -86,7 +87,9 @@ def course_pages() -> Pages:
 
 
 def reference_pages() -> Pages:
-    """A page for each part of the package, as the house is: its modules by docstrings and signatures."""
+    """A page for each part of the package, as the house is: its modules by docstrings and
+    signatures.
+    """
     import kdcourse
 
     names = [module.name for module in walk_packages(kdcourse.__path__, "kdcourse.")]
@@ -103,7 +106,8 @@ def reference_pages() -> Pages:
         for name in modules:
             if not ANSWERS.search(name):
                 text.append(
-                    f"## {name.removeprefix(f'kdcourse.{group}.')}\n\n`{name}`\n\n{automodule(name)}"
+                    "## "
+                    f"{name.removeprefix(f'kdcourse.{group}.')}\n\n`{name}`\n\n{automodule(name)}"
                 )
         pages[f"reference/{group}.md"] = "\n\n".join(text) + "\n"
     pages["reference/cli.md"] = command_line()
@@ -172,7 +176,7 @@ def lay_out(folder: Path) -> None:
         shutil.copy(picture, folder)
 
 
-# --- links -----------------------------------------------------------------------------------------------------------
+# --- links ----------------------------------------------------------------------------------------
 
 
 class Page(HTMLParser):
@@ -192,7 +196,9 @@ class Page(HTMLParser):
 
 
 def check_links(site: Path) -> tuple[list[str], list[str]]:
-    """Links and files that are not there, anchors included, and all links that lead away (not looked at)."""
+    """Links and files that are not there, anchors included, and all links that lead away (not
+    looked at).
+    """
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
     pages = {
         path: page for path, page in pages.items() if "_static" not in path.parts

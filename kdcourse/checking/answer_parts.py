@@ -1,4 +1,6 @@
-"""What checks hand to a learner's code beside plain data: see `safe_call.AnswerPart`. Each function makes one."""
+"""What checks hand to a learner's code beside plain data: see `safe_call.AnswerPart`. Each function
+makes one.
+"""
 
 from collections.abc import Callable
 
@@ -9,9 +11,11 @@ from torch.nn import functional as F
 
 
 def tiny_network(seed: int, channels: int = 3, classes: int = 4) -> nn.Module:
-    """A network for images (B, channels, H, W) → logits (B, classes), with batch norm, in training mode.
+    """A network for images (B, channels, H, W) → logits (B, classes), with batch norm, in training
+    mode.
 
-    Its layers, by name: conv, norm, relu, pool, flatten, linear. The same seed gives the same weights.
+    Its layers, by name: conv, norm, relu, pool, flatten, linear. The same seed gives the same
+      weights.
     """
     layers = nn.Sequential()
     with torch.random.fork_rng(devices=[]):
@@ -26,7 +30,9 @@ def tiny_network(seed: int, channels: int = 3, classes: int = 4) -> nn.Module:
 
 
 def pixel_network(seed: int, pixels: int, classes: int = 4) -> nn.Module:
-    """A network in eval mode for images (B, C, H, W) of C·H·W pixels: one linear layer, so that each pixel matters."""
+    """A network in eval mode for images (B, C, H, W) of C·H·W pixels: one linear layer, so that
+    each pixel matters.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(nn.Flatten(), nn.Linear(pixels, classes)).eval()
@@ -40,7 +46,9 @@ def pointwise(seed: int, before: int, after: int) -> nn.Module:
 
 
 def random_views(pad: int = 1):
-    """An augmentation of images (B, C, H, W): each is flipped or not and shifted by up to `pad` pixels, at random."""
+    """An augmentation of images (B, C, H, W): each is flipped or not and shifted by up to `pad`
+    pixels, at random.
+    """
 
     def augment(images):
         size, padded = images.shape[2:], F.pad(images, 4 * [pad], mode="reflect")
@@ -57,8 +65,9 @@ def random_views(pad: int = 1):
 def histories(runs: int = 60, seed: int = 9) -> dict[str, dict[str, np.ndarray]]:
     """Accuracies in % of two made-up methods: {method: {"val", "test": (runs, epochs)}}.
 
-    The two learn the same and have stopped learning: what is left is each run's level (0.3 points) and, from epoch to
-    epoch, the chance of 1,000 validation and 1,000 test images. "distilled" goes on four times as long.
+    The two learn the same and have stopped learning: what is left is each run's level (0.3 points)
+    and, from epoch to epoch, the chance of 1,000 validation and 1,000 test images. "distilled" goes
+    on four times as long.
     """
     rng = np.random.default_rng(seed)
     made = {}
@@ -75,5 +84,7 @@ MAKERS: dict[str, Callable] = {
 
 
 def provide(name: str, maker: Callable) -> None:
-    """Let an exercise add a kind of part: `AnswerPart(name, arguments)` becomes `maker(*arguments)`."""
+    """Let an exercise add a kind of part: `AnswerPart(name, arguments)` becomes
+    `maker(*arguments)`.
+    """
     MAKERS[name] = maker

@@ -1,4 +1,6 @@
-"""Comparisons whose messages teach: what was expected, what came, and the likely mistake by name. All raise Wrong."""
+"""Comparisons whose messages teach: what was expected, what came, and the likely mistake by name.
+All raise Wrong.
+"""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +19,9 @@ Mistakes = Mapping[
 
 
 def tensor(value, of: str = "the answer") -> torch.Tensor:
-    """value as a tensor of float64: a tensor, an array, a number, or lists of numbers, of any dtype."""
+    """value as a tensor of float64: a tensor, an array, a number, or lists of numbers, of any
+    dtype.
+    """
     if value is None:
         raise Wrong(f"Expected a value for {of}, got None. Is there a `return`?", "none")
     problem = Wrong(f"Expected {of} as a tensor or numbers, got {type_name(value)}.", "type")
@@ -48,7 +52,9 @@ def shape(value, expected: Sequence[int], of: str = "the answer") -> torch.Tenso
 
 
 def finite(value, of: str = "the answer", because: str = "") -> torch.Tensor:
-    """value as a tensor of float64 without NaN and infinity. because: where to look if there are some."""
+    """value as a tensor of float64 without NaN and infinity. because: where to look if there are
+    some.
+    """
     came = tensor(value, of)
     bad = ~came.isfinite()
     if bad.any():
@@ -77,7 +83,9 @@ def scalar(value, of: str = "the answer") -> float:
 
 
 def typed(value, of: str = "the answer") -> object:
-    """A number that somebody gave as text, such as "2.9", "12.3 %" or "about 3". What is no text is handed on."""
+    """A number that somebody gave as text, such as "2.9", "12.3 %" or "about 3". What is no text is
+    handed on.
+    """
     if value is None or isinstance(value, Mapping):
         raise Wrong(
             f"Expected a number for {of}, got {'None' if value is None else 'a dict or a set'}.",
@@ -123,9 +131,10 @@ def close(
 ) -> torch.Tensor:
     """value, which must agree with expected in shape and in every number, as a tensor of float64.
 
-    mistakes: the first whose value came is named; what they would give may have another shape, or NaN. Where none
-    fits, the message tells a constant factor, or the number that is farthest off. Where one number is expected, a
-    tensor with one element does. The tolerance is rtol · |expected| + atol · max(1, largest |expected|).
+    mistakes: the first whose value came is named; what they would give may have another shape, or
+    NaN. Where none fits, the message tells a constant factor, or the number that is farthest off.
+    Where one number is expected, a tensor with one element does. The tolerance is rtol · |expected|
+    + atol · max(1, largest |expected|).
     """
     wanted, came = tensor(expected), tensor(value, of)
     if wanted.ndim == 0 and came.numel() == 1:
@@ -146,7 +155,9 @@ def close(
 def read_off(
     value, expected: float, within: float, mistakes: Mistakes | None = None, of: str = "the figure"
 ) -> float:
-    """value, a number that was read off and must be within so much of expected. The message does not tell it."""
+    """value, a number that was read off and must be within so much of expected. The message does
+    not tell it.
+    """
     came = scalar(typed(value, of), of)
     if abs(came - float(expected)) <= within:
         return came
@@ -158,7 +169,9 @@ def read_off(
 
 
 def one_of(value, choices: Sequence[str], of: str = "your choice") -> str:
-    """value as one of these names; capitals, blanks, brackets and the like do not matter, nor a list around it."""
+    """value as one of these names; capitals, blanks, brackets and the like do not matter, nor a
+    list around it.
+    """
     known = {_bare(name): name for name in choices}
     value = only(value)
     came = _bare(value) if isinstance(value, str) else None
@@ -171,7 +184,9 @@ def one_of(value, choices: Sequence[str], of: str = "your choice") -> str:
 
 
 def only(value) -> object:
-    """The one thing in a list, tuple, array or set (see `safe_call.look`) with one element; anything else as it is."""
+    """The one thing in a list, tuple, array or set (see `safe_call.look`) with one element;
+    anything else as it is.
+    """
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, Mapping) and list(value.values()) == [True]:
@@ -184,7 +199,9 @@ def _bare(name: str) -> str:
 
 
 def choice(value, right: str, why: Mapping[str, tuple[str, str]], of: str = "your choice") -> None:
-    """value must be the right choice. why: of each wrong one, its fault's name and a sentence that says why not."""
+    """value must be the right choice. why: of each wrong one, its fault's name and a sentence that
+    says why not.
+    """
     came = one_of(value, sorted({right, *why}), of)
     if came != right:
         fault, sentence = why[came]
@@ -194,7 +211,8 @@ def choice(value, right: str, why: Mapping[str, tuple[str, str]], of: str = "you
 def sorted_into(
     value, right: Mapping[str, str], why: Mapping[str, str], of: str = "your answer"
 ) -> None:
-    """value must give each letter its word: {"A": "leak", …}; pairs, or the words in order, do as well.
+    """value must give each letter its word: {"A": "leak", …}; pairs, or the words in order, do as
+    well.
 
     why: of every word, where to look if it was not seen.
     """
@@ -213,7 +231,8 @@ def sorted_into(
     value = {_bare(str(key)).upper(): word for key, word in value.items()}
     if set(value) != set(right):
         raise Wrong(
-            f"Expected a dict with the keys {', '.join(right)} for {of}, got {', '.join(value) or 'none'} as keys.",
+            f"Expected a dict with the keys {', '.join(right)} for {of}, got "
+            f"{', '.join(value) or 'none'} as keys.",
             "type",
         )
     for letter, word in right.items():
@@ -224,8 +243,8 @@ def sorted_into(
 def statements(value, known: Mapping[str, tuple[bool, str, str]], of: str = "your answer") -> None:
     """value must name exactly the statements that hold, see `letters`.
 
-    known: by letter, whether it holds, the name of the fault of those who err there, and a sentence that says where to
-    look. The first letter that is wrong is told, without telling the others.
+    known: by letter, whether it holds, the name of the fault of those who err there, and a sentence
+    that says where to look. The first letter that is wrong is told, without telling the others.
     """
     named_here = letters(value, known, of)
     for letter, (holds, fault, sentence) in known.items():
@@ -235,7 +254,9 @@ def statements(value, known: Mapping[str, tuple[bool, str, str]], of: str = "you
 
 
 def letters(value, known: Iterable[str], of: str = "your answer") -> set[str]:
-    """The letters in value: "ace", "A, C and E", ["a", "c)", "e"], a set of them, or {"a": True, "b": False, …}."""
+    """The letters in value: "ace", "A, C and E", ["a", "c)", "e"], a set of them, or {"a": True,
+    "b": False, …}.
+    """
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, Mapping) and all(
@@ -257,7 +278,9 @@ def letters(value, known: Iterable[str], of: str = "your answer") -> set[str]:
 
 
 def ratio(value, expected, rtol: float = RTOL) -> float | None:
-    """The constant factor between value and expected, both finite; None if there is none, or it is 0 or 1."""
+    """The constant factor between value and expected, both finite; None if there is none, or it is
+    0 or 1.
+    """
     came, wanted = tensor(value), tensor(expected)
     if (
         came.shape != wanted.shape
@@ -308,7 +331,8 @@ def _difference(came: torch.Tensor, wanted: torch.Tensor, of: str) -> str:
         1, int((off > RTOL * wanted.abs().nan_to_num() + ATOL).sum())
     )  # a task may be stricter than this
     return (
-        f"{wrong} of {wanted.numel()} numbers of {of} differ{times}. At [{place}]: expected {wanted[at]:.5g}, got "
+        f"{wrong} of {wanted.numel()} numbers of {of} differ{times}. At [{place}]: expected "
+        f"{wanted[at]:.5g}, got "
         f"{came[at]:.5g}."
     )
 

@@ -1,7 +1,8 @@
-"""What a learner has done: tries, hints seen, tasks solved, questions answered right, in a file in the work folder.
+"""What a learner has done: tries, hints seen, tasks solved, questions answered right, in a file in
+the work folder.
 
-Kept across kernels, and safe with several that write: each change is made under a lock, in a new file that then takes
-the old one's place.
+Kept across kernels, and safe with several that write: each change is made under a lock, in a new
+file that then takes the old one's place.
 """
 
 import json
@@ -28,14 +29,17 @@ def file() -> Path:
 
 
 def read() -> dict[str, dict]:
-    """By task ("ex04.soft_target_loss") or question ("quiz04.temperature"; of these only `right` and `when` are told):
-    tries, hints (seen), right, solution (seen), when (last, ISO 8601). Raises OSError.
+    """By task ("ex04.soft_target_loss") or question ("quiz04.temperature"; of these only `right`
+    and `when` are told): tries, hints (seen), right, solution (seen), when (last, ISO 8601). Raises
+    OSError.
     """
     return _load() or {}
 
 
 def told() -> tuple[dict[str, dict], str]:
-    """The same, and what is to be said where the file could not be read: nothing is known then. "" where it could."""
+    """The same, and what is to be said where the file could not be read: nothing is known then. ""
+    where it could.
+    """
     try:
         known = _load()
     except OSError as error:
@@ -43,7 +47,8 @@ def told() -> tuple[dict[str, dict], str]:
     if known is None:
         return (
             {},
-            f"Progress could not be read: {file()} is damaged. It will be kept when a new one is begun.",
+            f"Progress could not be read: {file()} is damaged. It will be kept when a new one is "
+            "begun.",
         )
     return known, ""
 
@@ -51,7 +56,9 @@ def told() -> tuple[dict[str, dict], str]:
 def note(
     key: str, *, tries: int = 0, hints: int = 0, right: bool = False, solution: bool = False
 ) -> None:
-    """Add tries to what is known of a task; hints, right and solution never go back. Raises OSError."""
+    """Add tries to what is known of a task; hints, right and solution never go back. Raises
+    OSError.
+    """
     with _locked():
         tasks = _load()
         if tasks is None:

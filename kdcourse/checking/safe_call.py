@@ -1,7 +1,9 @@
-"""One call of a learner's function, guarded: it may loop for ever, raise, print without end or spoil its arguments.
+"""One call of a learner's function, guarded: it may loop for ever, raise, print without end or
+spoil its arguments.
 
-Only plain data go in and come out: tensors, arrays, numbers, strings, None, and lists, tuples and dicts of these. What
-is no plain data, such as a network, goes in as a `AnswerPart`, a description from which it is made here.
+Only plain data go in and come out: tensors, arrays, numbers, strings, None, and lists, tuples and
+dicts of these. What is no plain data, such as a network, goes in as a `AnswerPart`, a description
+from which it is made here.
 """
 
 import contextlib
@@ -36,8 +38,10 @@ class NotPlain(TypeError):
 class AnswerPart:
     """Something that is no plain data, made where the learner's code runs.
 
-    name: a key of `answer_parts.MAKERS`. arguments: plain data, or AnswerParts. Within a call, equal
-    AnswerParts are one and the same object: a network, and an optimiser made with it, belong together.
+    name: a key of `answer_parts.MAKERS`. arguments: plain data, or AnswerParts. Within a call,
+      equal
+    AnswerParts are one and the same object: a network, and an optimiser made with it, belong
+      together.
     """
 
     name: str
@@ -50,9 +54,10 @@ class CallOutcome:
 
     value: object = None  # plain data; None if it raised
     error: tuple[str, str] | None = None  # type and message, if the learner's code raised
-    # For arguments, by position or name. A network: {"training", "state", "gradients": names of parameters with .grad,
-    # "trainable": names with requires_grad, "hooks": number of hooks}. A tensor that requires grad: {"gradient": of the
-    # returned scalar, None where it does not depend on it}.
+    # For arguments, by position or name. A network: {"training", "state", "gradients": names of
+    # parameters with .grad, "trainable": names with requires_grad, "hooks": number of hooks}. A
+    # tensor that requires grad: {"gradient": of the returned scalar, None where it does not depend
+    # on it}.
     after: dict = field(default_factory=dict)
     printed: str = ""  # the beginning
     line: str = ""  # of the learner's code that raised: "line 3: `loss.backward()`"
@@ -62,7 +67,7 @@ class CallOutcome:
     seconds: float = 0.0
 
 
-# --- plain data ------------------------------------------------------------------------------------------------------
+# --- plain data -----------------------------------------------------------------------------------
 
 
 def plain(value):
@@ -123,7 +128,9 @@ class Workshop:
 
 
 def _changed(before, after) -> bool:
-    """Whether an argument is another than it was. What a AnswerPart became is told in `CallOutcome.after` instead."""
+    """Whether an argument is another than it was. What a AnswerPart became is told in
+    `CallOutcome.after` instead.
+    """
     if isinstance(before, AnswerPart):
         return False
     if isinstance(before, list | tuple | dict):
@@ -162,7 +169,7 @@ def _after(argument, value) -> dict | None:
     return None
 
 
-# --- a call ----------------------------------------------------------------------------------------------------------
+# --- a call ---------------------------------------------------------------------------------------
 
 
 class _Beginning(io.TextIOBase):
@@ -189,12 +196,14 @@ class _OutOfTime(
 def call(
     function: Callable, args: Sequence = (), kwargs: Mapping | None = None, seconds: float = 5.0
 ) -> CallOutcome:
-    """Call a learner's function on plain data and AnswerParts; whatever it does comes back as an CallOutcome.
+    """Call a learner's function on plain data and AnswerParts; whatever it does comes back as an
+    CallOutcome.
 
-    It runs in a thread, on copies. When `seconds` are over, an exception is set off in that thread. That stops any loop
-    of Python, on every system. It cannot stop one call into C that does not return (`time.sleep(1e9)`, a huge matrix
-    product), nor code that catches BaseException again and again: such a thread is left running, and `running` says so;
-    only a new kernel ends it. Nor does it bound memory. Grading, which must, does so from outside the process.
+    It runs in a thread, on copies. When `seconds` are over, an exception is set off in that thread.
+    That stops any loop of Python, on every system. It cannot stop one call into C that does not
+    return (`time.sleep(1e9)`, a huge matrix product), nor code that catches BaseException again and
+    again: such a thread is left running, and `running` says so; only a new kernel ends it. Nor does
+    it bound memory. Grading, which must, does so from outside the process.
     """
     if not callable(function):
         return CallOutcome(error=("NotCallable", type_name(function)))
@@ -251,7 +260,9 @@ def call(
 
 
 def look(value: object) -> CallOutcome:
-    """A learner's value as an CallOutcome. A set, which has no order, comes as a dict: {"a"} as {"a": True}."""
+    """A learner's value as an CallOutcome. A set, which has no order, comes as a dict: {"a"} as
+    {"a": True}.
+    """
     try:
         return CallOutcome(
             plain(dict.fromkeys(value, True) if isinstance(value, set | frozenset) else value)
@@ -288,7 +299,9 @@ def _stop(thread: threading.Thread) -> bool:
 
 
 def _line(error: BaseException) -> str:
-    """The line of the learner's code that an error came from: the innermost that is in no library."""
+    """The line of the learner's code that an error came from: the innermost that is in no
+    library.
+    """
     paths = sysconfig.get_paths()
     libraries = (
         *{paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")},

@@ -6,8 +6,9 @@
         ...
         expect.close(answer(log_p_s, log_p_t, 4.0), right, mistakes={…}, of="the loss")
 
-The judge calls the learner's function through an `Answer` and raises `Wrong`. It passes plain data and AnswerParts,
-and gets plain data back (see `safe_call`), so that grading can run the learner's code in a process of its own.
+The judge calls the learner's function through an `Answer` and raises `Wrong`. It passes plain data
+and AnswerParts, and gets plain data back (see `safe_call`), so that grading can run the learner's
+code in a process of its own.
 """
 
 import html
@@ -38,7 +39,8 @@ CHECK_ROUNDS, GRADE_ROUNDS = 3, 5  # times that a judge is asked, each with othe
 
 
 class Wrong(Exception):
-    """What is wrong with an answer. message: for the learner. fault: its short name, for class reports.
+    """What is wrong with an answer. message: for the learner. fault: its short name, for class
+    reports.
 
     figure: a small matplotlib figure with a text `alt`, as `kdcourse.plots` makes them.
     """
@@ -94,7 +96,8 @@ class Answer:
     def outcome(self, *args, **kwargs) -> CallOutcome:
         """What became of a call; an exception of the learner's code is told in it.
 
-        Raises Wrong for a call without end, arguments changed in place, a result that is no plain data, a stub.
+        Raises Wrong for a call without end, arguments changed in place, a result that is no plain
+        data, a stub.
         """
         outcome = self.run(args, kwargs, self.left) if self.left > 0 else CallOutcome(stopped=True)
         self.left -= outcome.seconds
@@ -102,7 +105,8 @@ class Answer:
         kind, message = outcome.error or ("", "")
         if outcome.stopped:
             raise Wrong(
-                f"No answer within {self.seconds:g} s, so it was stopped. Is there a loop that does not end?"
+                f"No answer within {self.seconds:g} s, so it was stopped. Is there a loop that "
+                "does not end?"
                 + (
                     " It could not be stopped and still runs: restart the kernel."
                     if outcome.running
@@ -114,19 +118,22 @@ class Answer:
             "your turn" in message or not message
         ):  # torch raises it too
             raise Wrong(
-                f"`{self.name}` is not written yet: replace its `raise NotImplementedError(…)` by your code, run the "
+                f"`{self.name}` is not written yet: replace its `raise NotImplementedError(…)` by "
+                "your code, run the "
                 "cell, then this one again.",
                 "stub",
             )
         if kind == "NotCallable":
             raise Wrong(
-                f"Expected a function, but `{self.name}` is {message}. Hand in the function itself, without calling "
+                f"Expected a function, but `{self.name}` is {message}. Hand in the function "
+                "itself, without calling "
                 f"it: check({self.name}).",
                 "type",
             )
         if kind == "NotPlain":
             raise Wrong(
-                f"`{self.name}` returned {message}: expected a tensor, an array, a number, or a list, tuple or dict "
+                f"`{self.name}` returned {message}: expected a tensor, an array, a number, or a "
+                "list, tuple or dict "
                 "of these.",
                 "type",
             )
@@ -136,7 +143,8 @@ class Answer:
                 for key in outcome.changed
             )
             raise Wrong(
-                f"`{self.name}` changed its input in place ({names}). The caller still needs it: write x = x / 2 where "
+                f"`{self.name}` changed its input in place ({names}). The caller still needs it: "
+                "write x = x / 2 where "
                 "you wrote x /= 2, x[...] = … or a method that ends in _, or work on x.clone().",
                 "changed input",
             )
@@ -148,7 +156,8 @@ class Answer:
         kind, message = outcome.error or ("", "")
         if kind == "NotPlain":
             raise Wrong(
-                f"`{self.name}` is {message}: expected a number, a text, or a list, tuple, dict or array of these.",
+                f"`{self.name}` is {message}: expected a number, a text, or a list, tuple, dict or "
+                "array of these.",
                 "type",
             )
         if outcome.value is None:
@@ -178,10 +187,12 @@ class Task:
     def key(self) -> str:
         return f"{self.exercise}.{self.name}"
 
-    # --- judging -----------------------------------------------------------------------------------------------------
+    # --- judging ----------------------------------------------------------------------------------
 
     def verdict(self, answer: object, seed: int | None = None) -> Verdict:
-        """Judge a learner's function or value once. seed: of the random numbers; None: fresh ones."""
+        """Judge a learner's function or value once. seed: of the random numbers; None: fresh
+        ones.
+        """
         return self.judged(Answer(self.name, answer, self.seconds), seed)
 
     def judged(self, answer: Answer, seed: int | None = None) -> Verdict:
@@ -211,7 +222,7 @@ class Task:
         if not verdict.right:
             raise AssertionError(verdict.message)
 
-    # --- in the notebook ---------------------------------------------------------------------------------------------
+    # --- in the notebook --------------------------------------------------------------------------
 
     def check(self, answer: object) -> None:
         """Say whether the answer is right, and if not, what is wrong."""
@@ -243,7 +254,8 @@ class Task:
         if code is None:
             return self._show(
                 "The solutions are not here.",
-                f"They are in the course's repository: solutions/sol_{self.exercise[2:]}_….ipynb. In a class, ask your "
+                f"They are in the course's repository: solutions/sol_{self.exercise[2:]}_….ipynb. "
+                "In a class, ask your "
                 "instructor.",
             )
         self._note(solution=True)
@@ -296,7 +308,9 @@ class Task:
 
 
 class Shown:
-    """Lines of text, the first of which stands out, with a picture or code: as HTML, and as text for terminals."""
+    """Lines of text, the first of which stands out, with a picture or code: as HTML, and as text
+    for terminals.
+    """
 
     def __init__(self, lines: Sequence[str], figure: Figure | None = None, code: str = ""):
         self.lines, self.figure, self.code = lines, figure, code
@@ -332,11 +346,14 @@ def task(
     hints: Sequence[str],
     seconds: float = 5.0,
 ) -> Callable[[Callable[[Answer, torch.Generator], None]], Task]:
-    """Make a Task of a judge: a function of (answer, rng) that raises Wrong unless the answer is right.
+    """Make a Task of a judge: a function of (answer, rng) that raises Wrong unless the answer is
+    right.
 
-    exercise: such as "ex04". difficulty: easy, medium or hard. hints: one or more, each says more than the last.
-    seconds: that all calls of the learner's function by one verdict may take together. The judge's docstring says in
-    one line what is asked. It is called several times and must be right for every seed of rng.
+    exercise: such as "ex04". difficulty: easy, medium or hard. hints: one or more, each says more
+      than the last.
+    seconds: that all calls of the learner's function by one verdict may take together. The judge's
+    docstring says in one line what is asked. It is called several times and must be right for every
+    seed of rng.
 
     Raises UsageError for another difficulty, or without hints.
     """

@@ -1,10 +1,13 @@
-"""The errors of the course. Each message names the file or argument, what was expected, and what to do."""
+"""The errors of the course. Each message names the file or argument, what was expected, and what to
+do.
+"""
 
 
 class KDCourseError(Exception):
     """Base of every error that the course raises on purpose.
 
-    section: of docs/errors.md, where its messages are listed with what helps; "" where they say all.
+    section: of docs/errors.md, where its messages are listed with what helps; "" where they say
+      all.
     """
 
     section = ""
@@ -51,7 +54,9 @@ class ClusterError(KDCourseError):
 
 
 def with_pointer(error: KDCourseError, page: str) -> str:
-    """The error's message, and the section of `page` (docs/errors.md) that says more, if there is one."""
+    """The error's message, and the section of `page` (docs/errors.md) that says more, if there is
+    one.
+    """
     message = str(error)
     if not error.section:
         return message

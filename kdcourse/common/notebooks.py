@@ -20,7 +20,8 @@ def read_notebook(path: Path) -> dict:
         or notebook.get("nbformat") != 4
     ):
         raise DataError(
-            f"{path} is JSON but no notebook of format 4. Open and save it in JupyterLab to convert it."
+            f"{path} is JSON but no notebook of format 4. Open and save it in JupyterLab to "
+            "convert it."
         )
     return notebook
 

@@ -1,8 +1,8 @@
 """Where the course reads data from and writes what it makes.
 
 - `data_root()`: the data sets. `KDCOURSE_DATA`, else the same as `work_dir()`.
-- `work_dir()`: what the course makes (scenes, decoded stores, trained networks). `KDCOURSE_WORK`, else `data/` of a
-  checkout, else `~/.kdcourse`. So a data root may be read-only.
+- `work_dir()`: what the course makes (scenes, decoded stores, trained networks). `KDCOURSE_WORK`,
+  else `data/` of a checkout, else `~/.kdcourse`. So a data root may be read-only.
 """
 
 import os
@@ -54,6 +54,7 @@ def data_root(root: str | os.PathLike | None = None) -> Path:
     if not os.path.isdir(path):  # Path.is_dir raises where a folder above it is closed
         source = "root=" if root else "KDCOURSE_DATA="
         raise DataError(
-            f"{source}{path}: no such folder. Name a folder that holds the data sets, or leave it unset."
+            f"{source}{path}: no such folder. Name a folder that holds the data sets, or leave it "
+            "unset."
         )
     return path

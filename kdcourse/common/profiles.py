@@ -1,4 +1,6 @@
-"""Profiles: how much work a notebook does. One table; a papermill parameter or `KDCOURSE_PROFILE` chooses."""
+"""Profiles: how much work a notebook does. One table; a papermill parameter or `KDCOURSE_PROFILE`
+chooses.
+"""
 
 import os
 from dataclasses import dataclass
@@ -25,7 +27,9 @@ class Profile:
     )
 
     def images(self, limit: int | None = None) -> int | None:
-        """The `limit` to load with: a notebook's own, or the profile's if that is None; 0 takes all."""
+        """The `limit` to load with: a notebook's own, or the profile's if that is None; 0 takes
+        all.
+        """
         return (self.limit if limit is None else limit) or None
 
 

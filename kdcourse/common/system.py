@@ -7,14 +7,18 @@ from pathlib import Path
 
 
 def cores() -> int:
-    """Cores that this process may use: fewer than the machine has, where a container or a scheduler says so."""
+    """Cores that this process may use: fewer than the machine has, where a container or a scheduler
+    says so.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def times(
     call: Callable[[], object], warm_up: int = 2, runs: int = 5, seconds: float = 0.5
 ) -> list[float]:
-    """Seconds of each of at least `runs` calls, and of as many as fill `seconds`, after some to warm up."""
+    """Seconds of each of at least `runs` calls, and of as many as fill `seconds`, after some to
+    warm up.
+    """
     for _ in range(warm_up):
         call()
     taken = []
@@ -26,7 +30,9 @@ def times(
 
 
 def peak_memory() -> float:
-    """The most memory that this process ever held, in MB (10⁶ bytes); nan where the system does not tell."""
+    """The most memory that this process ever held, in MB (10⁶ bytes); nan where the system does not
+    tell.
+    """
     try:  # getrusage would count what the parent held before this process was its own (Linux)
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6

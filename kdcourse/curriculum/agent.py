@@ -1,7 +1,8 @@
 """Who chooses the actions: PPO as in D3, and the simple policies that it must beat.
 
-A policy is a callable, observation (8,) → action (2,); one that learns from what comes of it has a method
-`learn(action, reward)`. `play` lets a policy steer a run. Needs the extra `agent`: gymnasium and stable-baselines3.
+A policy is a callable, observation (8,) → action (2,); one that learns from what comes of it has a
+method `learn(action, reward)`. `play` lets a policy steer a run. Needs the extra `agent`: gymnasium
+and stable-baselines3.
 """
 
 import os
@@ -48,8 +49,9 @@ def play(
 ) -> Episode:
     """One episode under a policy, from the first epoch to the last.
 
-    seed: of the student's run, see `DistillationEnv`. resume: go on with an episode that was killed, from the env's
-    folder. The policy, made afresh, sees the epochs that were trained once more, so it knows what it knew.
+    seed: of the student's run, see `DistillationEnv`. resume: go on with an episode that was
+    killed, from the env's folder. The policy, made afresh, sees the epochs that were trained once
+    more, so it knows what it knew.
     """
     observation, _ = env.reset(seed=seed, options={"replay": resume})
     over = False
@@ -68,10 +70,12 @@ def random_actions(seed: int) -> Callable:
 
 
 def fixed(schedule: Callable[[float], float] | float, temperature: float = 4.0) -> Callable:
-    """A policy that follows a schedule: progress in [0, 1] → θ, or a number; and goes to a temperature and stays there.
+    """A policy that follows a schedule: progress in [0, 1] → θ, or a number; and goes to a
+    temperature and stays there.
 
-    It has an agent's means: θ is the nearest of the five (of two as near, the lower), and the temperature moves by 0.5
-    an epoch. Raises UsageError for a temperature that an agent cannot reach.
+    It has an agent's means: θ is the nearest of the five (of two as near, the lower), and the
+    temperature moves by 0.5 an epoch. Raises UsageError for a temperature that an agent cannot
+    reach.
     """
     if not COOLEST <= temperature <= HOTTEST or temperature % 0.5:
         raise UsageError(
@@ -91,11 +95,13 @@ def fixed(schedule: Callable[[float], float] | float, temperature: float = 4.0) 
 class Bandit:
     """A policy that knows no state: UCB1 (Auer, Cesa-Bianchi & Fischer 2002, fig. 1).
 
-    Each action once, then the one with the largest mean reward + exploration · √(2 ln n / n_a), where n steps were
-    taken, n_a of them with this action. UCB1 takes rewards in [0, 1] that do not change with time; D3's are larger and
-    shrink as accuracy levels off, hence the factor, and a handicap that no factor mends.
+    Each action once, then the one with the largest mean reward + exploration · √(2 ln n / n_a),
+    where n steps were taken, n_a of them with this action. UCB1 takes rewards in [0, 1] that do not
+    change with time; D3's are larger and shrink as accuracy levels off, hence the factor, and a
+    handicap that no factor mends.
 
-    actions: what it may choose from, by default the five θ, with the temperature left alone; `EVERY_ACTION` for all 15.
+    actions: what it may choose from, by default the five θ, with the temperature left alone;
+      `EVERY_ACTION` for all 15.
     """
 
     def __init__(self, actions: Sequence[tuple[int, int]] | None = None, exploration: float = 1.0):
@@ -106,7 +112,8 @@ class Bandit:
         )
         if not self.actions or not 0 <= exploration < float("inf"):
             raise UsageError(
-                f"actions={actions}, exploration={exploration}: expected an action or more, and 0 or more"
+                f"actions={actions}, exploration={exploration}: expected an action or more, and 0 "
+                "or more"
             )
         self.exploration = exploration
         self.taken, self.rewards = np.zeros(len(self.actions)), np.zeros(len(self.actions))
@@ -145,12 +152,14 @@ NETWORK = dict(features_extractor_class=SharedLayers, net_arch=[])
 
 
 def ppo(env: gymnasium.Env, *, n_steps: int = 5, seed: int = 0) -> PPO:
-    """PPO (Schulman et al. 2017) by stable-baselines3, with D3's settings; its policy is updated every n_steps epochs.
+    """PPO (Schulman et al. 2017) by stable-baselines3, with D3's settings; its policy is updated
+    every n_steps epochs.
 
-    As published: two categorical heads and a value on a shared 128-128 network, learning rate 3e-4, γ 0.99, λ 0.95,
-    clip 0.2, entropy 0.01. From D3's code: ReLU, 4 passes over the steps of an update, value weight 1, gradient norm
-    0.5. An update takes all its steps as one batch, which is D3's up to 64 steps. The initial weights are
-    stable-baselines3's (orthogonal). Raises UsageError for fewer than 2 steps: one alone has no advantage.
+    As published: two categorical heads and a value on a shared 128-128 network, learning rate 3e-4,
+    γ 0.99, λ 0.95, clip 0.2, entropy 0.01. From D3's code: ReLU, 4 passes over the steps of an
+    update, value weight 1, gradient norm 0.5. An update takes all its steps as one batch, which is
+    D3's up to 64 steps. The initial weights are stable-baselines3's (orthogonal). Raises UsageError
+    for fewer than 2 steps: one alone has no advantage.
     """
     if not isinstance(n_steps, Integral) or n_steps < 2:
         raise UsageError(f"n_steps={n_steps!r}: expected a whole number, 2 or more")
@@ -167,9 +176,10 @@ def one_run(
 ) -> Episode:
     """D3's mode: the agent learns in the very run that it steers, from n_steps epochs at a time.
 
-    seed: of the agent; the run's is `env.run_seed`. The student is in `env.student` afterwards. resume: go on with a
-    run that was killed, from the env's folder. The agent needs no file of its own: it learns once more, in no time,
-    from the epochs that were trained, and goes on with the same bits. After the last epoch there is no update.
+    seed: of the agent; the run's is `env.run_seed`. The student is in `env.student` afterwards.
+    resume: go on with a run that was killed, from the env's folder. The agent needs no file of its
+    own: it learns once more, in no time, from the epochs that were trained, and goes on with the
+    same bits. After the last epoch there is no update.
     """
     model = ppo(_Once(env), n_steps=n_steps, seed=seed)
     model.env.seed(env.unwrapped.run_seed)
@@ -194,7 +204,9 @@ class _Once(gymnasium.Wrapper):
 
 
 class Agent:
-    """A trained policy: it takes the likeliest action and learns no more. Made by `train_agent` or `load_agent`."""
+    """A trained policy: it takes the likeliest action and learns no more. Made by `train_agent` or
+    `load_agent`.
+    """
 
     def __init__(self, policy: ActorCriticPolicy):
         self.policy = policy
@@ -211,21 +223,25 @@ def train_agent(
     an_update: int = 4,
     seed: int = 0,
 ) -> tuple[Agent, pd.DataFrame]:
-    """PPO on many cheap episodes, to be transferred: `play` its agent in an env of another student or other data.
+    """PPO on many cheap episodes, to be transferred: `play` its agent in an env of another student
+    or other data.
 
-    The policy is updated every `an_update` whole episodes; each has its own run seed, from `env.run_seed` on. seed: of
-    the agent. path: a file written after every update. If it is there already, training goes on from it and ends with
-    the same bits as a training that was never stopped. Returns the agent, and a row an episode: seed, reward (the sum)
-    and accuracy (on validation after the last epoch, %).
+    The policy is updated every `an_update` whole episodes; each has its own run seed, from
+    `env.run_seed` on. seed: of
+    the agent. path: a file written after every update. If it is there already, training goes on
+    from it and ends with the same bits as a training that was never stopped. Returns the agent, and
+    a row an episode: seed, reward (the sum) and accuracy (on validation after the last epoch, %).
 
-    Raises UsageError if the episodes are no multiple of `an_update`; CheckpointError for a file of another training.
+    Raises UsageError if the episodes are no multiple of `an_update`; CheckpointError for a file of
+    another training.
     """
     for name, value in {"episodes": episodes, "an_update": an_update}.items():
         if not isinstance(value, Integral) or value < 1:
             raise UsageError(f"{name}={value!r}: expected a whole number, 1 or more")
     if episodes % an_update:
         raise UsageError(
-            f"episodes={episodes}: expected a multiple of an_update={an_update}, the episodes an update"
+            f"episodes={episodes}: expected a multiple of an_update={an_update}, the episodes an "
+            "update"
         )
     bare = env.unwrapped
     n_steps = an_update * bare.epochs
@@ -261,7 +277,9 @@ def train_agent(
 
 
 def load_agent(path: str | os.PathLike) -> Agent:
-    """The agent of a file that `train_agent` wrote: weights alone, nothing in it is run. Raises CheckpointError."""
+    """The agent of a file that `train_agent` wrote: weights alone, nothing in it is run. Raises
+    CheckpointError.
+    """
     content = files.load(path)
     with _own_randomness(0):  # initial weights, to be replaced
         policy = ActorCriticPolicy(OBSERVATION, ACTION, lambda _: LEARNING_RATE, **NETWORK)
@@ -273,14 +291,17 @@ def _same(theirs: dict, settings: dict, path) -> None:
     for name, value in settings.items():
         if theirs.get(name) != value:
             raise CheckpointError(
-                f"{path}: belongs to another training: {name} was {theirs.get(name)}, is now {value}. Name another "
+                f"{path}: belongs to another training: {name} was {theirs.get(name)}, is now "
+                f"{value}. Name another "
                 "file, or delete this one to train afresh"
             )
 
 
 @contextmanager
 def _own_randomness(seed: int) -> Iterator[None]:
-    """stable-baselines3 seeds and draws from the global generators: the caller's go on as if it had not."""
+    """stable-baselines3 seeds and draws from the global generators: the caller's go on as if it had
+    not.
+    """
     ours, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         set_random_seed(seed)

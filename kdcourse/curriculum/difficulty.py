@@ -1,8 +1,9 @@
 """How hard a sample is.
 
-A scorer is a callable (teacher_logits (N, C), student_logits (N, C), labels (N,)) → difficulty (N,), where larger is
-harder. `d3_difficulty`, `student_loss`, `teacher_margin` and a `ForgettingEvents` are scorers; `split_difficulty` asks
-one about a whole split. Strategies look at ranks alone, so scorers need not agree on a scale.
+A scorer is a callable (teacher_logits (N, C), student_logits (N, C), labels (N,)) → difficulty
+(N,), where larger is harder. `d3_difficulty`, `student_loss`, `teacher_margin` and a
+`ForgettingEvents` are scorers; `split_difficulty` asks one about a whole split. Strategies look at
+ranks alone, so scorers need not agree on a scale.
 """
 
 from collections.abc import Callable
@@ -35,11 +36,12 @@ def sample_difficulty(
     weights: tuple[float, float, float] = (0.3, 0.3, 0.4),
     kl_scale: float = 5.0,
 ) -> Difficulty:
-    """0.3 · (1 − max p_t) + 0.3 · H(p_t) / ln C + 0.4 · min(KL(p_t ‖ p_s) / 5, 1). Logits (N, C) → (N,) each, from D3.
+    """0.3 · (1 − max p_t) + 0.3 · H(p_t) / ln C + 0.4 · min(KL(p_t ‖ p_s) / 5, 1). Logits (N, C) →
+    (N,) each, from D3.
 
-    p = softmax(z); H and KL are in nats, so kl_scale is too. weights: of confidence, entropy and divergence. They must
-    sum to 1, so that the total stays in [0, 1]. Labels are not asked: a teacher that is sure of a wrong answer makes a
-    sample easy.
+    p = softmax(z); H and KL are in nats, so kl_scale is too. weights: of confidence, entropy and
+    divergence. They must sum to 1, so that the total stays in [0, 1]. Labels are not asked: a
+    teacher that is sure of a wrong answer makes a sample easy.
 
     Raises UsageError for logits, weights or a kl_scale that cannot be right.
     """
@@ -50,7 +52,8 @@ def sample_difficulty(
         or abs(sum(weights) - 1) > 1e-6
     ):
         raise UsageError(
-            f"weights={tuple(weights)}: expected three numbers, 0 or more, that sum to 1: of confidence, entropy and "
+            f"weights={tuple(weights)}: expected three numbers, 0 or more, that sum to 1: of "
+            "confidence, entropy and "
             "divergence. Divide them by their sum"
         )
     if not 0 < kl_scale < float("inf"):
@@ -83,15 +86,17 @@ def d3_difficulty(
 def student_loss(
     teacher_logits: torch.Tensor | None, student_logits: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
-    """−log p_s(label), nats: what the student finds hard now. (N, C) and labels (N,) → (N,), 0 or more.
+    """−log p_s(label), nats: what the student finds hard now. (N, C) and labels (N,) → (N,), 0 or
+    more.
 
-    The measure of self-paced learning (Kumar, Packer & Koller 2010). A wrong label may look hard for ever. Raises
-    UsageError for logits that cannot be right and for labels that are no columns.
+    The measure of self-paced learning (Kumar, Packer & Koller 2010). A wrong label may look hard
+    for ever. Raises UsageError for logits that cannot be right and for labels that are no columns.
     """
     student = _checked(student_logits)[0]
     if labels.shape != student.shape[:1] or labels.is_floating_point():
         raise UsageError(
-            f"labels are {labels.dtype} of shape {tuple(labels.shape)}: expected whole numbers of shape "
+            f"labels are {labels.dtype} of shape {tuple(labels.shape)}: expected whole numbers of "
+            "shape "
             f"({len(student)},), the class of each row of the logits"
         )
     if len(labels) and not 0 <= labels.min() <= labels.max() < student.shape[1]:
@@ -106,21 +111,25 @@ def teacher_margin(
     student_logits: torch.Tensor | None = None,
     labels: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """1 − (p_first − p_second) of the teacher's two likeliest classes. (N, C) → (N,) in [0, 1], 1 at a tie.
+    """1 − (p_first − p_second) of the teacher's two likeliest classes. (N, C) → (N,) in [0, 1], 1
+    at a tie.
 
-    Margin sampling of active learning (Scheffer, Decomain & Wrobel 2001). Neither label nor student is asked: a teacher
-    that is sure of a wrong answer makes a sample easy. Raises UsageError for logits that cannot be right.
+    Margin sampling of active learning (Scheffer, Decomain & Wrobel 2001). Neither label nor student
+    is asked: a teacher that is sure of a wrong answer makes a sample easy. Raises UsageError for
+    logits that cannot be right.
     """
     first, second = F.softmax(_checked(teacher_logits)[0], 1).topk(2).values.unbind(1)
     return 1 - (first - second)
 
 
 class ForgettingEvents:
-    """How often each of N samples was forgotten: right when last seen, wrong now (Toneva et al. 2019, sec. 3).
+    """How often each of N samples was forgotten: right when last seen, wrong now (Toneva et al.
+    2019, sec. 3).
 
-    Call `update` with each batch that the student answered in training, then ask it like any scorer; it looks at no
-    logits. A sample that was never right, or never seen, counts as hardest, with as many events as the sample that was
-    seen most often was seen, which is more than any can have. The paper says infinitely many, to sort by.
+    Call `update` with each batch that the student answered in training, then ask it like any
+    scorer; it looks at no logits. A sample that was never right, or never seen, counts as hardest,
+    with as many events as the sample that was seen most often was seen, which is more than any can
+    have. The paper says infinitely many, to sort by.
     """
 
     def __init__(self, samples: int):
@@ -134,19 +143,23 @@ class ForgettingEvents:
         self.learned = np.zeros(samples, bool)  # ever right
 
     def update(self, index, correct) -> None:
-        """index (B,): places in the split, each once; correct (B,) bool. Raises UsageError if they cannot be right."""
+        """index (B,): places in the split, each once; correct (B,) bool. Raises UsageError if they
+        cannot be right.
+        """
         index, correct = (
             np.asarray(x.cpu() if torch.is_tensor(x) else x) for x in (index, correct)
         )
         if index.ndim != 1 or index.shape != correct.shape or correct.dtype != bool:
             raise UsageError(
-                f"index {index.shape} and correct {correct.shape} ({correct.dtype}): expected one bool an index"
+                f"index {index.shape} and correct {correct.shape} ({correct.dtype}): expected one "
+                "bool an index"
             )
         if len(np.unique(index)) < len(index) or (
             len(index) and not 0 <= index.min() <= index.max() < len(self.seen)
         ):
             raise UsageError(
-                f"index: expected different places from 0 to {len(self.seen) - 1}, each once an update"
+                f"index: expected different places from 0 to {len(self.seen) - 1}, each once an "
+                "update"
             )
         self.events[index] += self.was_right[index] & ~correct
         self.was_right[index] = correct
@@ -171,14 +184,17 @@ def split_difficulty(
     device=None,
     batch_size: int = 256,
 ) -> np.ndarray:
-    """The difficulty of every sample of a split, in the split's order: (N,) float32, larger is harder.
+    """The difficulty of every sample of a split, in the split's order: (N,) float32, larger is
+    harder.
 
-    Measured on the images as they are, never augmented (D3 measures on random crops, so its ranks have luck in them).
-    A CachedTeacher answers from what it has kept. The student is in eval mode, without gradients, and afterwards in
-    the mode in which it was. The scorer is asked once, about all samples, so batch_size does not matter to it.
+    Measured on the images as they are, never augmented (D3 measures on random crops, so its ranks
+    have luck in them). A CachedTeacher answers from what it has kept. The student is in eval mode,
+    without gradients, and afterwards in the mode in which it was. The scorer is asked once, about
+    all samples, so batch_size does not matter to it.
 
-    device: where both networks compute, by default where the student is; they are moved there, as by `fit`.
-    Raises UsageError for an empty split, a teacher that cannot teach this student, and a scorer's wrong answer.
+    device: where both networks compute, by default where the student is; they are moved there, as
+    by `fit`. Raises UsageError for an empty split, a teacher that cannot teach this student, and a
+    scorer's wrong answer.
     """
     if not isinstance(teacher, Teacher):
         raise UsageError(
@@ -197,7 +213,8 @@ def split_difficulty(
     difficulty = torch.as_tensor(scorer(taught, seen, torch.tensor(split.labels)))
     if difficulty.shape != (len(split),) or not difficulty.isfinite().all():
         raise UsageError(
-            f"scorer= answered with shape {tuple(difficulty.shape)}, or not with finite numbers: expected "
+            f"scorer= answered with shape {tuple(difficulty.shape)}, or not with finite numbers: "
+            "expected "
             f"({len(split)},), a difficulty a sample"
         )
     return difficulty.numpy().astype(np.float32)
@@ -208,13 +225,15 @@ def _checked(*given: torch.Tensor) -> list[torch.Tensor]:
     shapes = " and ".join(str(tuple(logits.shape)) for logits in given)
     if len({logits.shape for logits in given}) > 1 or given[0].ndim != 2 or given[0].shape[1] < 2:
         raise UsageError(
-            f"logits of shape {shapes}: expected the same (N, C) for teacher and student, with two classes or more. A "
+            f"logits of shape {shapes}: expected the same (N, C) for teacher and student, with two "
+            "classes or more. A "
             "teacher of more classes needs a label_map: Teacher(…)"
         )
     for logits in given:
         if not logits.is_floating_point() or not logits.isfinite().all():
             raise UsageError(
-                "logits that are NaN, infinite or whole numbers: expected finite floating-point numbers"
+                "logits that are NaN, infinite or whole numbers: expected finite floating-point "
+                "numbers"
             )
     return [
         logits.detach().to(torch.promote_types(logits.dtype, torch.float32)) for logits in given

@@ -1,4 +1,5 @@
-"""D3's environment for an agent that steers a distillation run: an episode is a run, a step is one of its epochs.
+"""D3's environment for an agent that steers a distillation run: an episode is a run, a step is one
+of its epochs.
 
 Needs the extra `agent`: gymnasium and stable-baselines3.
 """
@@ -57,8 +58,8 @@ def d3_reward(
 ) -> dict[str, float]:
     """D3's reward for an epoch, part by part; the reward is their sum.
 
-    accuracies: a, on validation, in %, and losses: l, of training, of all epochs so far. epoch: e, counted from 1, as
-    D3's code does when it comes to the bonus; epochs: E.
+    accuracies: a, on validation, in %, and losses: l, of training, of all epochs so far. epoch: e,
+    counted from 1, as D3's code does when it comes to the bonus; epochs: E.
 
     accuracy: 2(a_t − a_{t−1}) if a_{t−1} > 0, else 0; there is none before the first epoch.
     loss: −min(5 max(l_t − l_{t−1}, 0), 5), from the second epoch.
@@ -68,7 +69,8 @@ def d3_reward(
     """
     if not 1 <= epoch <= min(len(accuracies), len(losses), epochs):
         raise UsageError(
-            f"epoch={epoch} of {epochs}, with {len(accuracies)} accuracies and {len(losses)} losses: expected one of "
+            f"epoch={epoch} of {epochs}, with {len(accuracies)} accuracies and {len(losses)} "
+            "losses: expected one of "
             "these epochs, counted from 1"
         )
     now, before = accuracies[epoch - 1], accuracies[epoch - 2] if epoch > 1 else 0.0
@@ -82,7 +84,9 @@ def d3_reward(
 
 
 def applied(actions: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """Temperature and θ after these actions: T moves by −0.5, 0 or +0.5 within [2, 8], θ is what the last one says."""
+    """Temperature and θ after these actions: T moves by −0.5, 0 or +0.5 within [2, 8], θ is what
+    the last one says.
+    """
     temperature, threshold = START
     for move, level in actions:
         temperature = min(max(temperature + MOVES[move], COOLEST), HOTTEST)
@@ -91,13 +95,17 @@ def applied(actions: Sequence[tuple[int, int]]) -> tuple[float, float]:
 
 
 class SteeredKD(ResponseKD):
-    """ResponseKD with a temperature that an agent moves; so it is no part of what the run's checkpoint is known by."""
+    """ResponseKD with a temperature that an agent moves; so it is no part of what the run's
+    checkpoint is known by.
+    """
 
     shown = ("soft_weight", "label_weight")
 
 
 def stand_in(data: DataSplits) -> Callable[[], nn.Module]:
-    """A very cheap student, for an agent to learn on: a ResNet-8 of width 4 with a stem of stride 4."""
+    """A very cheap student, for an agent to learn on: a ResNet-8 of width 4 with a stem of stride
+    4.
+    """
     return partial(
         thin_resnet, 8, 4, channels=len(data.channels), classes=len(data.classes), stem_stride=4
     )
@@ -127,7 +135,9 @@ class Episode:
         return sum(info["samples"] for info in self.infos)
 
     def frame(self) -> pd.DataFrame:
-        """A row an epoch: what it was trained under, what came of it, and the reward with its parts."""
+        """A row an epoch: what it was trained under, what came of it, and the reward with its
+        parts.
+        """
         rows = []
         for (move, level), info in zip(self.actions, self.infos, strict=True):
             parts = {f"reward: {name}": value for name, value in info["reward"].items()}
@@ -137,34 +147,41 @@ class Episode:
 
 
 class DistillationEnv(gymnasium.Env):
-    """D3's environment. An episode trains one student for `epochs` epochs; a step trains one epoch by `fit`.
+    """D3's environment. An episode trains one student for `epochs` epochs; a step trains one epoch
+    by `fit`.
 
-    Action, (3, 5): temperature −0.5, 0 or +0.5, within [2, 8], from 4; and θ of 0, 0.25, 0.5, 0.75 or 1, from 0.
-    Observation (8,): epochs done / E; trend of validation accuracy; validation accuracy / 100; trend of the training
-      loss; min(loss, 10) / 10; temperature, [2, 8] → [0, 1]; mean difficulty of the training images; θ. A trend is the
-      mean of the last two differences, 0 before there are three values. As in D3's code, before the first epoch the
-      accuracy counts as 0 and the loss as 1.
-    Reward: `d3_reward`, part by part in info["reward"]. info also says what the epoch was trained under.
+    Action, (3, 5): temperature −0.5, 0 or +0.5, within [2, 8], from 4; and θ of 0, 0.25, 0.5, 0.75
+    or 1, from 0. Observation (8,): epochs done / E; trend of validation accuracy; validation
+    accuracy / 100; trend of the training loss; min(loss, 10) / 10; temperature, [2, 8] → [0, 1];
+    mean difficulty of the training images; θ. A trend is the mean of the last two differences, 0
+    before there are three values. As in D3's code, before the first epoch the accuracy counts as 0
+    and the loss as 1.
+    Reward: `d3_reward`, part by part in info["reward"]. info also says what the epoch was trained
+      under.
 
     An episode ends (terminated) after its epochs. `data.test` is never touched.
 
-    student: makes a fresh network, such as `stand_in(data)`. strategy, ratio, keep_size: see `CurriculumSampler`; D3
-      takes "mixed", 0.7 and False. soft_weight, label_weight: of `ResponseKD`; D3's is "teacher only".
-    credit: "now": an epoch is trained under the action just taken. "late": as in D3's code, under the actions before
-      it, so that an action is rewarded for an epoch that it had no part in.
+    student: makes a fresh network, such as `stand_in(data)`. strategy, ratio, keep_size: see
+      `CurriculumSampler`; D3 takes "mixed", 0.7 and False. soft_weight, label_weight: of
+      `ResponseKD`; D3's is "teacher only".
+    credit: "now": an epoch is trained under the action just taken. "late": as in D3's code, under
+      the actions before it, so that an action is rewarded for an epoch that it had no part in.
     renew_every: difficulty is measured before the first epoch and again after so many.
-    seed: of the first episode's student, order and views; each `reset()` goes on to the next, `reset(seed=)` names it.
-    folder: keeps each episode under its seed, so that one that was killed can go on; by default nothing stays.
-      `reset(options={"resume": True})` goes on where it stopped: an epoch that was begun is trained anew, under its
-      action. `reset(options={"replay": True})` starts at its beginning: epochs that were trained are answered from the
-      record, for an agent that must see them again; it has to take the same actions. Both come to the bits of a run
-      that was never stopped (CPU, same number of threads). Without either, the first step overwrites what is there.
+    seed: of the first episode's student, order and views; each `reset()` goes on to the next,
+      `reset(seed=)` names it.
+    folder: keeps each episode under its seed, so that one that was killed can go on; by default
+      nothing stays. `reset(options={"resume": True})` goes on where it stopped: an epoch that was
+      begun is trained anew, under its action. `reset(options={"replay": True})` starts at its
+      beginning: epochs that were trained are answered from the record, for an agent that must see
+      them again; it has to take the same actions. Both come to the bits of a run that was never
+      stopped (CPU, same number of threads). Without either, the first step overwrites what is
+      there.
 
-    The other arguments are those of `fit`. Without keep_size an epoch's size follows θ, which nobody knows ahead; the
-    learning rate's schedule then counts with the largest.
+    The other arguments are those of `fit`. Without keep_size an epoch's size follows θ, which
+    nobody knows ahead; the learning rate's schedule then counts with the largest.
 
-    Raises UsageError for arguments and actions that cannot be right, and for a step after the end; CheckpointError for
-    a folder of another run.
+    Raises UsageError for arguments and actions that cannot be right, and for a step after the end;
+    CheckpointError for a folder of another run.
     """
 
     metadata = {"render_modes": []}
@@ -224,7 +241,8 @@ class DistillationEnv(gymnasium.Env):
         training = {
             name: describe(value) for name, value in self._training.items() if name != "device"
         }
-        self.settings = dict(  # all that decides what an episode will be, except its seed and the actions
+        # all that decides what an episode will be, except its seed and the actions
+        self.settings = dict(
             data=data.fingerprint, teacher=teacher.fingerprint, student=describe(student), epochs=epochs,
             strategy=repr(self.strategy), credit=credit, renew_every=renew_every, soft_weight=soft_weight,
             label_weight=label_weight, **self._sampling, **training,
@@ -276,7 +294,8 @@ class DistillationEnv(gymnasium.Env):
         """Train an epoch. Returns (observation, reward, terminated, False, info)."""
         if not self._ready or self.epoch == self.epochs:
             raise UsageError(
-                "no episode is under way (none has begun, or it is over or broke off): call reset() first"
+                "no episode is under way (none has begun, or it is over or broke off): call "
+                "reset() first"
             )
         action = _checked(action)
         if self.epoch == len(self._records):
@@ -288,8 +307,10 @@ class DistillationEnv(gymnasium.Env):
             self._ready = True
         elif action != self._actions[self.epoch]:
             raise CheckpointError(
-                f"{self._folder}: epoch {self.epoch + 1} was trained under action {self._actions[self.epoch]}, not "
-                f"{action}: a replay takes the actions that were taken. Name another folder, or reset without replay"
+                f"{self._folder}: epoch {self.epoch + 1} was trained under action "
+                f"{self._actions[self.epoch]}, not "
+                f"{action}: a replay takes the actions that were taken. Name another folder, or "
+                "reset without replay"
             )
         self.epoch += 1
         info = self._info(self.epoch)
@@ -342,7 +363,9 @@ class DistillationEnv(gymnasium.Env):
         )
 
     def _train(self) -> None:
-        """Train until there is an epoch for each action; what is in the checkpoint is not trained again."""
+        """Train until there is an epoch for each action; what is in the checkpoint is not trained
+        again.
+        """
         self._objective.temperature = self.in_force(len(self._actions))[0]
         history = fit(
             self.student, self.data, self._objective, epochs=self.epochs, until=len(self._actions),
@@ -352,7 +375,9 @@ class DistillationEnv(gymnasium.Env):
         self._records = history.records
 
     def _measure(self) -> None:
-        """Difficulty, if it is due: before the first epoch, and after every `renew_every` of them."""
+        """Difficulty, if it is due: before the first epoch, and after every `renew_every` of
+        them.
+        """
         done = len(self._records)
         if done % self.renew_every == 0 and done < self.epochs and done not in self._difficulty:
             self._difficulty[done] = split_difficulty(
@@ -400,7 +425,9 @@ class DistillationEnv(gymnasium.Env):
         ]
 
     def _announce(self) -> None:
-        """Write down the action before it is carried out, so that no trained epoch is without its action."""
+        """Write down the action before it is carried out, so that no trained epoch is without its
+        action.
+        """
         if (
             len(self._actions) == 1
         ):  # the record first: without it, a checkpoint is taken for nothing
@@ -415,7 +442,9 @@ class DistillationEnv(gymnasium.Env):
         files.save(self._folder / "episode.pt", content)
 
     def _kept(self) -> dict | None:
-        """The record of this seed in the folder, if there is one. Raises CheckpointError for one of another run."""
+        """The record of this seed in the folder, if there is one. Raises CheckpointError for one of
+        another run.
+        """
         path, run = self._folder / "episode.pt", self._folder / "run.pt"
         if not path.exists():
             return None
@@ -423,13 +452,15 @@ class DistillationEnv(gymnasium.Env):
         for name, value in self.settings.items():
             if kept["settings"].get(name) != value:
                 raise CheckpointError(
-                    f"{path}: belongs to another run: {name} was {kept['settings'].get(name)}, is now {value}. Name "
+                    f"{path}: belongs to another run: {name} was {kept['settings'].get(name)}, is "
+                    f"now {value}. Name "
                     "another folder, or delete this one"
                 )
         trained = len(files.load(run)["history"]) if run.exists() else 0
         if len(kept["actions"]) - trained not in (0, 1):
             raise CheckpointError(
-                f"{self._folder}: {len(kept['actions'])} actions and {trained} trained epochs do not belong together. "
+                f"{self._folder}: {len(kept['actions'])} actions and {trained} trained epochs do "
+                "not belong together. "
                 "Delete the folder to start afresh"
             )
         return kept
@@ -439,7 +470,8 @@ def _checked(action) -> tuple[int, int]:
     values = np.asarray(action)
     if values.dtype.kind not in "iu" or not ACTION.contains(values.astype(np.int64)):
         raise UsageError(
-            f"action={action!r}: expected two whole numbers, the place of the temperature's move in {MOVES} and of θ "
+            f"action={action!r}: expected two whole numbers, the place of the temperature's move "
+            f"in {MOVES} and of θ "
             f"in {THRESHOLDS}, counted from 0"
         )
     return int(values[0]), int(values[1])

@@ -1,13 +1,15 @@
 """Which samples an epoch holds, by their difficulty.
 
-Sort N samples by difficulty: rank 0 is the easiest. A *strategy* says from which stretches of ranks how many samples
-are drawn, given a threshold θ in [0, 1] and the epoch's share r of the data. A *schedule* says θ over the training. A
-`CurriculumSampler` puts both together for `Batches` and `fit`:
+Sort N samples by difficulty: rank 0 is the easiest. A *strategy* says from which stretches of ranks
+how many samples are drawn, given a threshold θ in [0, 1] and the epoch's share r of the data. A
+*schedule* says θ over the training. A `CurriculumSampler` puts both together for `Batches` and
+`fit`:
 
 >>> sampler = CurriculumSampler("easy_to_hard", difficulty, 0.7, Linear(0, 1), epochs=20, seed=0)
 >>> fit(student, data, objective, epochs=20, sampler=sampler)
 
-The first five strategies are D3's, which do not always draw the rN samples that they promise. `keep_size=True` makes
+The first five strategies are D3's, which do not always draw the rN samples that they promise.
+`keep_size=True` makes
 them: then every epoch costs the same, and a comparison with `random_subset` is one of order alone.
 """
 
@@ -55,14 +57,17 @@ class Stretch(NamedTuple):
 
 
 class Strategy:
-    """(difficulty (N,), threshold, ratio, generator) → the indices of an epoch, shuffled, none twice.
+    """(difficulty (N,), threshold, ratio, generator) → the indices of an epoch, shuffled, none
+    twice.
 
-    threshold: θ in [0, 1]. ratio: r in (0, 1], the epoch's share of the data (D3: 0.5–1, 0.7 if not given).
-    keep_size: draw `epoch_size` samples exactly. A pure function: all chance comes from the generator. Only the ranks
-    of the difficulty matter, so the size of an epoch is a function of N, θ and r.
+    threshold: θ in [0, 1]. ratio: r in (0, 1], the epoch's share of the data (D3: 0.5–1, 0.7 if not
+      given).
+    keep_size: draw `epoch_size` samples exactly. A pure function: all chance comes from the
+    generator. Only the ranks of the difficulty matter, so the size of an epoch is a function of N,
+    θ and r.
 
-    A subclass says in `stretches` from which ranks how many are drawn. Raises UsageError for arguments out of range
-    and for difficulty that is empty, not (N,), or NaN.
+    A subclass says in `stretches` from which ranks how many are drawn. Raises UsageError for
+    arguments out of range and for difficulty that is empty, not (N,), or NaN.
     """
 
     def __call__(
@@ -82,13 +87,16 @@ class Strategy:
     def plan(
         self, count: int, threshold: float, ratio: float, keep_size: bool = False
     ) -> list[Stretch]:
-        """From which stretches of `count` ranks how many are drawn; what no stretch holds is never drawn."""
+        """From which stretches of `count` ranks how many are drawn; what no stretch holds is never
+        drawn.
+        """
         if count < 1:
             raise UsageError(f"count={count}: expected 1 sample or more")
         _check_threshold(threshold)
         if not 0 < ratio <= 1:
             raise UsageError(
-                f"ratio={ratio}: expected a number above 0 and up to 1, the epoch's share of the data"
+                f"ratio={ratio}: expected a number above 0 and up to 1, the epoch's share of the "
+                "data"
             )
         return self.stretches(count, epoch_size(count, ratio), threshold, ratio, keep_size)
 
@@ -103,7 +111,9 @@ class Strategy:
 
 
 class RandomOrder(Strategy):
-    """D3's `random`: all N samples, whatever θ, r and keep_size. At equal compute the control is `random_subset`."""
+    """D3's `random`: all N samples, whatever θ, r and keep_size. At equal compute the control is
+    `random_subset`.
+    """
 
     def stretches(self, count, size, threshold, ratio, keep_size):
         return [Stretch(0, count, count)]
@@ -117,7 +127,8 @@ class RandomSubset(Strategy):
 
 
 class EasyToHard(Strategy):
-    """D3: the easiest (0.5 + 0.5θ)N in 5 equal buckets, drawn in the proportions (5, 3, 2, 1, 1)^(1 + 2(1 − θ)).
+    """D3: the easiest (0.5 + 0.5θ)N in 5 equal buckets, drawn in the proportions (5, 3, 2, 1, 1)^(1
+    + 2(1 − θ)).
 
     keep_size: the easiest (0.5 + 0.5θ)N or rN, whichever is more.
     """
@@ -129,7 +140,9 @@ class EasyToHard(Strategy):
 
 
 class HardMining(Strategy):
-    """D3: all samples in 5 equal buckets, drawn in the proportions (1, 1, 2, 3, 5)^(1 + 2θ), uniform at θ = 0."""
+    """D3: all samples in 5 equal buckets, drawn in the proportions (1, 1, 2, 3, 5)^(1 + 2θ),
+    uniform at θ = 0.
+    """
 
     def stretches(self, count, size, threshold, ratio, keep_size):
         shares = HARD_FIRST ** (1 + 2 * threshold) if threshold > 0 else np.ones(5)
@@ -139,7 +152,8 @@ class HardMining(Strategy):
 class Mixed(Strategy):
     """D3: all samples in 5 equal buckets, from easy to hard as θ grows.
 
-    Proportions (5, 3, 2, 1, 1)^(1 + 2(0.5 − θ)) below θ = 0.5, uniform at 0.5, (1, 1, 2, 3, 5)^(1 + 2(θ − 0.5)) above.
+    Proportions (5, 3, 2, 1, 1)^(1 + 2(0.5 − θ)) below θ = 0.5, uniform at 0.5, (1, 1, 2, 3, 5)^(1 +
+    2(θ − 0.5)) above.
     On both sides of 0.5 they jump: the power never falls below 1.
     """
 
@@ -153,9 +167,11 @@ class Mixed(Strategy):
 
 
 class Adaptive(Strategy):
-    """D3: the window of ranks [θ − r/2, θ + r/2], cut at 0 and 1, all of it; both ends rounded down.
+    """D3: the window of ranks [θ − r/2, θ + r/2], cut at 0 and 1, all of it; both ends rounded
+    down.
 
-    So θ = 0 and θ = 1 see half as many samples as θ = 0.5. keep_size: the window slides inward instead of being cut.
+    So θ = 0 and θ = 1 see half as many samples as θ = 0.5. keep_size: the window slides inward
+    instead of being cut.
     """
 
     def stretches(self, count, size, threshold, ratio, keep_size):
@@ -171,11 +187,12 @@ class Adaptive(Strategy):
 
 
 class Easiest(Strategy):
-    """rN samples, each equally likely, of the easiest θN, or of the easiest rN if that is more; always rN, none twice.
+    """rN samples, each equally likely, of the easiest θN, or of the easiest rN if that is more;
+    always rN, none twice.
 
-    Competence-based curricula (Platanios et al. 2019, θ the competence) and paced ones (Hacohen & Weinshall 2019) draw
-    single batches from the easiest θN. Here a whole epoch is drawn without repetition, so θ below r makes no
-    difference.
+    Competence-based curricula (Platanios et al. 2019, θ the competence) and paced ones (Hacohen &
+    Weinshall 2019) draw single batches from the easiest θN. Here a whole epoch is drawn without
+    repetition, so θ below r makes no difference.
     """
 
     def stretches(self, count, size, threshold, ratio, keep_size):
@@ -197,12 +214,14 @@ STRATEGIES = {
 
 
 def _buckets(count: int, size: int, shares: np.ndarray, keep_size: bool) -> list[Stretch]:
-    """`size` samples from the first `count` ranks in 5 equal buckets, in proportion to the shares (5,).
+    """`size` samples from the first `count` ranks in 5 equal buckets, in proportion to the shares
+    (5,).
 
-    As D3 does it: where N is no multiple of 5, the easiest buckets hold one sample more, and with fewer samples than
-    buckets the hardest are empty. Shares are rounded down; what is left over goes to the bucket at the favoured end,
-    the hardest where no end is. A bucket smaller than its share gives all it has, and the epoch comes out smaller.
-    With keep_size, the buckets nearby make up for it; and where D3 would draw nothing at all.
+    As D3 does it: where N is no multiple of 5, the easiest buckets hold one sample more, and with
+    fewer samples than buckets the hardest are empty. Shares are rounded down; what is left over
+    goes to the bucket at the favoured end, the hardest where no end is. A bucket smaller than its
+    share gives all it has, and the epoch comes out smaller. With keep_size, the buckets nearby make
+    up for it; and where D3 would draw nothing at all.
     """
     sizes = np.array([count // 5 + (bucket < count % 5) for bucket in range(5)])
     drawn = np.floor(size * shares / shares.sum() + 1e-9).astype(int)
@@ -217,7 +236,9 @@ def _buckets(count: int, size: int, shares: np.ndarray, keep_size: bool) -> list
 
 
 def _refilled(drawn: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """What is too much for a bucket goes to the nearest ones with room; of two as near, to the easier first."""
+    """What is too much for a bucket goes to the nearest ones with room; of two as near, to the
+    easier first.
+    """
     drawn = drawn.copy()
     for full in range(len(sizes)):
         for near in sorted(range(len(sizes)), key=lambda bucket: (abs(bucket - full), bucket)):
@@ -230,12 +251,14 @@ def _refilled(drawn: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def importance_weights(
     strategy: Strategy | str, difficulty, threshold: float, ratio: float, keep_size: bool = False
 ) -> np.ndarray:
-    """Weights (N,), by index, that undo the bias of a strategy: proportional to 1 / π_i (Horvitz & Thompson 1952).
+    """Weights (N,), by index, that undo the bias of a strategy: proportional to 1 / π_i (Horvitz &
+    Thompson 1952).
 
-    π_i is the probability that sample i is drawn: drawn / size of its bucket, or, since ties are broken at random, the
-    mean over the ranks that its equals share. The mean of weight · quantity over an epoch's draw is then, on average,
-    the plain mean over all samples that can be drawn. The weights' own mean over a draw is 1 (with ties: on average).
-    A sample that cannot be drawn has weight 0: what it would have said cannot be put back. Raises as a Strategy does.
+    π_i is the probability that sample i is drawn: drawn / size of its bucket, or, since ties are
+    broken at random, the mean over the ranks that its equals share. The mean of weight · quantity
+    over an epoch's draw is then, on average, the plain mean over all samples that can be drawn. The
+    weights' own mean over a draw is 1 (with ties: on average). A sample that cannot be drawn has
+    weight 0: what it would have said cannot be put back. Raises as a Strategy does.
     """
     difficulty = _checked(difficulty)
     of_rank = np.zeros(len(difficulty))
@@ -252,7 +275,9 @@ def importance_weights(
 
 
 def anti_curriculum(difficulty) -> np.ndarray:
-    """−difficulty: hardest first under any strategy, the control of Hacohen & Weinshall 2019. (N,) → (N,)."""
+    """−difficulty: hardest first under any strategy, the control of Hacohen & Weinshall 2019. (N,)
+    → (N,).
+    """
     return -_checked(difficulty)
 
 
@@ -276,10 +301,11 @@ class Linear:
 
 @dataclass(frozen=True)
 class Root:
-    """Competence c(t) = (t (1 − c₀^p) / T + c₀^p)^(1/p), t / T the progress (Platanios et al. 2019, sec. 2.2).
+    """Competence c(t) = (t (1 − c₀^p) / T + c₀^p)^(1/p), t / T the progress (Platanios et al. 2019,
+    sec. 2.2).
 
-    p = 1 is linear, p = 2 their square root: the more samples are in, the slower new ones come, so that each has its
-    time. At 1 from the end on.
+    p = 1 is linear, p = 2 their square root: the more samples are in, the slower new ones come, so
+    that each has its time. At 1 from the end on.
     """
 
     power: float = 2.0
@@ -301,9 +327,10 @@ class Root:
 class Step:
     """values[0] until progress reaches at[0], then values[1], and so on to values[-1].
 
-    The stairs of Hacohen & Weinshall 2019, whose θ is the share of the easiest samples (strategy `easiest`): one step
-    to 1 is their single-step pacing, and the switch from easy to all of Bengio et al. 2009; values that grow by a
-    factor up to 1 are their exponential pacing, fixed if the steps are equally long, varied if not.
+    The stairs of Hacohen & Weinshall 2019, whose θ is the share of the easiest samples (strategy
+    `easiest`): one step to 1 is their single-step pacing, and the switch from easy to all of Bengio
+    et al. 2009; values that grow by a factor up to 1 are their exponential pacing, fixed if the
+    steps are equally long, varied if not.
     """
 
     at: tuple[float, ...]
@@ -314,7 +341,8 @@ class Step:
             a < b for a, b in pairwise((0, *self.at, 1))
         ):
             raise UsageError(
-                f"at={self.at}, values={self.values}: expected rising numbers between 0 and 1, and one value more"
+                f"at={self.at}, values={self.values}: expected rising numbers between 0 and 1, and "
+                "one value more"
             )
         for value in self.values:
             _check_threshold(value, "values")
@@ -326,17 +354,20 @@ class Step:
 class CurriculumSampler:
     """The indices of each epoch, for `Batches(…, sampler=)` and `fit(…, sampler=)`.
 
-    A pure function of (seed, epoch, difficulty, θ of the epoch), so a run resumes with the same epochs if it is handed
-    a sampler in the same state.
+    A pure function of (seed, epoch, difficulty, θ of the epoch), so a run resumes with the same
+    epochs if it is handed a sampler in the same state.
 
-    strategy: a Strategy, or its name in STRATEGIES. difficulty (N,): larger is harder. ratio: r in (0, 1].
-    schedule: (progress) → θ, with progress = epoch / epochs, at most 1, and `epochs=` given: θ reaches its end after
-      that many epochs, which may be fewer than are trained. Or a number: θ in every epoch.
+    strategy: a Strategy, or its name in STRATEGIES. difficulty (N,): larger is harder. ratio: r in
+      (0, 1].
+    schedule: (progress) → θ, with progress = epoch / epochs, at most 1, and `epochs=` given: θ
+      reaches its end after that many epochs, which may be fewer than are trained. Or a number: θ in
+      every epoch.
     split: if given, the split that difficulty belongs to; the lengths are compared.
 
-    `fit` asks for all epochs ahead, to count its steps. With keep_size they are all of one size. Without, an epoch's
-    size follows θ: a schedule is known ahead, but after `set_threshold` in mid-run the count no longer holds. A renewed
-    difficulty changes no size.
+    `fit` asks for all epochs ahead, to count its steps. With keep_size they are all of one size.
+    Without, an epoch's
+    size follows θ: a schedule is known ahead, but after `set_threshold` in mid-run the count no
+    longer holds. A renewed difficulty changes no size.
     """
 
     def __init__(
@@ -362,7 +393,8 @@ class CurriculumSampler:
             )
         if split is not None and len(split) != len(self.difficulty):
             raise UsageError(
-                f"difficulty of {len(self.difficulty)} samples for the {split.name} split of {len(split)}: expected "
+                f"difficulty of {len(self.difficulty)} samples for the {split.name} split of "
+                f"{len(split)}: expected "
                 "one each, in the split's order, as split_difficulty gives it"
             )
         self.strategy.plan(
@@ -384,23 +416,30 @@ class CurriculumSampler:
         )
 
     def set_threshold(self, threshold: float) -> None:
-        """From now on θ is this number, in any epoch: how an agent steers. Raises UsageError outside [0, 1]."""
+        """From now on θ is this number, in any epoch: how an agent steers. Raises UsageError
+        outside [0, 1].
+        """
         _check_threshold(threshold)
         self.schedule = threshold
 
     def renew(self, difficulty) -> None:
-        """Take difficulty (N,) measured anew. Raises UsageError for another N, and as a Strategy does."""
+        """Take difficulty (N,) measured anew. Raises UsageError for another N, and as a Strategy
+        does.
+        """
         difficulty = _checked(difficulty)
         if len(difficulty) != len(self.difficulty):
             raise UsageError(
-                f"difficulty of {len(difficulty)} samples: expected {len(self.difficulty)}, as before"
+                f"difficulty of {len(difficulty)} samples: expected {len(self.difficulty)}, as "
+                "before"
             )
         self.difficulty = difficulty
 
     def __repr__(self) -> str:
         return (
-            f"CurriculumSampler({self.strategy}, {len(self.difficulty)} samples, ratio={self.ratio}, "
-            f"schedule={self.schedule}, seed={self.seed}, epochs={self.epochs}, keep_size={self.keep_size})"
+            f"CurriculumSampler({self.strategy}, {len(self.difficulty)} samples, "
+            f"ratio={self.ratio}, "
+            f"schedule={self.schedule}, seed={self.seed}, epochs={self.epochs}, "
+            f"keep_size={self.keep_size})"
         )
 
 
@@ -425,7 +464,8 @@ def _checked(difficulty) -> np.ndarray:
         )
     if np.isnan(difficulty).any():
         raise UsageError(
-            f"difficulty of {np.isnan(difficulty).sum()} of {len(difficulty)} samples is NaN: it has no rank. Look at "
+            f"difficulty of {np.isnan(difficulty).sum()} of {len(difficulty)} samples is NaN: it "
+            "has no rank. Look at "
             "the logits that it was made from"
         )
     return difficulty

@@ -1,6 +1,7 @@
 """From files to batches. `load(name)` is the door.
 
-What stands here is imported when it is first asked for: `kdcourse predict` reads images without torch.
+What stands here is imported when it is first asked for: `kdcourse predict` reads images without
+torch.
 """
 
 from importlib import import_module

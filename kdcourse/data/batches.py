@@ -1,12 +1,14 @@
 """Batches: shuffled, augmented, normalised, as a function of (seed, epoch).
 
-Two streams of a counter-based generator (Philox, Salmon et al. 2011), keyed by seed and epoch, decide everything: one
-shuffles, the other gives each sample its own row of random numbers. So which samples a batch holds depends on (seed,
-epoch, position) alone, and how a sample is augmented on (seed, epoch, its index) alone. Nothing has to be remembered
-to resume a run, and every method that trains with the same seed sees the same views.
+Two streams of a counter-based generator (Philox, Salmon et al. 2011), keyed by seed and epoch,
+decide everything: one shuffles, the other gives each sample its own row of random numbers. So which
+samples a batch holds depends on (seed, epoch, position) alone, and how a sample is augmented on
+(seed, epoch, its index) alone. Nothing has to be remembered to resume a run, and every method that
+trains with the same seed sees the same views.
 
-`views=V` repeats them: epoch e shows view e mod V of each image, for every seed alike. Then what a teacher answers to
-a view can be kept, and be served to every student and every seed (`kdcourse.distillation.CachedTeacher`).
+`views=V` repeats them: epoch e shows view e mod V of each image, for every seed alike. Then what a
+teacher answers to a view can be kept, and be served to every student and every seed
+(`kdcourse.distillation.CachedTeacher`).
 """
 
 import hashlib
@@ -34,9 +36,10 @@ def generator(seed: int, epoch: int, stream: int) -> np.random.Generator:
 class Augmentation:
     """Whole-batch augmentation, the same geometry for every band, no mixing of bands.
 
-    symmetries: "none"; "flip" (left–right, natural images); "square" (the eight symmetries of a square: a satellite
-      has no up). pad: shift by up to `pad` pixels, the border filled by reflection. jitter: brightness gain, uniform
-      in 1 ± jitter, one factor for all bands of a tile, so that band ratios such as NDVI stay as they are.
+    symmetries: "none"; "flip" (left–right, natural images); "square" (the eight symmetries of a
+      square: a satellite has no up). pad: shift by up to `pad` pixels, the border filled by
+      reflection. jitter: brightness gain, uniform in 1 ± jitter, one factor for all bands of a
+      tile, so that band ratios such as NDVI stay as they are.
     """
 
     symmetries: str = "none"
@@ -52,7 +55,9 @@ class Augmentation:
             )
 
     def __call__(self, images: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """images (B, C, H, W) raw values, draws (B, DRAWS) uniform in [0, 1) → augmented images, same shape."""
+        """images (B, C, H, W) raw values, draws (B, DRAWS) uniform in [0, 1) → augmented images,
+        same shape.
+        """
         height, width = images.shape[2:]
         if self.symmetries == "square" and height != width:
             raise UsageError(
@@ -102,9 +107,11 @@ class Batch:
     labels: torch.Tensor  # (B,) int64
     index: torch.Tensor  # (B,) int64: place of each sample in its split
     epoch: int
-    view: int = 0  # which augmented view of each sample this is: 0 if there is no augmentation, else see Batches
-    # What it was cut from. `Batches` alone sets it: a batch made by hand, or by `dataclasses.replace` with other images
-    # (mixed, erased), has none, so that nothing kept about the original images is taken for it.
+    # which augmented view of each sample this is: 0 if there is no augmentation, else see Batches
+    view: int = 0
+    # What it was cut from. `Batches` alone sets it: a batch made by hand, or by
+    # `dataclasses.replace` with other images (mixed, erased), has none, so that nothing kept about
+    # the original images is taken for it.
     source: "Batches | None" = field(default=None, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -114,12 +121,13 @@ class Batch:
 class Batches:
     """The batches of a split, epoch by epoch.
 
-    seed=None reads the split in order (validation, test); a number shuffles it. `augment` is an Augmentation or None.
-    `sampler(epoch)`, if given, returns the indices of an epoch, already in order, and replaces the shuffle; they may
-    repeat or leave out samples. The last batch may be smaller.
+    seed=None reads the split in order (validation, test); a number shuffles it. `augment` is an
+    Augmentation or None. `sampler(epoch)`, if given, returns the indices of an epoch, already in
+    order, and replaces the shuffle; they may repeat or leave out samples. The last batch may be
+    smaller.
 
-    views=None: each epoch shows views of its own, drawn from (seed, epoch). views=V: epoch e shows view e mod V, drawn
-    from (REPEATED, view), the same for every seed; the seed still shuffles.
+    views=None: each epoch shows views of its own, drawn from (seed, epoch). views=V: epoch e shows
+    view e mod V, drawn from (REPEATED, view), the same for every seed; the seed still shuffles.
 
     >>> for batch in Batches(data.train, 64, seed=0).epoch(3): ...
     """
@@ -147,7 +155,8 @@ class Batches:
             raise UsageError(f"seed={seed}: expected 0 or more")
         if augment and split.name != "train":
             raise UsageError(
-                f"augment= on the {split.name} split: only training images are augmented, else the figure is not "
+                f"augment= on the {split.name} split: only training images are augmented, else the "
+                "figure is not "
                 "that of the data set (D2 flips its test images at random)"
             )
         if augment and seed is None:
@@ -175,11 +184,13 @@ class Batches:
 
     @property
     def repeated(self) -> str | None:
-        """The name under which something may be kept for each (view, index), or None if nothing may.
+        """The name under which something may be kept for each (view, index), or None if nothing
+        may.
 
-        It stands for all that an image depends on: the data and their size, the rows of the split, the augmentation,
-        the normalisation, the version of the course. None where views are not repeated, where the data have no
-        fingerprint, and for an augmentation of your own: what it does cannot be told from its name.
+        It stands for all that an image depends on: the data and their size, the rows of the split,
+        the augmentation, the normalisation, the version of the course. None where views are not
+        repeated, where the data have no fingerprint, and for an augmentation of your own: what it
+        does cannot be told from its name.
         """
         split = self.split
         if not split.fingerprint or (
@@ -206,7 +217,9 @@ class Batches:
         return self._cut(self.order(epoch), epoch, view if self.augment else 0)
 
     def view(self, view: int, indices=None) -> Iterator[Batch]:
-        """One view of every sample, or of those at these indices, in the split's order: what epoch `view` shows."""
+        """One view of every sample, or of those at these indices, in the split's order: what epoch
+        `view` shows.
+        """
         if view < 0 or (self.views and view >= self.views):
             raise UsageError(f"view={view}: expected 0 or more, and less than views={self.views}")
         order = (

@@ -57,7 +57,9 @@ class DatasetInfo:
     archives: tuple[str, ...] = ()  # unpacked as the first of `folders` if none is there
 
     def find(self, root: Path) -> Path | None:
-        """The folder with the files under `root`, or None. An archive is unpacked if there is no folder yet."""
+        """The folder with the files under `root`, or None. An archive is unpacked if there is no
+        folder yet.
+        """
         for folder in (root / name for name in self.folders):
             if os.path.isdir(folder) and (
                 not self.holds or any(os.path.exists(folder / name) for name in self.holds)
@@ -73,7 +75,8 @@ class DatasetInfo:
         place = data_root(root)
         if (folder := self.find(place)) is None:
             raise DataError(
-                f"{self.name} ({self.title}) is not under {place}. Fetch it: `kdcourse data get {self.name}`. "
+                f"{self.name} ({self.title}) is not under {place}. Fetch it: `kdcourse data get "
+                f"{self.name}`. "
                 f"{by_hand(self, place)} KDCOURSE_DATA or root= names another data root."
             )
         return folder
@@ -90,18 +93,23 @@ def load(
     skip_bad: bool = False,
     progress: bool = True,
 ) -> DataSplits:
-    """A data set by its name in `CATALOG`, or any folder of images by its path; the same call gives the same splits.
+    """A data set by its name in `CATALOG`, or any folder of images by its path; the same call gives
+    the same splits.
 
     root: the data root, else `KDCOURSE_DATA`, else the work folder.
-    image_size: pixels a side; images are resized when decoded (antialiased bilinear). None keeps the files' own size.
-    limit: at most so many images over all splits, the share of each class and official part kept, drawn by split_seed.
-    split: None keeps the official test set, if there is one, and validates on a tenth of train; without one it is
-      "d1". "d1": train : test = 8 : 2 over everything, an eighth of the 8 validates. "d4": all of the official
-      training set trains; validation and test are 70 : 30 of the official test set.
+    image_size: pixels a side; images are resized when decoded (antialiased bilinear). None keeps
+      the files' own size.
+    limit: at most so many images over all splits, the share of each class and official part kept,
+      drawn by split_seed.
+    split: None keeps the official test set, if there is one, and validates on a tenth of train;
+      without one it is "d1". "d1": train : test = 8 : 2 over everything, an eighth of the 8
+      validates. "d4": all of the official training set trains; validation and test are 70 : 30 of
+      the official test set.
     skip_bad: go on without files that cannot be read; the notes and a warning say how many.
 
-    The first call decodes the images into a memory-mapped store (see `kdcourse.data.store`).
-    Raises UsageError for an argument that cannot be right, DataError for files that are missing or damaged.
+    The first call decodes the images into a memory-mapped store (see `kdcourse.data.store`). Raises
+    UsageError for an argument that cannot be right, DataError for files that are missing or
+    damaged.
     """
     _check(image_size=image_size, limit=limit, split_seed=split_seed)
     if not isinstance(skip_bad, bool):
@@ -140,13 +148,15 @@ def load(
         lost = set(range(len(source.classes))) - set(source.labels[good].tolist())
         if lost:
             raise DataError(
-                f"{info.name}: no readable file is left of {', '.join(source.classes[i] for i in lost)}"
+                f"{info.name}: no readable file is left of "
+                f"{', '.join(source.classes[i] for i in lost)}"
             )
     try:
         rows = [good[part] for part in cut(source.labels[good], source.parts[good], split_seed)]
     except TooFew as error:
         raise DataError(
-            f"{source.folder}: class {source.classes[error.label]} has {error.count} image(s) to be cut into "
+            f"{source.folder}: class {source.classes[error.label]} has {error.count} image(s) to "
+            "be cut into "
             f"{error.parts} splits. Add images, or raise limit= if you gave one."
         ) from error
     return DataSplits.from_arrays(
@@ -163,7 +173,7 @@ def load(
     )
 
 
-# --- splits ----------------------------------------------------------------------------------------------------------
+# --- splits ---------------------------------------------------------------------------------------
 
 
 def d1_split(labels: np.ndarray, parts: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -172,7 +182,9 @@ def d1_split(labels: np.ndarray, parts: np.ndarray, seed: int) -> list[np.ndarra
 
 
 def official(labels: np.ndarray, parts: np.ndarray, seed: int) -> list[np.ndarray]:
-    """The official test set, and the official validation set or a tenth of train; without a test set D1's cut."""
+    """The official test set, and the official validation set or a tenth of train; without a test
+    set D1's cut.
+    """
     train, val, test = (np.flatnonzero(parts == part) for part in (TRAIN, VAL, TEST))
     if not len(test):
         return d1_split(labels, parts, seed)
@@ -183,16 +195,20 @@ def official(labels: np.ndarray, parts: np.ndarray, seed: int) -> list[np.ndarra
 
 
 def d4_split(labels: np.ndarray, parts: np.ndarray, seed: int) -> list[np.ndarray]:
-    """D4: the whole official training set, and the official test set cut 70 : 30 into validation and test."""
+    """D4: the whole official training set, and the official test set cut 70 : 30 into validation
+    and test.
+    """
     test = np.flatnonzero(parts == TEST)
     if not len(test):
         raise UsageError(
-            "split='d4' cuts the official test set in two, and this data set has none: use 'd1' or None"
+            "split='d4' cuts the official test set in two, and this data set has none: use 'd1' or "
+            "None"
         )
     count = len(test) * 7 // 10
     if count < len(np.unique(labels[test])):
         raise DataError(
-            f"split='d4': {len(test)} test images are too few to cut 70 : 30 with every class in each"
+            f"split='d4': {len(test)} test images are too few to cut 70 : 30 with every class in "
+            "each"
         )
     val = stratified_sample(labels[test], count, seed)
     return [np.flatnonzero(parts != TEST), test[val], np.delete(test, val)]
@@ -214,7 +230,8 @@ def _chosen(source: Source, cut: Callable, limit: int, seed: int) -> np.ndarray:
     needed = sum(least[int(part)] for part in official_parts) * len(source.classes)
     if limit < needed:
         raise DataError(
-            f"limit={limit} is too small for the {len(source.classes)} classes of {source.name}: at least {needed}"
+            f"limit={limit} is too small for the {len(source.classes)} classes of {source.name}: "
+            f"at least {needed}"
         )
     return stratified_sample(
         groups, limit, seed, [least[int(group) % 3] for group in np.unique(groups)]
@@ -230,7 +247,7 @@ def _check(**arguments) -> None:
             raise UsageError(f"{name}={value!r}: expected a whole number, {bounds[name]} or more")
 
 
-# --- opening ---------------------------------------------------------------------------------------------------------
+# --- opening --------------------------------------------------------------------------------------
 
 
 def dataset_info(name: str | os.PathLike) -> DatasetInfo:

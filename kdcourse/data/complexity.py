@@ -1,13 +1,14 @@
 """How hard is a data set? The five criteria of D4, measured.
 
-D4 (Knowledge distillation in image classification: the impact of datasets, Computers 2024, 13(8), 184) argues that
-distillation gains more on complex data and names five criteria of complexity: dimensionality, class diversity, data
-volume, intra-class variation and domain specificity. It ranks its data sets by them but measures none. Here each
-criterion gets a number, all of them from *training* images alone, so that nothing about the test set is used.
+D4 (Knowledge distillation in image classification: the impact of datasets, Computers 2024, 13(8),
+184) argues that distillation gains more on complex data and names five criteria of complexity:
+dimensionality, class diversity, data volume, intra-class variation and domain specificity. It ranks
+its data sets by them but measures none. Here each criterion gets a number, all of them from
+*training* images alone, so that nothing about the test set is used.
 
-The distances and errors are taken in one common space: pixels normalised by channel, images larger than 32×32
-averaged down to at most that, projected on their first principal components (at most 50). They speak of pixels, not
-of what a network sees.
+The distances and errors are taken in one common space: pixels normalised by channel, images larger
+than 32×32 averaged down to at most that, projected on their first principal components (at most
+50). They speak of pixels, not of what a network sees.
 """
 
 from collections.abc import Iterable
@@ -45,7 +46,8 @@ class Complexity:
     # 1. dimensionality
     dimension: int  # height × width × channels: numbers an image
     effective_dimension: int  # principal components that hold 95 % of the sample's variance
-    entropy: float  # bits: entropy of the values of a channel in 256 equal bins, mean over channels; 8 at most
+    # bits: entropy of the values of a channel in 256 equal bins, mean over channels; 8 at most
+    entropy: float
     # 2. class diversity
     classes: int
     label_entropy: float  # bits: log2(classes) if they are balanced
@@ -69,11 +71,13 @@ class Complexity:
 
 
 def complexity(data: DataSplits, *, sample: int = 1000, seed: int = 0) -> Complexity:
-    """Measure D4's five criteria on `sample` training images, drawn at random with `seed`. See `Complexity`.
+    """Measure D4's five criteria on `sample` training images, drawn at random with `seed`. See
+    `Complexity`.
 
-    Works for any number of channels. Deterministic for a seed. Takes a second or two at the default sample; with
-    another sample size the errors and the effective dimension move, so compare data sets at the same one.
-    Raises DataError if the training split is empty or has one class, UsageError if `sample` is under 20.
+    Works for any number of channels. Deterministic for a seed. Takes a second or two at the default
+    sample; with another sample size the errors and the effective dimension move, so compare data
+    sets at the same one. Raises DataError if the training split is empty or has one class,
+    UsageError if `sample` is under 20.
     """
     if sample < 2 * 10:
         raise UsageError(f"sample={sample}: expected 20 images or more")
@@ -123,7 +127,9 @@ def complexity_table(
 
 
 def channel_entropy(values: np.ndarray) -> float:
-    """Entropy in bits of a histogram of 256 equal bins between the smallest and the largest value; 0 if constant."""
+    """Entropy in bits of a histogram of 256 equal bins between the smallest and the largest value;
+    0 if constant.
+    """
     low, high = values.min(), values.max()
     if low == high:
         return 0.0
@@ -137,7 +143,8 @@ def channel_entropy(values: np.ndarray) -> float:
 
 
 def intra_inter_ratio(space: np.ndarray, labels: np.ndarray) -> float:
-    """Mean Euclidean distance of pairs within a class over that of pairs from two classes. space (N, D), labels (N,).
+    """Mean Euclidean distance of pairs within a class over that of pairs from two classes. space
+    (N, D), labels (N,).
 
     Near 0: tight, distant classes. Near 1: two images of a class differ as much as any two.
     Raises DataError if no class has two samples (draw more).
@@ -153,7 +160,9 @@ def intra_inter_ratio(space: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _shrink(images: np.ndarray) -> np.ndarray:
-    """(N, C, H, W) → at most 32 × 32, by the mean over whole blocks of pixels (a rest at the border is cut off)."""
+    """(N, C, H, W) → at most 32 × 32, by the mean over whole blocks of pixels (a rest at the border
+    is cut off).
+    """
     step = -(-max(images.shape[2:]) // LARGEST)
     if step == 1:
         return images
@@ -166,8 +175,11 @@ def _shrink(images: np.ndarray) -> np.ndarray:
 
 
 def _principal_space(flat: np.ndarray) -> tuple[int, np.ndarray]:
-    """(N, D) → number of components for 95 % of the variance, and the images on the first 50 components (N, ≤ 50)."""
-    # all N − 1 components: through the N × N Gram matrix, faster than an SVD of N × D where D is large
+    """(N, D) → number of components for 95 % of the variance, and the images on the first 50
+    components (N, ≤ 50).
+    """
+    # all N − 1 components: through the N × N Gram matrix, faster than an SVD of N × D where D is
+    # large
     centred = flat - flat.mean(0)
     variances, vectors = np.linalg.eigh((centred @ centred.T).astype(np.float64))
     variances, vectors = np.maximum(variances[::-1], 0), vectors[:, ::-1]
@@ -180,7 +192,8 @@ def _principal_space(flat: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 def _errors(space: np.ndarray, labels: np.ndarray, seed: int) -> tuple[float, float]:
-    """Cross-validated error in % of the nearest neighbour and of a linear probe (ridge, one against the rest).
+    """Cross-validated error in % of the nearest neighbour and of a linear probe (ridge, one against
+    the rest).
 
     Classes with fewer samples than folds are left out.
     """

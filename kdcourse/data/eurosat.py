@@ -1,7 +1,7 @@
 """EuroSAT: Sentinel-2 tiles as GeoTIFFs, read through rasterio.
 
-Helber et al. 2019, EuroSAT: a novel dataset and deep learning benchmark for land use and land cover classification,
-doi:10.1109/JSTARS.2019.2918242.
+Helber et al. 2019, EuroSAT: a novel dataset and deep learning benchmark for land use and land cover
+classification, doi:10.1109/JSTARS.2019.2918242.
 """
 
 import os
@@ -57,7 +57,8 @@ TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # of TIFF and BigTIFF, ei
 
 
 def read_tile(path: str | os.PathLike) -> np.ndarray:
-    """A EuroSAT tile: (13, 64, 64) uint16, reflectance in digital numbers (10,000 is a reflectance of 1).
+    """A EuroSAT tile: (13, 64, 64) uint16, reflectance in digital numbers (10,000 is a reflectance
+    of 1).
 
     Raises DataError if the file is unreadable or not a EuroSAT tile.
     """
@@ -65,7 +66,9 @@ def read_tile(path: str | os.PathLike) -> np.ndarray:
 
 
 def is_tile(path: str | os.PathLike, size: tuple[int, int] | None = None) -> bool:
-    """Whether a file can be read whole and has Sentinel-2's 13 bands in uint16, of this size (H, W) if it is given."""
+    """Whether a file can be read whole and has Sentinel-2's 13 bands in uint16, of this size (H, W)
+    if it is given.
+    """
     import rasterio
     from rasterio.errors import RasterioError
 

@@ -1,7 +1,9 @@
-"""Downloads: mirrors, checksums, resumed where they broke off, unpacked safely. `get(name)` is the door.
+"""Downloads: mirrors, checksums, resumed where they broke off, unpacked safely. `get(name)` is the
+door.
 
-A file is checked against its published checksum before anything reads it. An archive is unpacked beside its place and
-renamed when it is whole; a member that would land elsewhere, a link, a device or too much of anything stops it.
+A file is checked against its published checksum before anything reads it. An archive is unpacked
+beside its place and renamed when it is whole; a member that would land elsewhere, a link, a device
+or too much of anything stops it.
 """
 
 import errno
@@ -42,7 +44,9 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Download:
-    """A file of a data set. The mirrors may carry different archives of the same images, each with its checksum."""
+    """A file of a data set. The mirrors may carry different archives of the same images, each with
+    its checksum.
+    """
 
     folder: str  # where it belongs, relative to the data root
     mirrors: tuple[Mirror, ...]
@@ -176,7 +180,8 @@ DOWNLOADS: dict[str, tuple[Download, ...]] = {
 def get(name: str, root: str | os.PathLike | None = None, *, progress: bool = True) -> Path:
     """Fetch a data set into the data root, unless it is there. Returns the folder with its files.
 
-    Raises DownloadError if no mirror gives the file with the right checksum: it says where to put the files by hand.
+    Raises DownloadError if no mirror gives the file with the right checksum: it says where to put
+    the files by hand.
     """
     from kdcourse.data.catalog import CATALOG  # here: the catalogue itself needs `unpacked`
 
@@ -211,19 +216,20 @@ def get(name: str, root: str | os.PathLike | None = None, *, progress: bool = Tr
 def by_hand(info, root: Path) -> str:
     """What to do where there is no network: `info` is a DatasetInfo."""
     return (
-        f"To lay it by hand: under {root}, {info.layout} (from {info.source}). Or go on without it: the embedded data "
+        f"To lay it by hand: under {root}, {info.layout} (from {info.source}). Or go on without "
+        "it: the embedded data "
         "set needs no download, --dataset scenes, load('scenes')."
     )
 
 
-# --- one file --------------------------------------------------------------------------------------------------------
+# --- one file -------------------------------------------------------------------------------------
 
 
 def fetch(mirrors: tuple[Mirror, ...], folder: Path, *, progress: bool = True) -> Path:
     """The file from the first mirror that gives it whole and with its checksum, put into `folder`.
 
-    What a broken download left is kept as `<file>.<checksum>.partial` and goes on from there the next time. Raises
-    DownloadError with what each mirror answered.
+    What a broken download left is kept as `<file>.<checksum>.partial` and goes on from there the
+    next time. Raises DownloadError with what each mirror answered.
     """
     pooch.get_logger().setLevel("WARNING")
     failures = []
@@ -314,11 +320,13 @@ class Resumed:
                     seen.update(len(block))
 
 
-# --- archives --------------------------------------------------------------------------------------------------------
+# --- archives -------------------------------------------------------------------------------------
 
 
 def unpacked(archive: Path, folder: Path) -> Path:
-    """The folder of an archive's files: `folder`, or a place in the work folder if nothing can be written beside it."""
+    """The folder of an archive's files: `folder`, or a place in the work folder if nothing can be
+    written beside it.
+    """
     if not os.access(folder.parent, os.W_OK):
         info = archive.stat()
         folder = (
@@ -338,11 +346,13 @@ def unpack(
     max_bytes: int | None = None,
     max_members: int = MAX_MEMBERS,
 ) -> Path:
-    """Unpack a zip or tar archive as `folder`. A single folder at the top of the archive becomes `folder` itself.
+    """Unpack a zip or tar archive as `folder`. A single folder at the top of the archive becomes
+    `folder` itself.
 
-    Only plain files and folders inside `folder` are written: a path that leads out of it, an absolute path, a link or
-    a device raises DataError, as do more than `max_members` members or `max_bytes` bytes (20 times the archive's own
-    size and 64 MiB), a damaged archive and a full disk. Then nothing of it stays.
+    Only plain files and folders inside `folder` are written: a path that leads out of it, an
+    absolute path, a link or a device raises DataError, as do more than `max_members` members or
+    `max_bytes` bytes (20 times the archive's own size and 64 MiB), a damaged archive and a full
+    disk. Then nothing of it stays.
     """
     archive, folder = Path(archive), Path(folder)
     if max_bytes is None:
@@ -356,7 +366,8 @@ def unpack(
                 members += 1
                 if members > max_members:
                     raise DataError(
-                        f"{archive}: more than {max_members:,} members. It is not what it should be."
+                        f"{archive}: more than {max_members:,} members. It is not what it should "
+                        "be."
                     )
                 target = _inside(archive, partial, name)
                 if content is None:
@@ -368,7 +379,8 @@ def unpack(
                         written += len(block)
                         if written > max_bytes:
                             raise DataError(
-                                f"{archive}: more than {max_bytes:,} bytes of content. Not unpacked."
+                                f"{archive}: more than {max_bytes:,} bytes of content. Not "
+                                "unpacked."
                             )
                         file.write(block)
         except (
@@ -380,7 +392,8 @@ def unpack(
             RuntimeError,
         ) as error:
             raise DataError(
-                f"{archive}: a damaged archive, or none ({brief(error)}). Delete it and fetch it anew."
+                f"{archive}: a damaged archive, or none ({brief(error)}). Delete it and fetch it "
+                "anew."
             ) from error
         except OSError as error:
             raise DataError(
@@ -421,14 +434,17 @@ def _opened(archive: Path):
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """name and open content of each member, None for a folder. Raises DataError for anything else."""
+    """name and open content of each member, None for a folder. Raises DataError for anything
+    else.
+    """
     with _opened(archive) as file:
         if isinstance(file, zipfile.ZipFile):
             for member in file.infolist():
                 kind = stat.S_IFMT(member.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise DataError(
-                        f"{archive}: the member {member.filename!r} is a link or device. Not unpacked."
+                        f"{archive}: the member {member.filename!r} is a link or device. Not "
+                        "unpacked."
                     )
                 yield member.filename, None if member.is_dir() else file.open(member)
         else:

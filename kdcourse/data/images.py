@@ -1,6 +1,8 @@
-"""Readers of the data sets' files: folders of images, idx files (MNIST), pickled batches (CIFAR), USPS, digits.
+"""Readers of the data sets' files: folders of images, idx files (MNIST), pickled batches (CIFAR),
+USPS, digits.
 
-Each returns a `Source`: the list of samples with labels, and how to decode one. Nothing big is read before decoding.
+Each returns a `Source`: the list of samples with labels, and how to decode one. Nothing big is read
+  before decoding.
 """
 
 import bz2
@@ -66,11 +68,12 @@ PIL_ERRORS = (
 )
 
 
-# --- folders ---------------------------------------------------------------------------------------------------------
+# --- folders --------------------------------------------------------------------------------------
 
 
 def scan(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> tuple[list[tuple[str, str]], int]:
-    """The images under a folder as (path relative to it, stamp), sorted by path, and how many other files there are.
+    """The images under a folder as (path relative to it, stamp), sorted by path, and how many other
+    files there are.
 
     Hidden files are passed over. Raises DataError for a folder that cannot be listed.
     """
@@ -95,7 +98,9 @@ def scan(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> tuple[list[tuple[
 
 
 def _stamp_or_none(entry: os.DirEntry, name: str) -> str:
-    """The stamp of a file; a link that leads nowhere gets one as well: decoding lists it with the other bad files."""
+    """The stamp of a file; a link that leads nowhere gets one as well: decoding lists it with the
+    other bad files.
+    """
     try:
         return stamp(entry, name)
     except FileNotFoundError:
@@ -103,7 +108,9 @@ def _stamp_or_none(entry: os.DirEntry, name: str) -> str:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """The names of the folders in a folder, sorted; hidden ones and those that archivers leave are passed over."""
+    """The names of the folders in a folder, sorted; hidden ones and those that archivers leave are
+    passed over.
+    """
     try:
         with os.scandir(folder) as entries:
             return sorted(
@@ -116,7 +123,8 @@ def class_folders(folder: Path) -> list[str]:
 def labelled(
     folder: Path, classes: Sequence[str], part: int = TRAIN, suffixes: frozenset[str] = SUFFIXES
 ) -> tuple[list[tuple[str, str, int, int]], int]:
-    """The images of `<folder>/<class>/…` as (path, stamp, label, part), and how many other files there are.
+    """The images of `<folder>/<class>/…` as (path, stamp, label, part), and how many other files
+    there are.
 
     Raises DataError for a class without images.
     """
@@ -177,8 +185,8 @@ def read_image(
 ) -> np.ndarray:
     """An image file as (channels, H, W) uint8. A grey image in a colour set becomes colour.
 
-    size: what the file must measure (height, width); None takes any. shrink: resize to a square of that side.
-    Raises DataError that says what is wrong with the file.
+    size: what the file must measure (height, width); None takes any. shrink: resize to a square of
+    that side. Raises DataError that says what is wrong with the file.
     """
     try:
         if os.stat(path).st_size == 0:
@@ -215,7 +223,9 @@ def images_of(
     image_size: int | None = None,
     **more,
 ) -> Source:
-    """A colour Source of image files that measure `size`, or any size if it is None (then resized to image_size)."""
+    """A colour Source of image files that measure `size`, or any size if it is None (then resized
+    to image_size).
+    """
     decode = partial(read_image, channels=3, size=size, shrink=None if size else image_size)
     return source_of_files(name, folder, rows, classes, COLOUR, decode, np.uint8, size, **more)
 
@@ -232,10 +242,10 @@ def tiles_of(name: str, folder: Path, rows, classes, **more) -> Source:
 def image_folder(folder: Path, image_size: int | None = None, name: str | None = None) -> Source:
     """A folder of images, `<folder>/<class>/…` or `<folder>/{train,val,test}/<class>/…`.
 
-    Of folders train, val and test with the same classes, test is the test and val the validation set; with train and
-    val only, val is the test set and validation is cut from train. If the folders hold different classes (as few-shot
-    releases do) all is pooled. All images are GeoTIFFs of one shape, or images that PIL reads; those may differ in
-    size if image_size is given.
+    Of folders train, val and test with the same classes, test is the test and val the validation
+    set; with train and val only, val is the test set and validation is cut from train. If the
+    folders hold different classes (as few-shot releases do) all is pooled. All images are GeoTIFFs
+    of one shape, or images that PIL reads; those may differ in size if image_size is given.
     """
     rows, classes, others, notes = labelled_folder(folder)
     kinds = {os.path.splitext(path)[1].lower() in TIFF for path, *_ in rows}
@@ -264,7 +274,8 @@ def image_folder(folder: Path, image_size: int | None = None, name: str | None =
     headers = [header for path in sample if (header := _header(path))]
     if not headers:
         raise DataError(
-            f"{folder}: none of {len(sample)} files looked at is a readable image, {sample[0]} for one"
+            f"{folder}: none of {len(sample)} files looked at is a readable image, {sample[0]} for "
+            "one"
         )
     grey = all(mode in GREY_MODES for _, mode in headers)
     size, count = Counter(size for size, _ in headers).most_common(1)[0]
@@ -303,7 +314,8 @@ def labelled_folder(folder: Path) -> tuple[list, list[str], int, list[str]]:
     every = sorted({c for part in classes.values() for c in part})
     if not every or not any(scan(folder / (part or ""))[0] for part in classes):
         raise DataError(
-            f"{folder}: no images. Expected {folder}/<class>/<image> or {folder}/train/<class>/<image> and "
+            f"{folder}: no images. Expected {folder}/<class>/<image> or "
+            f"{folder}/train/<class>/<image> and "
             f"{folder}/test/<class>/<image>, images being {' '.join(sorted(SUFFIXES))}."
         )
     if len(every) < 2:
@@ -315,7 +327,8 @@ def labelled_folder(folder: Path) -> tuple[list, list[str], int, list[str]]:
     if not same and not disjoint:
         odd = sorted(set.union(*sets) - set.intersection(*sets))
         raise DataError(
-            f"{folder}: {', '.join(parts)} do not hold the same classes; not in all: {', '.join(odd[:10])}"
+            f"{folder}: {', '.join(parts)} do not hold the same classes; not in all: "
+            f"{', '.join(odd[:10])}"
         )
     if not same:
         notes = [f"{', '.join(parts)} hold different classes: pooled, and cut anew"]
@@ -347,7 +360,9 @@ def _header(path: str) -> tuple[tuple[int, int], str] | None:
 
 
 def _raster_shape(sample: list[str]) -> tuple[int, int, int, str] | None:
-    """bands, height, width, type that most TIFF files share; None if they are pictures, which PIL reads as well."""
+    """bands, height, width, type that most TIFF files share; None if they are pictures, which PIL
+    reads as well.
+    """
     import rasterio
     from rasterio.errors import RasterioError
 
@@ -370,13 +385,15 @@ def _raster_shape(sample: list[str]) -> tuple[int, int, int, str] | None:
     return shape
 
 
-# --- whole sets in a few files ---------------------------------------------------------------------------------------
+# --- whole sets in a few files --------------------------------------------------------------------
 
 
 def source_of_arrays(
     name: str, folder: Path, files: Iterable[Path], parts, classes, channels=GREY
 ) -> Source:
-    """A Source of arrays in memory. parts: of each official part, (code, images (N, C, H, W) uint8, labels (N,))."""
+    """A Source of arrays in memory. parts: of each official part, (code, images (N, C, H, W) uint8,
+    labels (N,)).
+    """
     images = [(code, array) for code, array, _ in parts]
     if (
         not all(len(array) for _, array in images)
@@ -390,7 +407,8 @@ def source_of_arrays(
     labels = np.concatenate([labels for *_, labels in parts]).astype(np.int64)
     if labels.min() < 0 or labels.max() >= len(classes):
         raise DataError(
-            f"{folder}: labels from {labels.min()} to {labels.max()}, expected 0 to {len(classes) - 1}"
+            f"{folder}: labels from {labels.min()} to {labels.max()}, expected 0 to "
+            f"{len(classes) - 1}"
         )
     return Source(
         name=name,
@@ -422,7 +440,9 @@ def read_packed(path: Path) -> bytes:
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """An idx file of unsigned bytes (LeCun's MNIST format: two zeros, type 8, number of dimensions, sizes, data)."""
+    """An idx file of unsigned bytes (LeCun's MNIST format: two zeros, type 8, number of dimensions,
+    sizes, data).
+    """
     raw = read_packed(path)
     if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) < 4 + 4 * dimensions:
         raise DataError(f"{path}: not an idx file of bytes with {dimensions} dimension(s)")
@@ -436,7 +456,9 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 
 
 def mnist(name: str, folder: Path, classes) -> Source:
-    """MNIST or FashionMNIST from torchvision's `raw` folder; the files may still be packed (.gz)."""
+    """MNIST or FashionMNIST from torchvision's `raw` folder; the files may still be packed
+    (.gz).
+    """
     parts, files = [], []
     for code, prefix in ((TRAIN, "train"), (TEST, "t10k")):
         images = first_file(folder, f"{prefix}-images-idx3-ubyte", f"{prefix}-images-idx3-ubyte.gz")
@@ -449,7 +471,8 @@ def mnist(name: str, folder: Path, classes) -> Source:
 
 
 def usps(name: str, folder: Path, classes) -> Source:
-    """USPS: the text files of The Elements of Statistical Learning, or torchvision's (libsvm format, labels 1–10).
+    """USPS: the text files of The Elements of Statistical Learning, or torchvision's (libsvm
+    format, labels 1–10).
 
     The values in [-1, 1] become 0 … 255, rounded.
     """
@@ -477,7 +500,9 @@ def usps(name: str, folder: Path, classes) -> Source:
 
 
 class _Bytes:
-    """Stands for a pickled numpy array of bytes: numpy itself trusts a pickle so far that a damaged one crashes it."""
+    """Stands for a pickled numpy array of bytes: numpy itself trusts a pickle so far that a damaged
+    one crashes it.
+    """
 
     def __init__(self, *_):
         self.array = None
@@ -500,7 +525,8 @@ class _ByteType:
 
 
 class _ArraysOnly(pickle._Unpickler):
-    """Opens CIFAR's pickles and nothing else: a pickle may call any function, so none but these are let in.
+    """Opens CIFAR's pickles and nothing else: a pickle may call any function, so none but these are
+    let in.
 
     Python's own unpickler, not the one in C, which a damaged file can bring down.
     """
@@ -522,7 +548,9 @@ class _ArraysOnly(pickle._Unpickler):
 
 
 def unpickle(path: Path) -> dict:
-    """A pickled dictionary of CIFAR. Raises DataError for anything but lists, strings and arrays."""
+    """A pickled dictionary of CIFAR. Raises DataError for anything but lists, strings and
+    arrays.
+    """
     try:
         with open(path, "rb") as file:
             content = _ArraysOnly(file, encoding="latin1").load()
@@ -584,7 +612,8 @@ def digits(name: str) -> Source:
 
 
 def tiny_imagenet(name: str, folder: Path) -> Source:
-    """Tiny ImageNet: train/<wnid>/…, and val/<wnid>/… or the release's val/images with val_annotations.txt.
+    """Tiny ImageNet: train/<wnid>/…, and val/<wnid>/… or the release's val/images with
+    val_annotations.txt.
 
     Its own test images have no labels: val is the test set, and validation is cut from train.
     """
@@ -601,7 +630,8 @@ def tiny_imagenet(name: str, folder: Path) -> Source:
         strange = sorted({wnid for _, wnid in table} - set(wnids))
         if missing or strange:
             raise DataError(
-                f"{annotations}: {len(missing)} image(s) it lists are not in val/images ({', '.join(missing[:3])}), "
+                f"{annotations}: {len(missing)} image(s) it lists are not in val/images "
+                f"({', '.join(missing[:3])}), "
                 f"{len(strange)} class(es) are not in train ({', '.join(strange[:3])})"
             )
         label = {wnid: i for i, wnid in enumerate(wnids)}
@@ -615,7 +645,9 @@ def tiny_imagenet(name: str, folder: Path) -> Source:
 
 
 def _names(folder: Path, wnids: Sequence[str]) -> list[str]:
-    """A readable name for each WordNet id, by words.txt; the id beside it where two would share one."""
+    """A readable name for each WordNet id, by words.txt; the id beside it where two would share
+    one.
+    """
     try:
         lines = (folder / "words.txt").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

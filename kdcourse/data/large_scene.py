@@ -1,11 +1,13 @@
 """A wide synthetic Sentinel-2 scene, as one georeferenced GeoTIFF: what a map is made of.
 
-The land is laid out in *cells* around jittered grid points; each is painted as a tile of `kdcourse.data.scenes` is, by
-the landscape of the region that it lies in. Over the land lie what is longer than a tile: lakes, a river, a road. Then
-one sun, one atmosphere and one sensor for the whole scene. A corner that the satellite did not see has no data.
+The land is laid out in *cells* around jittered grid points; each is painted as a tile of
+`kdcourse.data.scenes` is, by the landscape of the region that it lies in. Over the land lie what is
+longer than a tile: lakes, a river, a road. Then one sun, one atmosphere and one sensor for the
+whole scene. A corner that the satellite did not see has no data.
 
-What lies where is a function of (seed, row, column) alone, so a scene is written strip by strip and takes as much
-memory as a strip. Its ground truth comes from the same functions: see `Landscape.tiles`.
+What lies where is a function of (seed, row, column) alone, so a scene is written strip by strip and
+takes as much memory as a strip. Its ground truth comes from the same functions: see
+`Landscape.tiles`.
 """
 
 import json
@@ -50,7 +52,9 @@ EDGE = 0.06  # share of the scene's width that the satellite's swath misses at t
 
 
 class Waves:
-    """A smooth random field over the whole plane: waves of lengths (from, to) in pixels; standard deviation 1."""
+    """A smooth random field over the whole plane: waves of lengths (from, to) in pixels; standard
+    deviation 1.
+    """
 
     def __init__(self, rng: np.random.Generator, shortest: float, longest: float, count: int = 8):
         angle, length = rng.uniform(0, 2 * np.pi, count), rng.uniform(shortest, longest, count)
@@ -95,7 +99,9 @@ class Landscape:
 
     @cached_property
     def _grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """(n, n) each: row and column of each cell's grid point, one ring of cells beyond the scene."""
+        """(n, n) each: row and column of each cell's grid point, one ring of cells beyond the
+        scene.
+        """
         count = self.size // PERIOD + 3
         at = (np.arange(count) - 1) * PERIOD + PERIOD // 2
         off = np.random.default_rng([self.seed, 0xCE11]).integers(
@@ -110,9 +116,11 @@ class Landscape:
         return np.array([CLASSES.index(name) for name in LAND], np.uint8)[fields.argmax(0)]
 
     def _cells(self, top: int, height: int) -> np.ndarray:
-        """(height, size): the cell of each pixel, counted row by row: the nearest grid point in the maximum norm.
+        """(height, size): the cell of each pixel, counted row by row: the nearest grid point in the
+        maximum norm.
 
-        No pixel is farther than PERIOD / 2 + JITTER + WARP from its own: a cell lies within its tile.
+        No pixel is farther than PERIOD / 2 + JITTER + WARP from its own: a cell lies within its
+        tile.
         """
         rows, columns = _at(top, height), _at(0, self.size).T
         bent = WARP * np.clip(self._ragged(rows, columns), -1, 1)
@@ -128,13 +136,17 @@ class Landscape:
         return cell
 
     def _lines(self, top: int, height: int) -> dict[str, np.ndarray]:
-        """Signed distances in pixels (height, size) to "lake", "river", "road" and "unseen": negative within."""
+        """Signed distances in pixels (height, size) to "lake", "river", "road" and "unseen":
+        negative within.
+        """
         rows, columns = _at(top, height), _at(0, self.size).T
 
         def course(
             waves: Waves, at: float, along: np.ndarray, bend: float
         ) -> tuple[np.ndarray, np.ndarray]:
-            """Where the line is across its direction, and by how much its slant shortens distances."""
+            """Where the line is across its direction, and by how much its slant shortens
+            distances.
+            """
             value, ahead = (
                 at * self.size + bend * waves(along + step, np.float32(0)) for step in (0, 1)
             )
@@ -157,16 +169,20 @@ class Landscape:
         return lines
 
     def classes(self, top: int, height: int) -> np.ndarray:
-        """(height, size) uint8: the class of each pixel of some rows, an index into CLASSES; 255: not seen."""
+        """(height, size) uint8: the class of each pixel of some rows, an index into CLASSES; 255:
+        not seen.
+        """
         found, lines = self._land.reshape(-1)[self._cells(top, height)], self._lines(top, height)
         for name, number in (("river", RIVER), ("lake", LAKE), ("road", ROAD), ("unseen", UNSEEN)):
             found[lines[name] < 0] = number
         return found
 
     def tiles(self, tile: int = scenes.SIZE) -> np.ndarray:
-        """(rows, columns) uint8: the class of each whole tile of the scene from its upper left corner on, as EuroSAT
-        would name it: "SeaLake" from a third of lake on, else "Highway" or "River" if it runs through (2 % of the
-        tile), else what takes most of the land. 255 where more than half was not seen."""
+        """(rows, columns) uint8: the class of each whole tile of the scene from its upper left
+        corner on, as EuroSAT
+        would name it: "SeaLake" from a third of lake on, else "Highway" or "River" if it runs
+        through (2 % of the tile), else what takes most of the land. 255 where more than half was
+        not seen."""
         count = self.size // tile
         found = np.empty((count, count), np.uint8)
         for row in range(count):
@@ -198,7 +214,9 @@ class Landscape:
         return image
 
     def _paint_cell(self, surface: np.ndarray, cell: np.ndarray, number: int, top: int) -> None:
-        """Paint one cell onto the surface (13, H, W), whose first row is `top`; cell (H, W): whose each pixel is."""
+        """Paint one cell onto the surface (13, H, W), whose first row is `top`; cell (H, W): whose
+        each pixel is.
+        """
         i, j = divmod(number, len(self._land))
         name = CLASSES[self._land[i, j]]
         ground = Ground(np.random.default_rng([self.seed, 0x9A1E, i, j]), self.difficulty)
@@ -254,11 +272,12 @@ def make_wide_scene(
     seed: int = 0,
     difficulty: float = DEFAULT_DIFFICULTY,
 ) -> Landscape:
-    """Write a scene of size × size pixels as a GeoTIFF of 13 bands, unless it is there; returns what lies where in it.
+    """Write a scene of size × size pixels as a GeoTIFF of 13 bands, unless it is there; returns
+    what lies where in it.
 
-    uint16, bands in EuroSAT's order, 10 m pixels in UTM zone 32, 0 where there are no data, compressed. Written beside
-    and put in place. Raises UsageError for a bad argument, DataError for a file of that name that holds another scene,
-    or if it cannot be written.
+    uint16, bands in EuroSAT's order, 10 m pixels in UTM zone 32, 0 where there are no data,
+    compressed. Written beside and put in place. Raises UsageError for a bad argument, DataError for
+    a file of that name that holds another scene, or if it cannot be written.
     """
     path, landscape = Path(path), Landscape(size, seed, difficulty)
     about = json.dumps(
@@ -267,7 +286,8 @@ def make_wide_scene(
     if path.exists():
         if _about(path) != about:
             raise DataError(
-                f"{path}: holds something else, not the scene {about}. Name another file, or remove it"
+                f"{path}: holds something else, not the scene {about}. Name another file, or "
+                "remove it"
             )
         return landscape
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -1,18 +1,22 @@
-"""Synthetic Sentinel-2 tiles of EuroSAT's ten classes: the data set that the course carries within itself.
+"""Synthetic Sentinel-2 tiles of EuroSAT's ten classes: the data set that the course carries within
+itself.
 
-A tile is painted as a landscape would be seen: *materials* with a reflectance spectrum (leaves, soils, roofs, water …)
-are mixed pixel by pixel by *structures* (parcels, crop rows, roads, rivers, roofs, crowns), lit by the sun on a slope,
-seen through an atmosphere, and blurred to the resolution of each band by the *sensor*. It is written as a real GeoTIFF
-in the layout of EuroSAT_MS, so that everything that reads the real data reads this too.
+A tile is painted as a landscape would be seen: *materials* with a reflectance spectrum (leaves,
+soils, roofs, water …) are mixed pixel by pixel by *structures* (parcels, crop rows, roads, rivers,
+roofs, crowns), lit by the sun on a slope, seen through an atmosphere, and blurred to the resolution
+of each band by the *sensor*. It is written as a real GeoTIFF in the layout of EuroSAT_MS, so that
+everything that reads the real data reads this too.
 
-The classes overlap on purpose. A road crosses crops, a river runs beside a pasture, houses stand at a forest's edge;
-fields and orchards grow from the same soils with the same leaves. So the mean spectrum of a tile says little, and its
-structure says much. `difficulty`, from 0 to 1, sets how much the classes overlap: how often leaves grow where they are
-not usual, how much of a tile another landscape takes, how faint rows are, how grainy the ground, how varied a spectrum.
+The classes overlap on purpose. A road crosses crops, a river runs beside a pasture, houses stand at
+a forest's edge; fields and orchards grow from the same soils with the same leaves. So the mean
+spectrum of a tile says little, and its structure says much. `difficulty`, from 0 to 1, sets how
+much the classes overlap: how often leaves grow where they are not usual, how much of a tile another
+landscape takes, how faint rows are, how grainy the ground, how varied a spectrum.
 
 What the scenes are not: a simulation of radiative transfer, or a substitute for EuroSAT.
 
-Unit: reflectance × 10,000, uint16, as in EuroSAT_MS ("digital numbers"). Shapes: (bands, rows, columns) = (13, 64, 64).
+Unit: reflectance × 10,000, uint16, as in EuroSAT_MS ("digital numbers"). Shapes: (bands, rows,
+  columns) = (13, 64, 64).
 """
 
 import json
@@ -45,9 +49,10 @@ VERSION = 1  # of the generator: tiles of another version are not the same tiles
 BANDS = tuple(band.name for band in eurosat.BANDS)
 WIDTHS = np.array([band.resolution_m // 10 for band in eurosat.BANDS])
 
-# Surface reflectance in %: one plausible spectrum a material, written by hand from what is generally known of them.
-# Leaves absorb red, reflect the near infrared and hold water (B11, B12); soils rise steadily; water is dark beyond red.
-#                 B01   B02   B03   B04   B05   B06   B07   B08   B09  B10   B11   B12   B8A
+# Surface reflectance in %: one plausible spectrum a material, written by hand from what is
+# generally known of them. Leaves absorb red, reflect the near infrared and hold water (B11, B12);
+# soils rise steadily; water is dark beyond red. B01   B02   B03   B04   B05   B06   B07   B08   B09
+# B10   B11   B12   B8A
 MATERIALS = {
     "broadleaf":  (2.0,  2.2,  4.5,  2.6,  7.0, 24.0, 31.0, 32.0, 33.0, 20, 15.0,  6.5, 34.0),
     "conifer":    (1.6,  1.8,  3.2,  2.2,  5.0, 15.0, 19.0, 20.0, 21.0, 15,  9.0,  3.8, 21.0),
@@ -81,8 +86,9 @@ MATERIALS = {
 }  # fmt: skip
 MATERIALS = {name: np.array(values, np.float32) for name, values in MATERIALS.items()}
 
-# How spectra vary, as log-changes that move the bands together (rows: brightness, less chlorophyll, more leaf or soil
-# water, redder slope). A material's covariance is the outer product of these with itself.
+# How spectra vary, as log-changes that move the bands together (rows: brightness, less chlorophyll,
+# more leaf or soil water, redder slope). A material's covariance is the outer product of these with
+# itself.
 MODES = np.array(
     [
         (0.16, 0.16, 0.16, 0.16, 0.16, 0.16, 0.16, 0.16, 0.16, 0.16, 0.16, 0.16, 0.16),
@@ -93,8 +99,8 @@ MODES = np.array(
     np.float32,
 )
 
-# The atmosphere: light that it scatters into the view (%, mostly blue), and what it lets through. Water vapour takes
-# most of B09 and nearly all of B10, the band made to see only cirrus clouds.
+# The atmosphere: light that it scatters into the view (%, mostly blue), and what it lets through.
+# Water vapour takes most of B09 and nearly all of B10, the band made to see only cirrus clouds.
 PATH = np.array((9.3, 6.2, 3.5, 1.7, 1.8, 1.3, 1.1, 0.9, 0.5, 0.08, 0.3, 0.15, 0.7), np.float32)
 HAZE = np.array((1.6, 2.0, 1.8, 1.6, 1.5, 1.3, 1.2, 1.1, 0.6, 0.02, 0.5, 0.3, 1.0), np.float32)
 TRANSMITTANCE = np.array(
@@ -122,12 +128,15 @@ SPACING = (5.0, 9.0)  # pixels from row to row, and from tree to tree in an orch
 Y, X = np.mgrid[:SIZE, :SIZE].astype(np.float32) - (SIZE - 1) / 2
 
 
-# ---------------------------------------------------------------------------------------------- structures
+# ----------------------------------------------------------------------------------------------
+# structures
 
 
 @lru_cache(maxsize=64)
 def _spline(knots: int) -> np.ndarray:
-    """(SIZE, knots): quadratic B-splines that spread `knots` random numbers smoothly over the tile's width."""
+    """(SIZE, knots): quadratic B-splines that spread `knots` random numbers smoothly over the
+    tile's width.
+    """
     at = np.linspace(0.5, knots - 1.5, SIZE, dtype=np.float32)[:, None] - np.arange(knots)
     distance = np.abs(at)
     inner, outer = 0.75 - distance**2, 0.5 * (1.5 - distance) ** 2
@@ -135,7 +144,9 @@ def _spline(knots: int) -> np.ndarray:
 
 
 def smooth(rng, knots: int) -> np.ndarray:
-    """(64, 64) smooth random field of standard deviation about 1; bumps of about 64 / knots pixels."""
+    """(64, 64) smooth random field of standard deviation about 1; bumps of about 64 / knots
+    pixels.
+    """
     basis = _spline(knots + 2)
     return basis @ rng.standard_normal((knots + 2, knots + 2), np.float32) @ basis.T * 1.8
 
@@ -152,12 +163,16 @@ def rotated(angle: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def inside(distance) -> np.ndarray:
-    """The share of a pixel that lies inside a shape, from the signed distance to its border (negative within)."""
+    """The share of a pixel that lies inside a shape, from the signed distance to its border
+    (negative within).
+    """
     return np.clip(0.5 - distance, 0, 1)
 
 
 def curve(rng, bend: float, offset: float | None = None) -> np.ndarray:
-    """Signed distance in pixels to a smooth line that crosses the tile: a road, a river, a shore."""
+    """Signed distance in pixels to a smooth line that crosses the tile: a road, a river, a
+    shore.
+    """
     along, across = rotated(rng.uniform(0, 2 * np.pi))
     offset = rng.uniform(-16, 16) if offset is None else offset
     course, slope = (
@@ -172,7 +187,9 @@ def curve(rng, bend: float, offset: float | None = None) -> np.ndarray:
 
 
 def voronoi(rng, count: int, stretch: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Parcels of irregular shape: number of each pixel's parcel, and distance in pixels to the parcel's border."""
+    """Parcels of irregular shape: number of each pixel's parcel, and distance in pixels to the
+    parcel's border.
+    """
     along, across = rotated(rng.uniform(0, np.pi))
     along, across = along + 1.5 * smooth(rng, 5), (across + 1.5 * smooth(rng, 5)) * stretch
     seeds = rng.uniform(-40, 40, (count, 2)).astype(np.float32) * np.array((1, stretch), np.float32)
@@ -182,7 +199,9 @@ def voronoi(rng, count: int, stretch: float = 1.0) -> tuple[np.ndarray, np.ndarr
 
 
 def strips(rng, width: float, length: float) -> tuple[np.ndarray, np.ndarray]:
-    """Parcels of a planned landscape: strips of a rotated grid, each cut at its own places. As `voronoi`."""
+    """Parcels of a planned landscape: strips of a rotated grid, each cut at its own places. As
+    `voronoi`.
+    """
     along, across = rotated(rng.uniform(0, np.pi))
     across = across + 0.8 * smooth(rng, 4)
     cuts = np.cumsum(rng.uniform(0.5, 1.5, 200) * width) - 50 - rng.uniform(0, width)
@@ -195,7 +214,8 @@ def strips(rng, width: float, length: float) -> tuple[np.ndarray, np.ndarray]:
     return (strip * 16 + cell.astype(int) + 8) % 256, np.minimum(to_side, to_end)
 
 
-# ---------------------------------------------------------------------------------------------- the canvas
+# ---------------------------------------------------------------------------------------------- the
+# canvas
 
 
 class Ground:
@@ -211,7 +231,9 @@ class Ground:
         return self.rng.random() < probability
 
     def growing(self, usual, count: int) -> np.ndarray:
-        """Names of `count` leaves: of those usual here, or, the more often the harder the data set, of any."""
+        """Names of `count` leaves: of those usual here, or, the more often the harder the data set,
+        of any.
+        """
         anything = self.rng.random(count) < 0.7 * self.difficulty
         return np.where(anything, self.rng.choice(LEAVES, count), self.rng.choice(usual, count))
 
@@ -232,7 +254,9 @@ class Ground:
         self.reflectance += share * (spectrum - self.reflectance)
 
     def parcels(self, label: np.ndarray, leaves, soils, shares: np.ndarray) -> None:
-        """Paint numbered parcels: each with its own leaf and soil, mixed by the leaves' share (64, 64)."""
+        """Paint numbered parcels: each with its own leaf and soil, mixed by the leaves' share (64,
+        64).
+        """
         count = label.max() + 1
         leaf = self.spectra(self.growing(leaves, count)).T[:, label]
         soil = self.spectra(self.rng.choice(soils, count), 0.7).T[:, label]
@@ -244,13 +268,17 @@ class Ground:
 
 
 def grain(ground: Ground, amount: float) -> None:
-    """Clods, leaves, crowns and their shadows: light that differs from pixel to pixel, in all bands alike."""
+    """Clods, leaves, crowns and their shadows: light that differs from pixel to pixel, in all bands
+    alike.
+    """
     noise = ground.rng.standard_normal((SIZE, SIZE), np.float32) + 0.8 * smooth(ground.rng, 30)
     ground.shade(amount * (0.4 + 1.2 * ground.difficulty) * noise)
 
 
 def texture_contrast(ground: Ground) -> float:
-    """By how much the leaves' share of a pixel swings between row and gap; in many a tile it can hardly be seen."""
+    """By how much the leaves' share of a pixel swings between row and gap; in many a tile it can
+    hardly be seen.
+    """
     return ground.rng.uniform(0.05, 0.35) * (1.3 - 0.7 * ground.difficulty)
 
 
@@ -272,7 +300,8 @@ def rows(ground: Ground, label: np.ndarray, lattice: float) -> np.ndarray:
     return np.where(trees, (1 + pattern) * (1 + np.cos(kx * Y - ky * X)) / 2 - 1, pattern)
 
 
-# ---------------------------------------------------------------------------------------------- parts of landscapes
+# ----------------------------------------------------------------------------------------------
+# parts of landscapes
 
 
 def any_parcels(ground: Ground):
@@ -305,7 +334,9 @@ def crops(ground: Ground) -> None:
 
 
 def orchards(ground: Ground) -> None:
-    """Permanent crops: vineyards in rows, orchards and olive groves in a lattice, on worked soil or grass."""
+    """Permanent crops: vineyards in rows, orchards and olive groves in a lattice, on worked soil or
+    grass.
+    """
     rng = ground.rng
     label, border = any_parcels(ground)
     growth = rng.uniform(0.1, 0.8, label.max() + 1).astype(np.float32)[label]
@@ -342,7 +373,9 @@ def meadows(ground: Ground) -> None:
 
 
 def wild(ground: Ground) -> None:
-    """Herbaceous vegetation: patches of dry and green grass, shrub, heath and bare ground without parcels."""
+    """Herbaceous vegetation: patches of dry and green grass, shrub, heath and bare ground without
+    parcels.
+    """
     rng = ground.rng
     ground.cover(1, ground.growing(("dry_grass", "grass", "heath"), 1)[0])
     for name in rng.choice(
@@ -445,7 +478,9 @@ def beside(ground: Ground, other, share: float) -> None:
 
 
 def mixed(ground: Ground, *others) -> None:
-    """Sometimes, the more often the harder the data set, another landscape takes a part of the tile."""
+    """Sometimes, the more often the harder the data set, another landscape takes a part of the
+    tile.
+    """
     if ground.chance(0.2 + 0.6 * ground.difficulty):
         beside(
             ground,
@@ -464,7 +499,8 @@ def lane(ground: Ground) -> None:
         )
 
 
-# ---------------------------------------------------------------------------------------------- the ten classes
+# ---------------------------------------------------------------------------------------------- the
+# ten classes
 
 
 def annual_crop(ground: Ground) -> None:
@@ -552,7 +588,8 @@ LANDSCAPES = {
 }
 
 
-# ---------------------------------------------------------------------------------------------- light and sensor
+# ----------------------------------------------------------------------------------------------
+# light and sensor
 
 
 def illuminate(ground: Ground) -> None:
@@ -565,7 +602,9 @@ def illuminate(ground: Ground) -> None:
 
 
 def atmosphere(ground: Ground) -> None:
-    """Top of the atmosphere = path + transmittance · surface; haze adds to the one and takes from the other."""
+    """Top of the atmosphere = path + transmittance · surface; haze adds to the one and takes from
+    the other.
+    """
     rng = ground.rng
     haze = max(0.0, rng.normal(0.05, 0.35)) * (1 + 0.2 * smooth(rng, 2))
     through = TRANSMITTANCE.copy()
@@ -575,7 +614,9 @@ def atmosphere(ground: Ground) -> None:
 
 
 def _blur_matrix(width: int, size: int) -> np.ndarray:
-    """(size, size): mean over the sensor's own pixels, then linear interpolation to 10 m; a little optical blur."""
+    """(size, size): mean over the sensor's own pixels, then linear interpolation to 10 m; a little
+    optical blur.
+    """
     at = np.arange(size)
     if width == 1:
         weights = np.exp(-0.5 * ((at[:, None] - at) / 0.55) ** 2)
@@ -595,7 +636,9 @@ def _blur(size: int) -> np.ndarray:
 
 
 def sense(reflectance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each band at its own resolution, with noise: (13, H, W) in % → digital numbers (13, H, W) uint16."""
+    """Each band at its own resolution, with noise: (13, H, W) in % → digital numbers (13, H, W)
+    uint16.
+    """
     height, width = reflectance.shape[1:]
     image = 100 * (_blur(height) @ reflectance @ _blur(width).transpose(0, 2, 1))
     noise = rng.standard_normal(image.shape, np.float32)
@@ -603,7 +646,8 @@ def sense(reflectance: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.round(image), 1, 65535).astype(np.uint16)
 
 
-# ---------------------------------------------------------------------------------------------- tiles and files
+# ----------------------------------------------------------------------------------------------
+# tiles and files
 
 
 def check(seed: int, difficulty: float) -> None:
@@ -617,9 +661,11 @@ def check(seed: int, difficulty: float) -> None:
 def render_tile(
     class_name: str, n: int, seed: int = 0, difficulty: float = DEFAULT_DIFFICULTY
 ) -> np.ndarray:
-    """Tile number n (1, 2, …) of a class: (13, 64, 64) uint16, reflectance × 10,000, bands in EuroSAT's order.
+    """Tile number n (1, 2, …) of a class: (13, 64, 64) uint16, reflectance × 10,000, bands in
+    EuroSAT's order.
 
-    A function of its four arguments alone. Raises UsageError for an unknown class or an argument out of range.
+    A function of its four arguments alone. Raises UsageError for an unknown class or an argument
+    out of range.
     """
     check(seed, difficulty)
     if class_name not in LANDSCAPES:
@@ -646,15 +692,19 @@ def georeference(class_name: str, n: int, seed: int = 0) -> tuple[CRS, Affine]:
 
 
 def _date(seed: int, difficulty: float) -> int:
-    """A time of change for tiles, in s since 1970: before 2001, and the same for the same scenes on every machine.
+    """A time of change for tiles, in s since 1970: before 2001, and the same for the same scenes on
+    every machine.
 
-    Fingerprints of data hold it. So a network that was trained where these tiles were made before is found again.
+    Fingerprints of data hold it. So a network that was trained where these tiles were made before
+    is found again.
     """
     return 10**9 - zlib.crc32(f"{VERSION} {seed} {difficulty}".encode()) // 8
 
 
 def _write_tile(path: Path, class_name: str, n: int, seed: int, difficulty: float) -> None:
-    """Render a tile and write it as a GeoTIFF: beside, then put in place, so that no half file is ever seen."""
+    """Render a tile and write it as a GeoTIFF: beside, then put in place, so that no half file is
+    ever seen.
+    """
     crs, transform = georeference(class_name, n, seed)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shape = dict(width=SIZE, height=SIZE, count=len(BANDS), dtype="uint16", interleave="pixel")
@@ -691,7 +741,8 @@ def _claim(folder: Path, seed: int, difficulty: float) -> None:
             found = json.loads(note.read_text())
         except json.JSONDecodeError as error:
             raise DataError(
-                f"{note}: not readable as JSON ({error}). Remove {folder} and make the scenes again."
+                f"{note}: not readable as JSON ({error}). Remove {folder} and make the scenes "
+                "again."
             ) from error
         if found != wanted:
             raise DataError(
@@ -717,11 +768,13 @@ def make_scenes(
     jobs: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Write `count` tiles in all as `<folder>/<Class>/<Class>_<n>.tif`, n = 1, 2, …; returns the folder.
+    """Write `count` tiles in all as `<folder>/<Class>/<Class>_<n>.tif`, n = 1, 2, …; returns the
+    folder.
 
-    The classes get the same number of tiles, the first ones of the list one more if `count` is no multiple of ten.
-    Files that exist are left as they are, so a larger count only adds. `jobs`: processes, default one a core.
-    Raises UsageError for a bad argument, DataError if the folder holds scenes of another seed or difficulty.
+    The classes get the same number of tiles, the first ones of the list one more if `count` is no
+    multiple of ten. Files that exist are left as they are, so a larger count only adds. `jobs`:
+    processes, default one a core. Raises UsageError for a bad argument, DataError if the folder
+    holds scenes of another seed or difficulty.
     """
     check(seed, difficulty)
     if not isinstance(count, int | np.integer) or count < 1:
@@ -749,7 +802,8 @@ def make_scenes(
             for chunk in chunks:
                 seen.update(_write_tiles(folder, chunk, seed, difficulty))
             return folder
-        # fork starts at once and needs no `if __name__ == "__main__"`; elsewhere than on Linux it is not safe
+        # fork starts at once and needs no `if __name__ == "__main__"`; elsewhere than on Linux it
+        # is not safe
         context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         with ProcessPoolExecutor(jobs, mp_context=context) as pool:
             try:

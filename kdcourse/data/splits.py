@@ -20,8 +20,9 @@ class TooFew(DataError):
 class Split:
     """Some samples of a data set: a view of its decoded array, which may be memory-mapped.
 
-    `images` is the array of the *whole* data set, (M, C, H, W), in the data's own integer or float type; `rows` says
-    which of its rows belong here. A sample's *index* is its place in this split, 0 … N−1.
+    `images` is the array of the *whole* data set, (M, C, H, W), in the data's own integer or float
+    type; `rows` says which of its rows belong here. A sample's *index* is its place in this split,
+    0 … N−1.
     """
 
     name: str  # "train", "val" or "test"
@@ -30,7 +31,8 @@ class Split:
     labels: np.ndarray  # (N,) int64, the label of each row
     mean: np.ndarray  # (C,) float32, of the training split
     std: np.ndarray  # (C,) float32, of the training split
-    fingerprint: str = ""  # of the data set, the split and its rows: what is kept about the images is kept under it
+    # of the data set, the split and its rows: what is kept about the images is kept under it
+    fingerprint: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -84,25 +86,29 @@ class DataSplits:
         fingerprint=None,
         **other,
     ) -> "DataSplits":
-        """images (M, C, H, W), labels (M,) from 0 to C − 1 for C classes, parts: the rows of train, val and test.
+        """images (M, C, H, W), labels (M,) from 0 to C − 1 for C classes, parts: the rows of train,
+        val and test.
 
-        Without `fingerprint=` it is computed from all of them: other pixels, other networks that are kept. Raises
-        UsageError for what cannot be trained on.
+        Without `fingerprint=` it is computed from all of them: other pixels, other networks that
+        are kept. Raises UsageError for what cannot be trained on.
         """
         if not isinstance(images, np.ndarray) or images.ndim != 4:
             given = f"{type(images).__name__} of shape {tuple(np.shape(images))}"
             raise UsageError(
-                f"images: expected a NumPy array (M, C, H, W), got {given}. Of a tensor take tensor.numpy()"
+                f"images: expected a NumPy array (M, C, H, W), got {given}. Of a tensor take "
+                "tensor.numpy()"
             )
         labels = np.asarray(labels)
         if labels.shape != (len(images),) or labels.dtype.kind not in "iub":
             raise UsageError(
-                f"labels: expected {len(images)} whole numbers, one an image, got {labels.dtype} of shape "
+                f"labels: expected {len(images)} whole numbers, one an image, got {labels.dtype} "
+                "of shape "
                 f"{labels.shape}"
             )
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
             raise UsageError(
-                f"labels: expected 0 to {len(classes) - 1}, for {len(classes)} classes, got {labels.min()} to "
+                f"labels: expected 0 to {len(classes) - 1}, for {len(classes)} classes, got "
+                f"{labels.min()} to "
                 f"{labels.max()}. Number the classes from 0 on"
             )
         if len(channels) != images.shape[1]:
@@ -140,10 +146,12 @@ class DataSplits:
         return self.train.images.shape[2:]
 
     def fewer(self, count: int, seed: int = 0) -> "DataSplits":
-        """With `count` training images, each class in its share, and at most as many for validation; test stays whole.
+        """With `count` training images, each class in its share, and at most as many for
+        validation; test stays whole.
 
-        mean and std are those of the images that are left. With the same seed fewer images are part of more. Raises
-        UsageError for a count that leaves a class without an image, or is more than there are.
+        mean and std are those of the images that are left. With the same seed fewer images are part
+        of more. Raises UsageError for a count that leaves a class without an image, or is more than
+        there are.
         """
         train, val = self.train, self.val
         train = train.subset(stratified_sample(train.labels, count, seed))
@@ -159,7 +167,9 @@ class DataSplits:
         )
 
     def about(self) -> dict:
-        """What a network trained on these data takes and answers, in plain values: kept with its weights."""
+        """What a network trained on these data takes and answers, in plain values: kept with its
+        weights.
+        """
         return {
             "data": self.name,
             "asked": self.asked,
@@ -177,7 +187,8 @@ class DataSplits:
         sizes = " + ".join(str(len(s)) for s in (self.train, self.val, self.test))
         height, width = self.image_size
         return (
-            f"{self.name}: {sizes} (train + val + test) images of {height}×{width}×{len(self.channels)}, "
+            f"{self.name}: {sizes} (train + val + test) images of "
+            f"{height}×{width}×{len(self.channels)}, "
             f"{len(self.classes)} classes"
         )
 
@@ -201,9 +212,9 @@ def _of_rows(fingerprint: str, rows: np.ndarray) -> str:
 def stratified(labels: np.ndarray, fractions: tuple[float, ...], seed: int) -> list[np.ndarray]:
     """Cut samples into parts with the same share of each class.
 
-    `labels` (N,); `fractions` sum to 1. Returns one sorted index array a part. Within a class of n samples the first
-    parts get round(n · cumulated fraction); every part gets at least one sample of each class.
-    Raises TooFew, a DataError, if a class has fewer samples than there are parts.
+    `labels` (N,); `fractions` sum to 1. Returns one sorted index array a part. Within a class of n
+    samples the first parts get round(n · cumulated fraction); every part gets at least one sample
+    of each class. Raises TooFew, a DataError, if a class has fewer samples than there are parts.
     """
     if abs(sum(fractions) - 1) > 1e-9 or min(fractions) <= 0:
         raise UsageError(f"fractions={fractions}: expected positive numbers that sum to 1")
@@ -223,16 +234,18 @@ def stratified(labels: np.ndarray, fractions: tuple[float, ...], seed: int) -> l
 
 
 def stratified_sample(groups: np.ndarray, count: int, seed: int, least=1) -> np.ndarray:
-    """`count` samples, exactly, with each group's share of them (largest remainders): sorted indices.
+    """`count` samples, exactly, with each group's share of them (largest remainders): sorted
+    indices.
 
-    `groups` (N,): what to keep the shares of, such as labels. least: at least so many of each group, a number or one
-    a group. With the same seed a smaller sample is part of a larger one.
+    `groups` (N,): what to keep the shares of, such as labels. least: at least so many of each
+    group, a number or one a group. With the same seed a smaller sample is part of a larger one.
     """
     names, sizes = np.unique(groups, return_counts=True)
     least = np.minimum(np.broadcast_to(least, sizes.shape), sizes)
     if not least.sum() <= count <= len(groups):
         raise UsageError(
-            f"{count} of {len(groups)} samples: expected {least.sum()} or more, and no more than there are"
+            f"{count} of {len(groups)} samples: expected {least.sum()} or more, and no more than "
+            "there are"
         )
     share = count * sizes / len(groups)
     counts = np.maximum(np.floor(share).astype(int), least)
@@ -248,9 +261,11 @@ def stratified_sample(groups: np.ndarray, count: int, seed: int, least=1) -> np.
 
 
 def channel_statistics(images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel over some rows of images (M, C, H, W): two (C,) float32 arrays.
+    """Mean and standard deviation of each channel over some rows of images (M, C, H, W): two (C,)
+    float32 arrays.
 
-    One streaming pass of float64 sums, so a memory-mapped array need not fit in memory. A constant channel gets a
+    One streaming pass of float64 sums, so a memory-mapped array need not fit in memory. A constant
+    channel gets a
     standard deviation of 1: normalising then leaves zeros and not infinities.
     """
     chunk = max(1, 2**22 // images[0].size)  # 32 MiB of float64, whatever the size of an image

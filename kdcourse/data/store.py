@@ -1,9 +1,10 @@
 """Decoded arrays on disk: a data set is decoded once, in parallel, and memory-mapped from then on.
 
-A store is a folder `<work>/store/<name>-<slot>-<key>` with `images.npy` (N, C, H, W) and `meta.json`. The key is a hash
-of the sources (names, sizes, times), the image size and FORMAT: a changed source has another key, so it is decoded
-anew. A store is built in a folder of its own beside its place and renamed when it is whole: what an interrupted build
-leaves never passes for a store, and of two processes that build at once the later one takes the earlier one's.
+A store is a folder `<work>/store/<name>-<slot>-<key>` with `images.npy` (N, C, H, W) and
+`meta.json`. The key is a hash of the sources (names, sizes, times), the image size and FORMAT: a
+changed source has another key, so it is decoded anew. A store is built in a folder of its own
+beside its place and renamed when it is whole: what an interrupted build leaves never passes for a
+store, and of two processes that build at once the later one takes the earlier one's.
 """
 
 import errno
@@ -39,7 +40,8 @@ TRAIN, VAL, TEST = 0, 1, 2  # the official parts of a data set
 class Source:
     """The samples of a data set before they are decoded.
 
-    `decode(item)` returns one image (C, H, W), or raises DataError with a message that names the file.
+    `decode(item)` returns one image (C, H, W), or raises DataError with a message that names the
+    file.
     """
 
     name: str
@@ -88,10 +90,12 @@ def decoded(
     skip_bad: bool = False,
     progress: bool = True,
 ) -> tuple[np.ndarray, list[tuple[int, str]], str]:
-    """The images of a source, (N, C, H, W), memory-mapped and read-only; the bad files; the key of the sources.
+    """The images of a source, (N, C, H, W), memory-mapped and read-only; the bad files; the key of
+    the sources.
 
-    A bad file is a row, which holds zeros, and a message. slot: with the source's name, folder and size it tells
-    which older store the new one replaces. Raises DataError with all bad files (unless skip_bad), or on a full disk.
+    A bad file is a row, which holds zeros, and a message. slot: with the source's name, folder and
+    size it tells which older store the new one replaces. Raises DataError with all bad files
+    (unless skip_bad), or on a full disk.
     """
     height, width = (image_size, image_size) if image_size else source.size
     shape = (len(source), len(source.channels), height, width)
@@ -131,7 +135,8 @@ def decoded(
             shutil.rmtree(stale, ignore_errors=True)
     if not (opened := _open(target, shape, source.dtype)):
         raise DataError(
-            f"{target}: another process removed it (have the source files changed meanwhile?). Load again."
+            f"{target}: another process removed it (have the source files changed meanwhile?). "
+            "Load again."
         )
     return *opened, key
 
@@ -141,7 +146,8 @@ def bad_files(bad: list[tuple[int, str]], total: int) -> str:
     rest = f"\n  … and {len(bad) - LISTED} more" if len(bad) > LISTED else ""
     listed = "".join(f"\n  {message}" for _, message in bad[:LISTED])
     return (
-        f"{len(bad)} of {total} files cannot be used:{listed}{rest}\nReplace or remove them, or go on without them: "
+        f"{len(bad)} of {total} files cannot be used:{listed}{rest}\nReplace or remove them, or go "
+        "on without them: "
         "skip_bad=True, on the command line --skip-bad."
     )
 
@@ -166,10 +172,12 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _resized(values: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """float32 of another size along one axis: each output is a mean of the inputs around it, weighted by nearness.
+    """float32 of another size along one axis: each output is a mean of the inputs around it,
+    weighted by nearness.
 
-    What torch's `interpolate(mode="bilinear", antialias=True)` does, in numpy: where a network is used
-    (`kdcourse.shipping.predict`) images are read without torch. Sums are rounded as its fused multiply–adds do it.
+    What torch's `interpolate(mode="bilinear", antialias=True)` does, in numpy: where a network is
+    used (`kdcourse.shipping.predict`) images are read without torch. Sums are rounded as its fused
+    multiply–adds do it.
     """
     places, weights = _taps(values.shape[axis], size)
     values = values.astype(np.float64)
@@ -184,7 +192,9 @@ def _resized(values: np.ndarray, size: int, axis: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _taps(width: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """From where each of `size` outputs is read in `width` inputs, and with which weights: two arrays (taps, size)."""
+    """From where each of `size` outputs is read in `width` inputs, and with which weights: two
+    arrays (taps, size).
+    """
     one, half = np.float32(1), np.float32(0.5)
     step = np.float32(width) / np.float32(size)
     reach = max(step, one)
@@ -223,7 +233,8 @@ def _build(
 ) -> list:
     """Decode everything into `folder`, in order. Returns the bad files.
 
-    Written by `write` and not through a memory map: on a full disk the first raises, the second kills the process.
+    Written by `write` and not through a memory map: on a full disk the first raises, the second
+    kills the process.
     """
 
     def chunk(start: int) -> tuple[np.ndarray, list[tuple[int, str]]]:
@@ -281,7 +292,8 @@ def _make_room(place: Path, needed: int) -> None:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(
-            f"{place}: cannot be made ({error.strerror}). Name a folder that can be written with KDCOURSE_WORK."
+            f"{place}: cannot be made ({error.strerror}). Name a folder that can be written with "
+            "KDCOURSE_WORK."
         ) from error
     if shutil.disk_usage(place).free < needed + 2**20:
         raise _full(place, needed)
@@ -290,8 +302,10 @@ def _make_room(place: Path, needed: int) -> None:
 def _full(place: Path, needed: int) -> DataError:
     free = shutil.disk_usage(place).free
     return DataError(
-        f"{place}: the disk is too full for the decoded images: {needed:,} bytes needed, {free:,} free. Free some "
-        "space, name another folder with KDCOURSE_WORK, or take fewer or smaller images (limit=, image_size=)."
+        f"{place}: the disk is too full for the decoded images: {needed:,} bytes needed, {free:,} "
+        "free. Free some "
+        "space, name another folder with KDCOURSE_WORK, or take fewer or smaller images (limit=, "
+        "image_size=)."
     )
 
 

@@ -1,4 +1,6 @@
-"""FeatureHooks: features of a network by forward hooks, named by module path, without a change to the network."""
+"""FeatureHooks: features of a network by forward hooks, named by module path, without a change to
+the network.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,15 +12,17 @@ from kdcourse.common.errors import UsageError, unknown
 
 
 class FeatureHooks:
-    """The outputs of some layers, as the network computes them: a context manager and a mapping from path to tensor.
+    """The outputs of some layers, as the network computes them: a context manager and a mapping
+    from path to tensor.
 
     >>> with FeatureHooks(network, ["layer1", "layer2.0"]) as taps:
     ...     logits = network(images)
     >>> taps["layer1"].shape  # (B, 16, 32, 32)
 
-    The hooks are removed on leaving, also after an error; the features stay, as they left their layer. A layer that ran
-    more than once gives its last output. Raises UsageError for an unknown path (with the nearest ones), for a layer
-    that has not run, and for one whose output is no tensor.
+    The hooks are removed on leaving, also after an error; the features stay, as they left their
+    layer. A layer that ran more than once gives its last output. Raises UsageError for an unknown
+    path (with the nearest ones), for a layer that has not run, and for one whose output is no
+    tensor.
     """
 
     def __init__(self, network: nn.Module, paths: Sequence[str]):
@@ -48,7 +52,8 @@ class FeatureHooks:
         def keep(module, inputs, output):
             if not isinstance(output, torch.Tensor):
                 raise UsageError(
-                    f"layer {path!r} gives {type(output).__name__}, not a tensor: name a layer inside it"
+                    f"layer {path!r} gives {type(output).__name__}, not a tensor: name a layer "
+                    "inside it"
                 )
             self._features[path] = (
                 output.clone()

@@ -1,17 +1,19 @@
 """Intermediate distillation: what the teacher sees.
 
-Each loss is a function of features with its formula and source; each objective is a thin `nn.Module` over one. Features
-are maps (B, C, H, W) or vectors (B, C). Three rules hold throughout:
+Each loss is a function of features with its formula and source; each objective is a thin
+`nn.Module` over one. Features are maps (B, C, H, W) or vectors (B, C). Three rules hold throughout:
 
-- No gradient flows to the teacher's features. Half precision is compared as float32, and the objectives switch autocast
-  off for their losses and adapters.
-- Where vectors are compared, a map is averaged over its positions. Where maps of two sizes are compared, the larger is
-  average-pooled to the size of the smaller (flow matrices max-pool, as their paper does).
-- An adapter is a layer of the objective's own that makes a student's feature comparable with the teacher's: it is
-  trained with the student, saved in checkpoints, and thrown away afterwards.
+- No gradient flows to the teacher's features. Half precision is compared as float32, and the
+  objectives switch autocast off for their losses and adapters.
+- Where vectors are compared, a map is averaged over its positions. Where maps of two sizes are
+  compared, the larger is average-pooled to the size of the smaller (flow matrices max-pool, as
+  their paper does).
+- An adapter is a layer of the objective's own that makes a student's feature comparable with the
+  teacher's: it is trained with the student, saved in checkpoints, and thrown away afterwards.
 
-The default weights are those of RepDistiller's script or of the paper, for CIFAR-100 in batches of 64. How large a term
-is depends on the layers, so look at its size and its gradient before you trust a weight on other data.
+The default weights are those of RepDistiller's script or of the paper, for CIFAR-100 in batches of
+64. How large a term is depends on the layers, so look at its size and its gradient before you trust
+a weight on other data.
 """
 
 import math
@@ -31,8 +33,9 @@ from kdcourse.distillation.teacher import Teacher
 def hint_loss(student_hint: torch.Tensor, teacher_hint: torch.Tensor) -> torch.Tensor:
     """mean (s − t)² over all elements (Romero et al. 2015, "FitNets", eq. 3).
 
-    Both (B, C, H, W), the student's after its adapter; H and W may differ. The paper has ½ the sum of squares; the mean
-    is RepDistiller's, and does not grow with the size of the layer. Raises UsageError if B or C differ.
+    Both (B, C, H, W), the student's after its adapter; H and W may differ. The paper has ½ the sum
+    of squares; the mean is RepDistiller's, and does not grow with the size of the layer. Raises
+    UsageError if B or C differ.
     """
     student, teacher = _same_size(*_pair(_maps(student_hint), _maps(teacher_hint)))
     _same_channels(student, teacher)
@@ -40,18 +43,22 @@ def hint_loss(student_hint: torch.Tensor, teacher_hint: torch.Tensor) -> torch.T
 
 
 def attention_map(features: torch.Tensor, power: float = 2) -> torch.Tensor:
-    """Q = Σ_c |A_c|^power: features (B, C, H, W) → (B, H, W) (Zagoruyko & Komodakis 2017, F_sum^p of sec. 3.1)."""
+    """Q = Σ_c |A_c|^power: features (B, C, H, W) → (B, H, W) (Zagoruyko & Komodakis 2017, F_sum^p
+    of sec. 3.1).
+    """
     return _maps(features).abs().pow(power).sum(1)
 
 
 def attention_transfer_loss(
     student_maps: torch.Tensor, teacher_maps: torch.Tensor, mode: str = "code"
 ) -> torch.Tensor:
-    """Where the two look: one pair of features (B, C, H, W), whose C, H and W may differ. With q = vec(Q) / ‖vec(Q)‖₂
+    """Where the two look: one pair of features (B, C, H, W), whose C, H and W may differ. With q =
+    vec(Q) / ‖vec(Q)‖₂
 
-    mode="paper": mean_b ‖q_s − q_t‖₂ (Zagoruyko & Komodakis 2017, eq. 2, without its factor β/2): at most √2.
-    mode="code":  mean_b ‖q_s − q_t‖₂² / (H·W) (the authors' code, and RepDistiller): at most 2 / (H·W).
-    The code averages over channels where the paper sums; normalised, that is the same.
+    mode="paper": mean_b ‖q_s − q_t‖₂ (Zagoruyko & Komodakis 2017, eq. 2, without its factor β/2):
+    at most √2. mode="code":  mean_b ‖q_s − q_t‖₂² / (H·W) (the authors' code, and RepDistiller): at
+    most 2 / (H·W). The code averages over channels where the paper sums; normalised, that is the
+    same.
     """
     if mode not in ("paper", "code"):
         raise unknown("mode of attention transfer", mode, ("paper", "code"))
@@ -67,21 +74,25 @@ def attention_transfer_loss(
 
 
 def flow_matrix(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """G_ij = Σ_hw F1_ihw F2_jhw / (h·w) (Yim et al. 2017, "FSP", eq. 1): how a network gets from one layer to the next.
+    """G_ij = Σ_hw F1_ihw F2_jhw / (h·w) (Yim et al. 2017, "FSP", eq. 1): how a network gets from
+    one layer to the next.
 
-    first (B, C1, H, W) and second (B, C2, H', W') of the same network → (B, C1, C2). The larger map is max-pooled to
-    the size of the smaller, as in the paper; RepDistiller average-pools it.
+    first (B, C1, H, W) and second (B, C2, H', W') of the same network → (B, C1, C2). The larger map
+    is max-pooled to the size of the smaller, as in the paper; RepDistiller average-pools it.
     """
     first, second = _same_size(_maps(first), _maps(second), pool=F.adaptive_max_pool2d)
     return torch.einsum("bihw,bjhw->bij", first, second) / first[0, 0].numel()
 
 
 def flow_loss(student_flow: torch.Tensor, teacher_flow: torch.Tensor) -> torch.Tensor:
-    """mean (G_s − G_t)², both (B, C1, C2) (Yim et al. 2017, eq. 2, which sums over a matrix; RepDistiller averages)."""
+    """mean (G_s − G_t)², both (B, C1, C2) (Yim et al. 2017, eq. 2, which sums over a matrix;
+    RepDistiller averages).
+    """
     student, teacher = _pair(student_flow, teacher_flow)
     if student.shape != teacher.shape:
         raise UsageError(
-            f"flow matrices {_shape(student)} and {_shape(teacher)}: expected the same shape. Student and teacher "
+            f"flow matrices {_shape(student)} and {_shape(teacher)}: expected the same shape. "
+            "Student and teacher "
             "need layers of the same number of channels, or adapters, which FlowOfSolution makes"
         )
     return F.mse_loss(student, teacher)
@@ -92,7 +103,8 @@ def similarity_preserving_loss(
 ) -> torch.Tensor:
     """‖G_s − G_t‖_F² / B², G = rows of F Fᵀ over their length (Tung & Mori 2019, eq. 1–3).
 
-    Features (B, …) are flattened: G (B, B) says which images are alike, so the other dimensions may differ.
+    Features (B, …) are flattened: G (B, B) says which images are alike, so the other dimensions may
+    differ.
     """
     student, teacher = (
         _unit(f @ f.T) for f in _pair(student_features.flatten(1), teacher_features.flatten(1))
@@ -103,9 +115,11 @@ def similarity_preserving_loss(
 def relational_distance_loss(
     student_features: torch.Tensor, teacher_features: torch.Tensor
 ) -> torch.Tensor:
-    """mean_ij huber(d_s − d_t), d_ij = ‖f_i − f_j‖ / μ, μ the mean over i ≠ j (Park et al. 2019, sec. 3.2.1).
+    """mean_ij huber(d_s − d_t), d_ij = ‖f_i − f_j‖ / μ, μ the mean over i ≠ j (Park et al. 2019,
+    sec. 3.2.1).
 
-    Features (B, C); a map is averaged over its positions. The Huber loss turns linear at 1. The paper sums over the
+    Features (B, C); a map is averaged over its positions. The Huber loss turns linear at 1. The
+    paper sums over the
     pairs: the mean over all B² is that of the authors' code.
     """
     student, teacher = (
@@ -117,7 +131,8 @@ def relational_distance_loss(
 def relational_angle_loss(
     student_features: torch.Tensor, teacher_features: torch.Tensor
 ) -> torch.Tensor:
-    """mean_ijk huber(cos∠_s ijk − cos∠_t ijk), the angle at j between f_i and f_k (Park et al. 2019, sec. 3.2.2).
+    """mean_ijk huber(cos∠_s ijk − cos∠_t ijk), the angle at j between f_i and f_k (Park et al.
+    2019, sec. 3.2.2).
 
     Features (B, C); a map is averaged over its positions. Takes memory for B²·C and B³ numbers.
     """
@@ -130,10 +145,12 @@ def relational_angle_loss(
 def probabilistic_transfer_loss(
     student_features: torch.Tensor, teacher_features: torch.Tensor
 ) -> torch.Tensor:
-    """Σ_{i≠j} p_t(i|j) log (p_t(i|j) / p_s(i|j)) / B², p(i|j) = K_ij / Σ_{k≠j} K_kj (Passalis & Tefas 2018, "PKT").
+    """Σ_{i≠j} p_t(i|j) log (p_t(i|j) / p_s(i|j)) / B², p(i|j) = K_ij / Σ_{k≠j} K_kj (Passalis &
+    Tefas 2018, "PKT").
 
-    K_ij = ½ (cos(f_i, f_j) + 1), the paper's cosine kernel. Features (B, C); a map is averaged over its positions. The
-    paper sums; its code, and RepDistiller, divide by B² and count i = j too, which the paper leaves out.
+    K_ij = ½ (cos(f_i, f_j) + 1), the paper's cosine kernel. Features (B, C); a map is averaged over
+    its positions. The paper sums; its code, and RepDistiller, divide by B² and count i = j too,
+    which the paper leaves out.
     """
     pair = _pair(_vectors(student_features), _vectors(teacher_features))
     student, teacher = (_log_neighbours(f) for f in pair)
@@ -147,12 +164,13 @@ def contrastive_loss(
     temperature: float = 0.07,
     log_normaliser: torch.Tensor | float = 0.0,
 ) -> torch.Tensor:
-    """−mean_b [log h_b0 + Σ_k log(1 − h_bk)], h = e^{v·w/τ}/Z / (e^{v·w/τ}/Z + K/N): noise-contrastive estimation.
+    """−mean_b [log h_b0 + Σ_k log(1 − h_bk)], h = e^{v·w/τ}/Z / (e^{v·w/τ}/Z + K/N):
+    noise-contrastive estimation.
 
-    Tian et al. 2020, "CRD", eq. 18–19. embeddings v (B, D) of one network; bank (N, D) of the other's, one unit vector
-    a sample; chosen (B, 1 + K), rows of the bank: the sample itself, then K others. The paper has no Z: it is the
-    code's. No gradient flows to the bank.
-    Raises UsageError for a temperature that is not above 0, or shapes that do not fit.
+    Tian et al. 2020, "CRD", eq. 18–19. embeddings v (B, D) of one network; bank (N, D) of the
+    other's, one unit vector a sample; chosen (B, 1 + K), rows of the bank: the sample itself, then
+    K others. The paper has no Z: it is the code's. No gradient flows to the bank. Raises UsageError
+    for a temperature that is not above 0, or shapes that do not fit.
     """
     if not temperature > 0:
         raise UsageError(f"temperature={temperature}: expected a number above 0")
@@ -162,7 +180,8 @@ def contrastive_loss(
         or chosen.shape[1] < 2
     ):
         raise UsageError(
-            f"embeddings {_shape(embeddings)}, bank {_shape(bank)}, chosen {_shape(chosen)}: expected (B, D), (N, D) "
+            f"embeddings {_shape(embeddings)}, bank {_shape(bank)}, chosen {_shape(chosen)}: "
+            "expected (B, D), (N, D) "
             "and (B, 1 + K) with K of 1 or more"
         )
     scores = (_full(embeddings) @ bank.detach().T).gather(1, chosen) / temperature - log_normaliser
@@ -171,10 +190,12 @@ def contrastive_loss(
 
 
 def review_loss(student_maps: torch.Tensor, teacher_maps: torch.Tensor) -> torch.Tensor:
-    """Σ_l w_l mean (pool_l(s) − pool_l(t))² / Σ_l w_l: the hierarchical context loss (Chen et al. 2021, "ReviewKD").
+    """Σ_l w_l mean (pool_l(s) − pool_l(t))² / Σ_l w_l: the hierarchical context loss (Chen et al.
+    2021, "ReviewKD").
 
-    One pair of maps (B, C, H, W), the student's after fusion. Levels: the maps themselves (w = 1), then average-pooled
-    to 4×4, 2×2 and 1×1 (w = ½, ¼, ⅛, the code's figures), leaving out levels that are no smaller than the map.
+    One pair of maps (B, C, H, W), the student's after fusion. Levels: the maps themselves (w = 1),
+    then average-pooled to 4×4, 2×2 and 1×1 (w = ½, ¼, ⅛, the code's figures), leaving out levels
+    that are no smaller than the map.
     """
     student, teacher = _same_size(*_pair(_maps(student_maps), _maps(teacher_maps)))
     _same_channels(student, teacher)
@@ -190,10 +211,12 @@ def review_loss(student_maps: torch.Tensor, teacher_maps: torch.Tensor) -> torch
 
 
 class FeatureObjective(Objective):
-    """What the objectives below share: layers of the same number on both sides, weights by term, one dry run.
+    """What the objectives below share: layers of the same number on both sides, weights by term,
+    one dry run.
 
-    A subclass turns features into unweighted losses in `losses`, and makes its adapters, if it needs any, in `adapt`.
-    Terms of weight 0 are left out. `fit` calls `prepare`; whoever trains without `fit` calls it first.
+    A subclass turns features into unweighted losses in `losses`, and makes its adapters, if it
+    needs any, in `adapt`. Terms of weight 0 are left out. `fit` calls `prepare`; whoever trains
+    without `fit` calls it first.
     """
 
     needs_adapters = False
@@ -208,18 +231,21 @@ class FeatureObjective(Objective):
             )
         if len(self.student_layers) != len(self.teacher_layers) or not self.student_layers:
             raise UsageError(
-                f"{len(self.student_layers)} student layer(s) {self.student_layers} and {len(self.teacher_layers)} "
-                f"teacher layer(s) {self.teacher_layers}: expected one or more, a teacher's for each of the student's"
+                f"{len(self.student_layers)} student layer(s) {self.student_layers} and "
+                f"{len(self.teacher_layers)} "
+                f"teacher layer(s) {self.teacher_layers}: expected one or more, a teacher's for "
+                "each of the student's"
             )
         FeatureHooks(teacher.network, self.teacher_layers)  # an unknown path is said at once
         self.weights = weights
         self.shapes: dict | None = None  # what the dry run saw
 
     def prepare(self, student: nn.Module, batch: Batch, samples: int) -> None:
-        """A dry run: make the adapters and try the losses once, so that what cannot work is said before training.
+        """A dry run: make the adapters and try the losses once, so that what cannot work is said
+        before training.
 
-        A second call changes nothing if the shapes are the same; otherwise it raises UsageError, rather than throw
-        trained adapters away.
+        A second call changes nothing if the shapes are the same; otherwise it raises UsageError,
+        rather than throw trained adapters away.
         """
         super().prepare(student, batch, samples)
         training = student.training
@@ -235,7 +261,8 @@ class FeatureObjective(Objective):
             self._first_time(seen, taught, batch, samples)
         elif shapes != self.shapes:
             raise UsageError(
-                f"{type(self).__name__} was prepared for {self.shapes}, and is asked to fit {shapes}: its adapters "
+                f"{type(self).__name__} was prepared for {self.shapes}, and is asked to fit "
+                f"{shapes}: its adapters "
                 "would be lost. Make a new objective for this student and data"
             )
         self.shapes = shapes
@@ -311,9 +338,10 @@ class FeatureObjective(Objective):
 class FitNets(FeatureObjective):
     """hint_weight · `hint_loss`(adapter(s), t) + label_weight · CE (Romero et al. 2015).
 
-    The adapter is a 1×1 convolution at stride 1 from the student's to the teacher's channels. The paper's regressor has
-    larger kernels, RepDistiller's also batch norm and ReLU; and the paper trains the hint first, then the rest, where
-    this trains both at once, as RepDistiller does. hint_weight: RepDistiller's 100.
+    The adapter is a 1×1 convolution at stride 1 from the student's to the teacher's channels. The
+    paper's regressor has larger kernels, RepDistiller's also batch norm and ReLU; and the paper
+    trains the hint first, then the rest, where this trains both at once, as RepDistiller does.
+    hint_weight: RepDistiller's 100.
     """
 
     needs_adapters = True
@@ -338,9 +366,11 @@ class FitNets(FeatureObjective):
 
 
 class AttentionTransfer(FeatureObjective):
-    """attention_weight · Σ_layers `attention_transfer_loss` + label_weight · CE (Zagoruyko & Komodakis 2017).
+    """attention_weight · Σ_layers `attention_transfer_loss` + label_weight · CE (Zagoruyko &
+    Komodakis 2017).
 
-    attention_weight: RepDistiller's 1000, for mode="code". The terms of mode="paper" are larger: see the bounds there.
+    attention_weight: RepDistiller's 1000, for mode="code". The terms of mode="paper" are larger:
+      see the bounds there.
     """
 
     pools = True
@@ -367,10 +397,11 @@ class AttentionTransfer(FeatureObjective):
 class FlowOfSolution(FeatureObjective):
     """flow_weight · Σ_pairs `flow_loss` + label_weight · CE (Yim et al. 2017, "FSP").
 
-    student_pairs, teacher_pairs: pairs of layers, as [("layer1", "layer2"), ("layer2", "layer3")]. The paper asks for
-    the same number of channels on both sides; where they differ, this takes the student's through an adapter, a 1×1
-    convolution at stride 1. The paper trains the flow first, then the rest; this trains both at once. flow_weight: the
-    50 of RepDistiller's script, whose FSP trains the flow alone first, as the paper does.
+    student_pairs, teacher_pairs: pairs of layers, as [("layer1", "layer2"), ("layer2", "layer3")].
+    The paper asks for the same number of channels on both sides; where they differ, this takes the
+    student's through an adapter, a 1×1 convolution at stride 1. The paper trains the flow first,
+    then the rest; this trains both at once. flow_weight: the 50 of RepDistiller's script, whose FSP
+    trains the flow alone first, as the paper does.
     """
 
     needs_adapters = True
@@ -422,7 +453,8 @@ class SimilarityPreserving(FeatureObjective):
 
 
 class RelationalKD(FeatureObjective):
-    """distance_weight · `relational_distance_loss` + angle_weight · `relational_angle_loss` + label_weight · CE.
+    """distance_weight · `relational_distance_loss` + angle_weight · `relational_angle_loss` +
+    label_weight · CE.
 
     Park et al. 2019. The weights: 25 and 50, the authors' and RepDistiller's.
     """
@@ -449,7 +481,8 @@ class RelationalKD(FeatureObjective):
 
 
 class ProbabilisticTransfer(FeatureObjective):
-    """probability_weight · `probabilistic_transfer_loss` + label_weight · CE (Passalis & Tefas 2018).
+    """probability_weight · `probabilistic_transfer_loss` + label_weight · CE (Passalis & Tefas
+    2018).
 
     probability_weight: RepDistiller's 30000.
     """
@@ -475,13 +508,15 @@ class ProbabilisticTransfer(FeatureObjective):
 
 
 class ContrastiveKD(FeatureObjective):
-    """contrast_weight · (`contrastive_loss` of the student's embeddings + that of the teacher's) + label_weight · CE.
+    """contrast_weight · (`contrastive_loss` of the student's embeddings + that of the teacher's) +
+    label_weight · CE.
 
-    Tian et al. 2020. The adapters are two linear embeddings into `dimensions`; the teacher's is trained too. Two banks
-    keep the last embedding of every training sample (N · dimensions · 4 bytes each), student's and teacher's: they are
-    what an embedding is held against, move by `momentum`, and are saved in checkpoints. Banks change only in training
-    mode. `negatives` of the other samples are drawn for each image, with replacement, at most N − 1; the authors' code
-    draws them from the other classes only. Defaults: the paper's and RepDistiller's.
+    Tian et al. 2020. The adapters are two linear embeddings into `dimensions`; the teacher's is
+    trained too. Two banks keep the last embedding of every training sample (N · dimensions · 4
+    bytes each), student's and teacher's: they are what an embedding is held against, move by
+    `momentum`, and are saved in checkpoints. Banks change only in training mode. `negatives` of the
+    other samples are drawn for each image, with replacement, at most N − 1; the authors' code draws
+    them from the other classes only. Defaults: the paper's and RepDistiller's.
     """
 
     needs_adapters = True
@@ -495,7 +530,8 @@ class ContrastiveKD(FeatureObjective):
         )
         if negatives < 1 or dimensions < 1 or not temperature > 0 or not 0 <= momentum < 1:
             raise UsageError(
-                f"negatives={negatives}, dimensions={dimensions}, temperature={temperature}, momentum={momentum}: "
+                f"negatives={negatives}, dimensions={dimensions}, temperature={temperature}, "
+                f"momentum={momentum}: "
                 "expected 1 or more, 1 or more, above 0, and 0 ≤ momentum < 1"
             )
         self.negatives, self.temperature = negatives, temperature
@@ -537,7 +573,9 @@ class ContrastiveKD(FeatureObjective):
         return {"contrast": loss}
 
     def _choose(self, index: torch.Tensor) -> torch.Tensor:
-        """(B, 1 + K) rows of a bank: the sample's own, then K others, drawn by torch's generator, which `fit` seeds."""
+        """(B, 1 + K) rows of a bank: the sample's own, then K others, drawn by torch's generator,
+        which `fit` seeds.
+        """
         samples = len(self.student_bank)
         size = (len(index), min(self.negatives, samples - 1))
         others = (index[:, None] + torch.randint(1, samples, size, device=index.device)) % samples
@@ -556,10 +594,12 @@ class ContrastiveKD(FeatureObjective):
 
 
 class AttentionBasedFusion(nn.Module):
-    """ReviewKD's ABF: fuse a student's map with what came from the layer behind it (Chen et al. 2021, sec. 3.3).
+    """ReviewKD's ABF: fuse a student's map with what came from the layer behind it (Chen et al.
+    2021, sec. 3.3).
 
-    x = BN(conv1×1(map)); from the second on x = a₁·x + a₂·behind, with (a₁, a₂) = sigmoid(conv1×1([x, behind])) at each
-    position; out = BN(conv3×3(x)), which has the teacher's channels. Returns (out, x): x goes on to the layer before.
+    x = BN(conv1×1(map)); from the second on x = a₁·x + a₂·behind, with (a₁, a₂) =
+    sigmoid(conv1×1([x, behind])) at each position; out = BN(conv3×3(x)), which has the teacher's
+    channels. Returns (out, x): x goes on to the layer before.
     """
 
     def __init__(self, channels: int, middle: int, teacher_channels: int, fuses: bool):
@@ -576,7 +616,9 @@ class AttentionBasedFusion(nn.Module):
     def forward(
         self, features: torch.Tensor, behind: torch.Tensor | None, size
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """features (B, C, H, W); behind (B, middle, h, w) or None; size (H', W') ≤ (H, W) of what is returned."""
+        """features (B, C, H, W); behind (B, middle, h, w) or None; size (H', W') ≤ (H, W) of what
+        is returned.
+        """
         x = self.enter(features)
         if self.attend is not None:
             behind = F.interpolate(behind, x.shape[2:], mode="nearest")
@@ -587,12 +629,14 @@ class AttentionBasedFusion(nn.Module):
 
 
 class ReviewKD(FeatureObjective):
-    """review_weight · Σ_layers `review_loss`(fused student, teacher) + label_weight · CE (Chen et al. 2021).
+    """review_weight · Σ_layers `review_loss`(fused student, teacher) + label_weight · CE (Chen et
+    al. 2021).
 
-    student_layers from shallow to deep. The deepest is compared first and handed on: `AttentionBasedFusion` mixes it
-    into the next, so that a teacher's shallow layer also teaches the student's deep ones. The authors' code resizes
-    the student's fused maps to the teacher's size; here the larger of the two is average-pooled. It also raises the
-    weight over 20 epochs, from 0. review_weight: 1, the code's default; its scripts use 0.6 to 8, by pair (batch 128).
+    student_layers from shallow to deep. The deepest is compared first and handed on:
+    `AttentionBasedFusion` mixes it into the next, so that a teacher's shallow layer also teaches
+    the student's deep ones. The authors' code resizes the student's fused maps to the teacher's
+    size; here the larger of the two is average-pooled. It also raises the weight over 20 epochs,
+    from 0. review_weight: 1, the code's default; its scripts use 0.6 to 8, by pair (batch 128).
     Batch norm in the fusion needs batches of two or more where a map is 1×1.
     """
 
@@ -634,7 +678,8 @@ def _maps(features: torch.Tensor) -> torch.Tensor:
     """features as maps (B, C, H, W), or a UsageError."""
     if features.dim() != 4:
         raise UsageError(
-            f"features of shape {_shape(features)}: expected maps (B, C, H, W). Name a layer before the pooling, or "
+            f"features of shape {_shape(features)}: expected maps (B, C, H, W). Name a layer "
+            "before the pooling, or "
             "use a method that compares vectors, such as RelationalKD"
         )
     return _full(features)
@@ -650,10 +695,13 @@ def _vectors(features: torch.Tensor) -> torch.Tensor:
 
 
 def _pair(student: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The two as they are compared: of one batch, half precision as float32, no gradient to the teacher's."""
+    """The two as they are compared: of one batch, half precision as float32, no gradient to the
+    teacher's.
+    """
     if len(student) != len(teacher):
         raise UsageError(
-            f"student's features {_shape(student)}, teacher's {_shape(teacher)}: expected the same batch, and so the "
+            f"student's features {_shape(student)}, teacher's {_shape(teacher)}: expected the same "
+            "batch, and so the "
             "same first number"
         )
     return _full(student), _full(teacher.detach())
@@ -672,7 +720,8 @@ def _common(first: torch.Tensor, second: torch.Tensor) -> torch.Size:
 def _same_channels(student: torch.Tensor, teacher: torch.Tensor) -> None:
     if student.shape[1] != teacher.shape[1]:
         raise UsageError(
-            f"{student.shape[1]} channels of the student's and {teacher.shape[1]} of the teacher's: expected the same "
+            f"{student.shape[1]} channels of the student's and {teacher.shape[1]} of the "
+            "teacher's: expected the same "
             "number. An adapter makes it so: the objectives FitNets and ReviewKD have one"
         )
 
@@ -731,7 +780,8 @@ def _flat(pairs) -> list[str]:
     pairs = list(pairs)
     if any(isinstance(pair, str) or len(pair) != 2 for pair in pairs):
         raise UsageError(
-            f"{pairs}: expected pairs of layers, such as [('layer1', 'layer2'), ('layer2', 'layer3')]"
+            f"{pairs}: expected pairs of layers, such as [('layer1', 'layer2'), ('layer2', "
+            "'layer3')]"
         )
     return [layer for pair in pairs for layer in pair]
 

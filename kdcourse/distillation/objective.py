@@ -1,4 +1,6 @@
-"""What a student learns from: the base of every objective of the course, and how several are combined."""
+"""What a student learns from: the base of every objective of the course, and how several are
+combined.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -12,34 +14,40 @@ from kdcourse.distillation.teacher import Teacher
 
 
 def check_weights(**weights: float) -> None:
-    """Raises UsageError, naming it, for a weight that is negative or not finite, or if all of them are zero."""
+    """Raises UsageError, naming it, for a weight that is negative or not finite, or if all of them
+    are zero.
+    """
     for name, value in weights.items():
         if not 0 <= value < float("inf"):
             raise UsageError(f"{name}={value}: expected a finite number, 0 or more")
     if weights and not any(weights.values()):
         raise UsageError(
-            f"{' and '.join(weights)} are 0: nothing would be learned. Give one of them a weight above 0"
+            f"{' and '.join(weights)} are 0: nothing would be learned. Give one of them a weight "
+            "above 0"
         )
 
 
 class Objective(nn.Module):
     """(student, batch) → named, weighted loss terms, each a scalar.
 
-    A subclass says which layers it wants to see, in `student_layers` and `teacher_layers` (module paths), and turns
-    what was seen into terms in `terms`. Student and teacher each run once a batch, whatever is combined.
+    A subclass says which layers it wants to see, in `student_layers` and `teacher_layers` (module
+    paths), and turns what was seen into terms in `terms`. Student and teacher each run once a
+    batch, whatever is combined.
     """
 
     def __init__(self, teacher: Teacher | None = None, student_layers=(), teacher_layers=()):
         super().__init__()
         if teacher is not None and not isinstance(teacher, Teacher):
             raise UsageError(
-                f"teacher= is a {type(teacher).__name__}: expected a Teacher, which keeps it frozen: Teacher(network)"
+                f"teacher= is a {type(teacher).__name__}: expected a Teacher, which keeps it "
+                "frozen: Teacher(network)"
             )
         self.teacher = teacher
         self.student_layers, self.teacher_layers = tuple(student_layers), tuple(teacher_layers)
 
     def prepare(self, student: nn.Module, batch: Batch, samples: int) -> None:
-        """Called by `fit` before training: the place to make adapters, from the shapes of one dry run.
+        """Called by `fit` before training: the place to make adapters, from the shapes of one dry
+        run.
 
         Raises UsageError for a teacher that cannot teach this student.
         """
@@ -49,7 +57,9 @@ class Objective(nn.Module):
     def terms(
         self, seen: ForwardOutput, taught: ForwardOutput | None, batch: Batch
     ) -> dict[str, torch.Tensor]:
-        """seen: the student's logits and features; taught: the teacher's, None if there is no teacher."""
+        """seen: the student's logits and features; taught: the teacher's, None if there is no
+        teacher.
+        """
         raise NotImplementedError
 
     def forward(self, student: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
@@ -63,10 +73,13 @@ class Objective(nn.Module):
 
 
 class Combined(Objective):
-    """Several objectives at once: the terms of each times its weight; terms of the same name are added up.
+    """Several objectives at once: the terms of each times its weight; terms of the same name are
+    added up.
 
-    objectives: `Objective`s with the same teacher (or none), or callables that make one, as a Recipe needs them.
-    Mind the label term: `Combined([ResponseKD(t), FitNets(t, …, label_weight=0)], [1, 1])` counts it once.
+    objectives: `Objective`s with the same teacher (or none), or callables that make one, as a
+      Recipe needs them.
+    Mind the label term: `Combined([ResponseKD(t), FitNets(t, …, label_weight=0)], [1, 1])` counts
+      it once.
     """
 
     def __init__(

@@ -1,12 +1,14 @@
 """Response-based distillation: what the teacher says.
 
-Each loss is a function of logits (B, C) with its formula and source; each objective is a thin `nn.Module` over one.
-z_s and z_t are the logits of student and teacher, T is the temperature, and p(T) = softmax(z / T). Losses are means
-over the batch. Gradient goes to the student alone, and half-precision logits are computed with in float32.
+Each loss is a function of logits (B, C) with its formula and source; each objective is a thin
+`nn.Module` over one. z_s and z_t are the logits of student and teacher, T is the temperature, and
+p(T) = softmax(z / T). Losses are means over the batch. Gradient goes to the student alone, and
+half-precision logits are computed with in float32.
 
-Why T²: the gradient of a cross-entropy softened by T is (p_s(T) − p_t(T)) / T, and the difference shrinks like 1 / T
-as well, so together like 1 / T² (Hinton, Vinyals & Dean 2015, sec. 2). Times T², the soft term keeps its weight beside
-the label term when the temperature changes. Without it, a soft term at T = 5 counts 25 times too little.
+Why T²: the gradient of a cross-entropy softened by T is (p_s(T) − p_t(T)) / T, and the difference
+shrinks like 1 / T as well, so together like 1 / T² (Hinton, Vinyals & Dean 2015, sec. 2). Times T²,
+the soft term keeps its weight beside the label term when the temperature changes. Without it, a
+soft term at T = 5 counts 25 times too little.
 """
 
 import math
@@ -26,11 +28,13 @@ from kdcourse.distillation.teacher import Teacher
 def soft_target_loss(
     student_logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """T² · KL(p_t(T) ‖ p_s(T)), mean over the batch. Logits (B, C) → scalar, 0 where the two agree up to a shift.
+    """T² · KL(p_t(T) ‖ p_s(T)), mean over the batch. Logits (B, C) → scalar, 0 where the two agree
+    up to a shift.
 
-    Hinton, Vinyals & Dean 2015, sec. 2: their cross-entropy with soft targets, less the teacher's entropy, which has no
-    gradient. At high T it becomes ‖z_s − z_t‖² / 2C of centred logits, with gradient (z_s − z_t) / C (eq. 2–4).
-    Raises UsageError for logits or a temperature that cannot be right.
+    Hinton, Vinyals & Dean 2015, sec. 2: their cross-entropy with soft targets, less the teacher's
+    entropy, which has no gradient. At high T it becomes ‖z_s − z_t‖² / 2C of centred logits, with
+    gradient (z_s − z_t) / C (eq. 2–4). Raises UsageError for logits or a temperature that cannot be
+    right.
     """
     student, teacher = _checked(student_logits, teacher_logits, temperature)
     log_p_s, log_p_t = (
@@ -43,8 +47,9 @@ def soft_target_loss(
 def logit_matching_loss(student_logits: torch.Tensor, teacher_logits: torch.Tensor) -> torch.Tensor:
     """½ ‖z_s − z_t‖², summed over classes, mean over the batch. Logits (B, C) → scalar.
 
-    Ba & Caruana 2014, eq. 1: regression on the teacher's logits, before any softmax, so that a shift matters. On
-    centred logits it is C times what `soft_target_loss` becomes at high temperature. Raises UsageError as there.
+    Ba & Caruana 2014, eq. 1: regression on the teacher's logits, before any softmax, so that a
+    shift matters. On centred logits it is C times what `soft_target_loss` becomes at high
+    temperature. Raises UsageError as there.
     """
     student, teacher = _checked(student_logits, teacher_logits)
     return 0.5 * (student - teacher).square().sum(1).mean()
@@ -56,9 +61,11 @@ def target_class_loss(
     labels: torch.Tensor,
     temperature: float,
 ) -> torch.Tensor:
-    """T² · TCKD for each sample: KL(b_t ‖ b_s) of the two probabilities b = (p_label, 1 − p_label). (B, C) → (B,).
+    """T² · TCKD for each sample: KL(b_t ‖ b_s) of the two probabilities b = (p_label, 1 − p_label).
+    (B, C) → (B,).
 
-    Zhao et al. 2022 (DKD), sec. 3.1: how sure the teacher is of the label. Raises UsageError as `decoupled_loss` does.
+    Zhao et al. 2022 (DKD), sec. 3.1: how sure the teacher is of the label. Raises UsageError as
+    `decoupled_loss` does.
     """
     student, teacher = _label_first(
         *_checked(student_logits, teacher_logits, temperature), labels, temperature
@@ -77,10 +84,11 @@ def nontarget_class_loss(
     labels: torch.Tensor,
     temperature: float,
 ) -> torch.Tensor:
-    """T² · NCKD for each sample: KL(p̂_t ‖ p̂_s), with p̂ the softmax over all classes but the label. (B, C) → (B,).
+    """T² · NCKD for each sample: KL(p̂_t ‖ p̂_s), with p̂ the softmax over all classes but the
+    label. (B, C) → (B,).
 
-    Zhao et al. 2022 (DKD), sec. 3.1: which wrong classes the teacher considers. With two classes there is only one
-    wrong class, and it is 0. Raises UsageError as `decoupled_loss` does.
+    Zhao et al. 2022 (DKD), sec. 3.1: which wrong classes the teacher considers. With two classes
+    there is only one wrong class, and it is 0. Raises UsageError as `decoupled_loss` does.
     """
     student, teacher = _label_first(
         *_checked(student_logits, teacher_logits, temperature), labels, temperature
@@ -97,11 +105,13 @@ def decoupled_loss(
     target_weight: float,
     nontarget_weight: float,
 ) -> torch.Tensor:
-    """T² · (target_weight · TCKD + nontarget_weight · NCKD), mean over the batch. Logits (B, C), labels (B,) → scalar.
+    """T² · (target_weight · TCKD + nontarget_weight · NCKD), mean over the batch. Logits (B, C),
+    labels (B,) → scalar.
 
-    Zhao et al. 2022 (DKD), sec. 3.3. The soft-target loss is KD = TCKD + (1 − p_t) · NCKD, with p_t the teacher's
-    probability of the label (sec. 3.1): a sure teacher mutes what it knows of the wrong classes. DKD gives each part a
-    weight of its own. Raises UsageError as `soft_target_loss` does, and for labels that are no columns.
+    Zhao et al. 2022 (DKD), sec. 3.3. The soft-target loss is KD = TCKD + (1 − p_t) · NCKD, with p_t
+    the teacher's probability of the label (sec. 3.1): a sure teacher mutes what it knows of the
+    wrong classes. DKD gives each part a weight of its own. Raises UsageError as `soft_target_loss`
+    does, and for labels that are no columns.
     """
     target = target_class_loss(student_logits, teacher_logits, labels, temperature)
     nontarget = nontarget_class_loss(student_logits, teacher_logits, labels, temperature)
@@ -115,15 +125,18 @@ def relation_matching_loss(
     inter_weight: float = 2.0,
     intra_weight: float = 2.0,
 ) -> torch.Tensor:
-    """inter_weight · (1 − mean_i ρ(p_s[i, :], p_t[i, :])) + intra_weight · (1 − mean_j ρ(p_s[:, j], p_t[:, j])).
+    """inter_weight · (1 − mean_i ρ(p_s[i, :], p_t[i, :])) + intra_weight · (1 − mean_j ρ(p_s[:, j],
+    p_t[:, j])).
 
-    ρ is Pearson's correlation, p = softmax(z / T), i a sample, j a class. Logits (B, C) → scalar. Huang et al. 2022
-    (DIST), eq. 8–11. Inter-class: the order of the classes in a sample; intra-class: that of the samples in a class.
+    ρ is Pearson's correlation, p = softmax(z / T), i a sample, j a class. Logits (B, C) → scalar.
+    Huang et al. 2022 (DIST), eq. 8–11. Inter-class: the order of the classes in a sample;
+    intra-class: that of the samples in a class.
 
-    There is no T² here, as in the paper's formula. The official code has it; but ρ takes no notice of scale, so its
-    gradient does not shrink with 1 / T², and weights times T² give what the code does. A row or column that is constant
-    (in a batch of one, every column) has no correlation: it counts as 0, with its distance at 1. Those that vary by
-    less than 1e-4 fade into that, as in the code. Raises UsageError as `soft_target_loss` does.
+    There is no T² here, as in the paper's formula. The official code has it; but ρ takes no notice
+    of scale, so its gradient does not shrink with 1 / T², and weights times T² give what the code
+    does. A row or column that is constant (in a batch of one, every column) has no correlation: it
+    counts as 0, with its distance at 1. Those that vary by less than 1e-4 fade into that, as in the
+    code. Raises UsageError as `soft_target_loss` does.
     """
     student, teacher = _checked(student_logits, teacher_logits, temperature)
     p_s, p_t = F.softmax(student / temperature, 1), F.softmax(teacher / temperature, 1)
@@ -134,16 +147,19 @@ def relation_matching_loss(
 def standardised_soft_target_loss(
     student_logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """The soft-target loss of Z-scores: z ← (z − mean(z)) / std(z), a row each, then T² · KL. Logits (B, C) → scalar.
+    """The soft-target loss of Z-scores: z ← (z − mean(z)) / std(z), a row each, then T² · KL.
+    Logits (B, C) → scalar.
 
-    Sun et al. 2024, algorithms 1 and 2: the student need not copy the range of the teacher's logits, only their
-    relations. So the scale of neither matters. std is that of the population, as in the paper; their code divides by
-    C − 1. A constant row has no Z-score: it becomes zeros. With two classes a Z-score is ±1 whatever the logits, and
-    the student learns nothing. Raises UsageError as `soft_target_loss` does.
+    Sun et al. 2024, algorithms 1 and 2: the student need not copy the range of the teacher's
+    logits, only their relations. So the scale of neither matters. std is that of the population, as
+    in the paper; their code divides by C − 1. A constant row has no Z-score: it becomes zeros. With
+    two classes a Z-score is ±1 whatever the logits, and the student learns nothing. Raises
+    UsageError as `soft_target_loss` does.
     """
     student, teacher = _checked(student_logits, teacher_logits, temperature)
     classes = student.shape[1:]
-    # layer_norm without weights is the Z-score; its eps, added to the variance, bounds the gradient of constant rows
+    # layer_norm without weights is the Z-score; its eps, added to the variance, bounds the gradient
+    # of constant rows
     student, teacher = (
         F.layer_norm(student, classes, eps=1e-8),
         F.layer_norm(teacher, classes, eps=1e-8),
@@ -154,7 +170,9 @@ def standardised_soft_target_loss(
 def _checked(
     student_logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The logits in float32 or better, the teacher's without gradient; UsageError for what cannot be right."""
+    """The logits in float32 or better, the teacher's without gradient; UsageError for what cannot
+    be right.
+    """
     _check_temperature(temperature)
     if (
         student_logits.shape != teacher_logits.shape
@@ -162,16 +180,19 @@ def _checked(
         or student_logits.shape[1] < 2
     ):
         raise UsageError(
-            f"student_logits {tuple(student_logits.shape)} and teacher_logits {tuple(teacher_logits.shape)}: expected "
-            "the same shape (B, C), with two classes or more. A teacher of more classes needs a label_map: Teacher(…)"
+            f"student_logits {tuple(student_logits.shape)} and teacher_logits "
+            f"{tuple(teacher_logits.shape)}: expected "
+            "the same shape (B, C), with two classes or more. A teacher of more classes needs a "
+            "label_map: Teacher(…)"
         )
     for name, logits in (("student_logits", student_logits), ("teacher_logits", teacher_logits)):
         if not logits.is_floating_point():
             raise UsageError(
                 f"{name} are {logits.dtype}: expected logits, which are floating-point numbers"
             )
-        # A finite sum shows that all is well, in one cheap operation. On an accelerator, reading it would make the
-        # processor wait: there a NaN goes on into the loss, where `fit` waits anyway and names the term.
+        # A finite sum shows that all is well, in one cheap operation. On an accelerator, reading it
+        # would make the processor wait: there a NaN goes on into the loss, where `fit` waits anyway
+        # and names the term.
         on_cpu = logits.device.type == "cpu"
         if (
             on_cpu
@@ -179,7 +200,8 @@ def _checked(
             and not logits.isfinite().all()
         ):
             raise UsageError(
-                f"{name} hold NaN or infinity: expected finite numbers. Look at the network that gave them "
+                f"{name} hold NaN or infinity: expected finite numbers. Look at the network that "
+                "gave them "
                 "(a learning rate too high, images that are not normalised)"
             )
     exact = torch.promote_types(student_logits.dtype, torch.float32)
@@ -196,18 +218,22 @@ def _check_temperature(temperature: float) -> None:
 def _label_first(
     student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits over T with the label's in column 0 and the other classes after it: a rotation of each row."""
+    """Logits over T with the label's in column 0 and the other classes after it: a rotation of each
+    row.
+    """
     count, classes = student.shape
     if labels.shape != (count,) or labels.is_floating_point():
         raise UsageError(
-            f"labels are {labels.dtype} of shape {tuple(labels.shape)}: expected whole numbers of shape ({count},), "
+            f"labels are {labels.dtype} of shape {tuple(labels.shape)}: expected whole numbers of "
+            f"shape ({count},), "
             "the class of each row of the logits"
         )
     if labels.device.type == "cpu" and count:  # elsewhere looking would make the processor wait
         low, high = (bound.item() for bound in labels.aminmax())
         if low < 0 or high >= classes:
             raise UsageError(
-                f"labels from {low} to {high}: expected 0 to {classes - 1}, a column of the logits each"
+                f"labels from {low} to {high}: expected 0 to {classes - 1}, a column of the logits "
+                "each"
             )
     columns = (labels[:, None] + torch.arange(classes, device=labels.device)) % classes
     return student.gather(1, columns) / temperature, teacher.gather(1, columns) / temperature
@@ -215,7 +241,8 @@ def _label_first(
 
 def _correlation(a: torch.Tensor, b: torch.Tensor, dim: int) -> torch.Tensor:
     """Pearson's correlation of a and b along dim: the cosine of what is left without the mean."""
-    # the eps is what the official code's comes to; it bounds the gradient where a student gives all classes the same
+    # the eps is what the official code's comes to; it bounds the gradient where a student gives all
+    # classes the same
     return F.cosine_similarity(
         a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True), dim=dim, eps=1e-4
     )
@@ -250,8 +277,8 @@ class CrossEntropy(Objective):
 class _Response(Objective):
     """What the objectives below share: a teacher there must be, and some weight on the labels.
 
-    A term whose weight is 0 is left out. Settings are plain attributes, which may change while training; a subclass
-    names those that its printed form shows.
+    A term whose weight is 0 is left out. Settings are plain attributes, which may change while
+    training; a subclass names those that its printed form shows.
     """
 
     shown: tuple[str, ...] = ()
@@ -261,7 +288,8 @@ class _Response(Objective):
     ):
         if teacher is None:
             raise UsageError(
-                "teacher=None: there is nobody to learn from. Hand in Teacher(network), or use CrossEntropy"
+                "teacher=None: there is nobody to learn from. Hand in Teacher(network), or use "
+                "CrossEntropy"
             )
         super().__init__(teacher)
         _check_temperature(temperature)
@@ -278,14 +306,16 @@ class _Response(Objective):
 
 
 class ResponseKD(_Response):
-    """Knowledge distillation: soft_weight · T² · KL(p_t(T) ‖ p_s(T)) + label_weight · cross-entropy.
+    """Knowledge distillation: soft_weight · T² · KL(p_t(T) ‖ p_s(T)) + label_weight ·
+    cross-entropy.
 
-    Hinton, Vinyals & Dean 2015, sec. 2; the default weights are those of RepDistiller. Terms: soft, label.
+    Hinton, Vinyals & Dean 2015, sec. 2; the default weights are those of RepDistiller. Terms: soft,
+    label.
 
     D2's published loss, 0.25 · CE + 0.75 · KL without T² at T = 5, divides the soft weight by 25:
     `ResponseKD(teacher, temperature=5, soft_weight=0.75 / 25, label_weight=0.25)`. As it was meant:
-    `ResponseKD(teacher, temperature=5, soft_weight=0.75, label_weight=0.25)`.
-    D3's "60 % labels + 40 % teacher" is `ResponseKD(teacher, temperature=4, soft_weight=0.4, label_weight=0.6)`, its
+    `ResponseKD(teacher, temperature=5, soft_weight=0.75, label_weight=0.25)`. D3's "60 % labels +
+    40 % teacher" is `ResponseKD(teacher, temperature=4, soft_weight=0.4, label_weight=0.6)`, its
     "teacher only" `ResponseKD(teacher, temperature=4, soft_weight=1, label_weight=0)`.
     """
 
@@ -315,8 +345,10 @@ class ResponseKD(_Response):
 class PartlyLabelled(ResponseKD):
     """`ResponseKD` where only some training images have a label, and the teacher answers for all.
 
-    labelled: the indices of those in the training split. The label term is label_weight / B · Σ cross-entropy over the
-    labelled images of a batch of B: each counts as it would if all were labelled. Labels of others are never looked at.
+    labelled: the indices of those in the training split. The label term is label_weight / B · Σ
+      cross-entropy over the
+    labelled images of a batch of B: each counts as it would if all were labelled. Labels of others
+      are never looked at.
     """
 
     def __init__(self, teacher: Teacher, labelled: Sequence[int], **settings: float):
@@ -332,7 +364,8 @@ class PartlyLabelled(ResponseKD):
             and not 0 <= int(self.labelled[0]) <= int(self.labelled[-1]) < samples
         ):
             raise UsageError(
-                f"labelled= names images {int(self.labelled[0])} to {int(self.labelled[-1])}: expected 0 to "
+                f"labelled= names images {int(self.labelled[0])} to {int(self.labelled[-1])}: "
+                "expected 0 to "
                 f"{samples - 1}, indices of training images"
             )
 
@@ -371,9 +404,10 @@ class LogitMatching(_Response):
 class DecoupledKD(_Response):
     """target_weight · TCKD + nontarget_weight · NCKD (both × T²) + label_weight · cross-entropy.
 
-    Zhao et al. 2022 (DKD), sec. 3.3, with the weights of their code for ResNet32x4 → ResNet8x4 on CIFAR-100. With few
-    classes a nontarget weight of 8 can drown the target's: try less. Their code lets the two first terms grow in over
-    20 epochs; here they have their weight from the start. Terms: target, nontarget, label.
+    Zhao et al. 2022 (DKD), sec. 3.3, with the weights of their code for ResNet32x4 → ResNet8x4 on
+    CIFAR-100. With few classes a nontarget weight of 8 can drown the target's: try less. Their code
+    lets the two first terms grow in over 20 epochs; here they have their weight from the start.
+    Terms: target, nontarget, label.
     """
 
     shown = ("temperature", "target_weight", "nontarget_weight", "label_weight")
@@ -406,7 +440,8 @@ class DecoupledKD(_Response):
 
 
 class RelationMatchingKD(_Response):
-    """inter_weight · (1 − ρ over classes) + intra_weight · (1 − ρ over samples) + label_weight · cross-entropy.
+    """inter_weight · (1 − ρ over classes) + intra_weight · (1 − ρ over samples) + label_weight ·
+    cross-entropy.
 
     Huang et al. 2022 (DIST), eq. 11. The official code's T² is in the weights, if it is wanted: see
     `relation_matching_loss`. Terms: inter, intra, label.
@@ -447,9 +482,11 @@ class RelationMatchingKD(_Response):
 
 
 class StandardisedKD(_Response):
-    """soft_weight · T² · KL of the standardised logits + label_weight · cross-entropy. Terms: soft, label.
+    """soft_weight · T² · KL of the standardised logits + label_weight · cross-entropy. Terms: soft,
+    label.
 
-    Sun et al. 2024, with the temperature and weights of their code for CIFAR-100: T = 2, KD 9, CE 0.1.
+    Sun et al. 2024, with the temperature and weights of their code for CIFAR-100: T = 2, KD 9, CE
+    0.1.
     """
 
     shown = ("temperature", "soft_weight", "label_weight")

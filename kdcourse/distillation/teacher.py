@@ -1,8 +1,9 @@
 """The teacher: a network that cannot be trained by accident, and its answers, kept.
 
-Consistent teaching (Beyer et al. 2022) wants the teacher's answer to the very crop that the student sees. A `Teacher`
-gives it, for a forward pass each step. Where views are repeated (`Batches(…, views=V)`), a `CachedTeacher` answers
-each of them once, writes the logits to disk, and reads them from then on.
+Consistent teaching (Beyer et al. 2022) wants the teacher's answer to the very crop that the student
+sees. A `Teacher` gives it, for a forward pass each step. Where views are repeated (`Batches(…,
+views=V)`), a `CachedTeacher` answers each of them once, writes the logits to disk, and reads them
+from then on.
 """
 
 import hashlib
@@ -26,24 +27,29 @@ from kdcourse.distillation.hooks import ForwardOutput, forward_with_features
 from kdcourse.training.checkpoint import digest
 
 FORMAT = 1  # of the folders with kept answers
-AT_ONCE = 256  # images that are answered at a time: always as many, whoever asks, so that the bits are the same
+# images that are answered at a time: always as many, whoever asks, so that the bits are the same
+AT_ONCE = 256
 CHECKED = 16  # images of a kept view that are answered once more when it is opened
-TOLERANCE = 0.01  # by which these may differ, as a share of the largest logit: devices and TF32 round differently
+# by which these may differ, as a share of the largest logit: devices and TF32 round differently
+TOLERANCE = 0.01
 
 
 class Teacher(nn.Module):
-    """A network held frozen: in eval mode even after `.train()`, without gradients, its parameters never optimised.
+    """A network held frozen: in eval mode even after `.train()`, without gradients, its parameters
+    never optimised.
 
-    The network is no submodule: its weights are in no checkpoint of the student's run, and no optimiser finds them.
-    It moves with `.to(device)`.
+    The network is no submodule: its weights are in no checkpoint of the student's run, and no
+    optimiser finds them. It moves with `.to(device)`.
 
-    label_map: for a teacher of more classes, the column of its logits for each class of the student. D3 picks the 100
-      classes of mini-ImageNet from the 1,000 of ImageNet.
-    normalisation, student_normalisation: (mean, std), each (C,), of the data that the teacher was trained on and of the
-      data that the batches are normalised by: `(data.mean, data.std)`. Both or neither. Images are taken back to
-      raw values and normalised as the teacher knows it.
+    label_map: for a teacher of more classes, the column of its logits for each class of the
+      student. D3 picks the 100 classes of mini-ImageNet from the 1,000 of ImageNet.
+    normalisation, student_normalisation: (mean, std), each (C,), of the data that the teacher was
+      trained on and of the
+      data that the batches are normalised by: `(data.mean, data.std)`. Both or neither. Images are
+      taken back to raw values and normalised as the teacher knows it.
 
-    A Teacher in the place of the network is taken with its settings. Raises UsageError for what cannot be right.
+    A Teacher in the place of the network is taken with its settings. Raises UsageError for what
+    cannot be right.
     """
 
     def __init__(
@@ -58,18 +64,21 @@ class Teacher(nn.Module):
         if isinstance(network, Teacher):
             if not (label_map is normalisation is student_normalisation is None):
                 raise UsageError(
-                    "a Teacher has its settings already: give them with the bare network, teacher.network"
+                    "a Teacher has its settings already: give them with the bare network, "
+                    "teacher.network"
                 )
             label_map, normalisation, student_normalisation = network.settings
             network = network.network
         if not isinstance(network, nn.Module):
             raise UsageError(
-                f"network= is a {type(network).__name__}: expected an nn.Module. load_or_train returns (network, "
+                f"network= is a {type(network).__name__}: expected an nn.Module. load_or_train "
+                "returns (network, "
                 "history): hand in the first"
             )
         if (normalisation is None) != (student_normalisation is None):
             raise UsageError(
-                "normalisation= and student_normalisation= belong together: what the teacher was trained on, and what "
+                "normalisation= and student_normalisation= belong together: what the teacher was "
+                "trained on, and what "
                 "the student's batches are normalised by, each (mean, std). Give both or neither"
             )
         self.label_map = None if label_map is None else _columns(label_map)
@@ -122,10 +131,13 @@ class Teacher(nn.Module):
         )
 
     def check(self, student: nn.Module, batch: Batch) -> None:
-        """Raises UsageError if this teacher cannot teach that student, or was told of another normalisation."""
+        """Raises UsageError if this teacher cannot teach that student, or was told of another
+        normalisation.
+        """
         if student is self.network:
             raise UsageError(
-                "the student is the teacher's own network, which is frozen: hand in another, such as "
+                "the student is the teacher's own network, which is frozen: hand in another, such "
+                "as "
                 "copy.deepcopy(teacher.network).requires_grad_(True)"
             )
         if self.student_normalisation and batch.source is not None:
@@ -133,7 +145,8 @@ class Teacher(nn.Module):
             for told, used in zip(self.student_normalisation, (split.mean, split.std), strict=True):
                 if len(told) not in (1, len(used)) or not np.allclose(told, used, rtol=1e-3):
                     raise UsageError(
-                        f"student_normalisation= says {_short(told)}, but the batches are normalised by "
+                        f"student_normalisation= says {_short(told)}, but the batches are "
+                        "normalised by "
                         f"{_short(used)}: give (data.mean, data.std) of the student's data"
                     )
 
@@ -141,7 +154,8 @@ class Teacher(nn.Module):
         """Scale and shift (1, C, 1, 1): x ← (x · std_s + mean_s − mean_t) / std_t."""
         if len(self.normalisation[0]) != len(self.student_normalisation[0]):
             raise UsageError(
-                f"student_normalisation= and normalisation= have {len(self.student_normalisation[0])} and "
+                "student_normalisation= and normalisation= have "
+                f"{len(self.student_normalisation[0])} and "
                 f"{len(self.normalisation[0])} channels: expected as many"
             )
         (mean_t, std_t), (mean_s, std_s) = (
@@ -158,7 +172,8 @@ class Teacher(nn.Module):
             return images
         if self._scale.shape[1] not in (1, images.shape[1]):
             raise UsageError(
-                f"normalisation= has {self._scale.shape[1]} channels, the images have {images.shape[1]}: give the mean "
+                f"normalisation= has {self._scale.shape[1]} channels, the images have "
+                f"{images.shape[1]}: give the mean "
                 "and std of each channel, or one of each for all"
             )
         return images * self._scale + self._shift
@@ -166,7 +181,8 @@ class Teacher(nn.Module):
     def _picked(self, logits: torch.Tensor) -> torch.Tensor:
         if max(self.label_map) >= logits.shape[1]:
             raise UsageError(
-                f"label_map= names column {max(self.label_map)}, but the teacher's network has {logits.shape[1]} "
+                f"label_map= names column {max(self.label_map)}, but the teacher's network has "
+                f"{logits.shape[1]} "
                 "classes, counted from 0"
             )
         return logits[:, self._label_map]
@@ -179,22 +195,26 @@ class Teacher(nn.Module):
 
 
 class CachedTeacher(Teacher):
-    """A Teacher that answers each repeated view of each image once: logits are kept on disk and read from then on.
+    """A Teacher that answers each repeated view of each image once: logits are kept on disk and
+    read from then on.
 
-    When a view is first asked for, all of it is answered, in the split's order, `AT_ONCE` images at a time, in float32
-    without autocast: what is kept does not depend on who asked. It is written as half precision, memory-mapped, to
-    `work_dir()/answers/<teacher>-<batches>/view-000`, named by the fingerprint of the weights and settings and by
-    `Batches.repeated`. The largest rounding error is in `meta.json` and in `rounding_error`: 0.004 for logits below 16,
-    0.008 below 32. A fill that is killed loses the view at hand; the others stay.
+    When a view is first asked for, all of it is answered, in the split's order, `AT_ONCE` images at
+    a time, in float32
+    without autocast: what is kept does not depend on who asked. It is written as half precision,
+    memory-mapped, to `work_dir()/answers/<teacher>-<batches>/view-000`, named by the fingerprint of
+    the weights and settings and by `Batches.repeated`. The largest rounding error is in `meta.json`
+    and in `rounding_error`: 0.004 for logits below 16, 0.008 below 32. A fill that is killed loses
+    the view at hand; the others stay.
 
-    Where views are not repeated (`batch.source` None, `repeated` None) and where features are wanted, the live teacher
-    answers. What is kept is never taken on trust: when a view is opened, its description, size and checksum must be
-    right and a few images, answered once more, must agree. The weights are looked at again every epoch.
+    Where views are not repeated (`batch.source` None, `repeated` None) and where features are
+    wanted, the live teacher answers. What is kept is never taken on trust: when a view is opened,
+    its description, size and checksum must be right and a few images, answered once more, must
+    agree. The weights are looked at again every epoch.
 
     `served` and `computed` count the images answered from disk and by the network.
 
-    Raises CheckpointError for kept answers that are damaged or another's, and where they cannot be written;
-    UsageError for logits that half precision cannot hold.
+    Raises CheckpointError for kept answers that are damaged or another's, and where they cannot be
+    written; UsageError for logits that half precision cannot hold.
     """
 
     def __init__(self, network: nn.Module, **settings):
@@ -220,7 +240,8 @@ class CachedTeacher(Teacher):
         """Answer all views of these batches now. Raises UsageError if they are not repeated."""
         if batches.repeated is None:
             raise UsageError(
-                "the views of these batches are not repeated, so their answers cannot be kept: Batches(…, views=8), "
+                "the views of these batches are not repeated, so their answers cannot be kept: "
+                "Batches(…, views=8), "
                 "with an augmentation of the course and data that have a fingerprint"
             )
         views = range(batches.views if batches.augment else 1)
@@ -305,7 +326,8 @@ class CachedTeacher(Teacher):
             same and np.abs(answers[some] - live).max() <= TOLERANCE * np.abs(live).max()
         ):  # NaN is not either
             raise CheckpointError(
-                f"{folder}: these are not this teacher's answers to these images: some, answered once more, differ. "
+                f"{folder}: these are not this teacher's answers to these images: some, answered "
+                "once more, differ. "
                 "Was the code of the network or the data changed without their fingerprint? "
                 "Remove the folder to have them answered anew"
             )
@@ -331,7 +353,8 @@ def _mean_and_std(name: str, values) -> tuple[tuple[float, ...], tuple[float, ..
         raise UsageError(f"{name}= must be (mean, std), a number a channel each") from error
     if mean.shape != std.shape or not np.isfinite([mean, std]).all() or not (std > 0).all():
         raise UsageError(
-            f"{name}= must be (mean, std), a finite number a channel each and std above 0, not {_short(mean)} and "
+            f"{name}= must be (mean, std), a finite number a channel each and std above 0, not "
+            f"{_short(mean)} and "
             f"{_short(std)}"
         )
     return tuple(mean.tolist()), tuple(std.tolist())
@@ -343,11 +366,14 @@ def _short(values) -> str:
 
 
 def _write(folder: Path, answers: np.ndarray, about: dict) -> None:
-    """A kept view, all or nothing: written beside its place and renamed. If another process was first, its stays."""
+    """A kept view, all or nothing: written beside its place and renamed. If another process was
+    first, its stays.
+    """
     largest = np.abs(answers).max()
     if not largest <= np.finfo(np.float16).max:  # a NaN is not either
         raise UsageError(
-            f"the teacher's logits reach {largest:,.0f}, and half precision ends at 65,504: look at the network, or "
+            f"the teacher's logits reach {largest:,.0f}, and half precision ends at 65,504: look "
+            "at the network, or "
             "use Teacher, which keeps nothing"
         )
     half = answers.astype(np.float16)
@@ -370,7 +396,8 @@ def _write(folder: Path, answers: np.ndarray, about: dict) -> None:
                 raise
     except OSError as problem:
         raise CheckpointError(
-            f"{folder}: the teacher's answers could not be written ({problem}): {half.nbytes:,} bytes a view. Free "
+            f"{folder}: the teacher's answers could not be written ({problem}): {half.nbytes:,} "
+            "bytes a view. Free "
             "space, name another folder with KDCOURSE_WORK, or use Teacher, which keeps nothing"
         ) from problem
     finally:
@@ -378,7 +405,9 @@ def _write(folder: Path, answers: np.ndarray, about: dict) -> None:
 
 
 def _read(folder: Path, about: dict) -> tuple[np.ndarray, dict]:
-    """A kept view, (N, C) float16, memory-mapped, and its description. Raises CheckpointError unless it is as said."""
+    """A kept view, (N, C) float16, memory-mapped, and its description. Raises CheckpointError
+    unless it is as said.
+    """
     anew = "Remove the folder to have the teacher answer anew"
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
@@ -393,7 +422,8 @@ def _read(folder: Path, about: dict) -> tuple[np.ndarray, dict]:
             )
     if answers.dtype != np.float16 or answers.shape != shape or zlib.crc32(answers) != checksum:
         raise CheckpointError(
-            f"{folder}: damaged: {answers.dtype} of shape {answers.shape}, or its checksum, is not what meta.json "
+            f"{folder}: damaged: {answers.dtype} of shape {answers.shape}, or its checksum, is not "
+            "what meta.json "
             f"says. {anew}"
         )
     return np.asarray(answers), meta

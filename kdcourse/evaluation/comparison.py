@@ -38,18 +38,20 @@ def paired(
 ) -> Paired:
     """Compare two methods seed by seed: a[i] and b[i] are the accuracies (%) of seed i.
 
-    The t interval is `paired_interval`'s and p its test; both assume differences that are roughly normal. The bootstrap
-    draws the n differences again with replacement, `resamples` times, and takes the middle 95 % of the means (Efron &
-    Tibshirani 1993, chapter 13). It assumes no distribution, but with few seeds it is too narrow: with 3 it runs from
-    the least difference to the largest. How often an interval "of 95 %" held the true mean in 2,000 simulated
-    comparisons (tests/evaluation/test_comparison.py; standard error 1 point or less):
+    The t interval is `paired_interval`'s and p its test; both assume differences that are roughly
+    normal. The bootstrap draws the n differences again with replacement, `resamples` times, and
+    takes the middle 95 % of the means (Efron & Tibshirani 1993, chapter 13). It assumes no
+    distribution, but with few seeds it is too narrow: with 3 it runs from the least difference to
+    the largest. How often an interval "of 95 %" held the true mean in 2,000 simulated comparisons
+    (tests/evaluation/test_comparison.py; standard error 1 point or less):
 
         seeds, differences     3, normal   5, normal   10, normal   5, skewed (exponential)
         t interval                  95 %        94 %         94 %                      88 %
         bootstrap                   76 %        84 %         90 %                      77 %
 
     So trust the t interval at 10 seeds or fewer, and neither much where the differences are skewed.
-    One seed has no interval and two have no bootstrap: nan. Differences that are all equal have half = 0, and nan for
+    One seed has no interval and two have no bootstrap: nan. Differences that are all equal have
+    half = 0, and nan for
     the rest: look whether the seeds really differ.
 
     Raises UsageError if a and b differ in length, are empty or not finite.
@@ -84,7 +86,9 @@ def in_words(gain: float, half: float) -> str:
 
 
 def _t_test(values: np.ndarray) -> float:
-    """Two-sided p value of the t test that the mean is 0. Without spread, as for a single value: nan."""
+    """Two-sided p value of the t test that the mean is 0. Without spread, as for a single value:
+    nan.
+    """
     return float(stats.ttest_1samp(values, 0).pvalue) if np.ptp(values) > ROUNDING else nan
 
 
@@ -105,22 +109,27 @@ def mcnemar(
 ) -> McNemar:
     """Compare two networks on one test set (McNemar 1947, in its exact form).
 
-    correct_a, correct_b: (N,) booleans, whether each network is right, in the same order of samples. Where both are
-    right or both wrong they do not differ. If neither were better, each of the other samples would fall to either side
-    like a coin: p is the binomial test of only_a among only_a + only_b; without such samples it is 1.
+    correct_a, correct_b: (N,) booleans, whether each network is right, in the same order of
+    samples. Where both are right or both wrong they do not differ. If neither were better, each of
+    the other samples would fall to either side
+    like a coin: p is the binomial test of only_a among only_a + only_b; without such samples it is
+      1.
 
-    The interval is the adjusted Wald interval of Bonett & Price (2012), recommended by Fagerland, Lydersen & Laake
-    (2014): with p_a = (only_a + 1) / (N + 2) and p_b alike, p_a − p_b ± z √((p_a + p_b − (p_a − p_b)²) / (N + 2)). It
-    lies a little towards 0 from the difference, and on the border it may disagree with p.
+    The interval is the adjusted Wald interval of Bonett & Price (2012), recommended by Fagerland,
+    Lydersen & Laake (2014): with p_a = (only_a + 1) / (N + 2) and p_b alike, p_a − p_b ± z √((p_a +
+    p_b − (p_a − p_b)²) / (N + 2)). It lies a little towards 0 from the difference, and on the
+    border it may disagree with p.
 
-    It speaks of these two networks on other samples. Other seeds give other networks: for methods use `paired`.
+    It speaks of these two networks on other samples. Other seeds give other networks: for methods
+    use `paired`.
 
     Raises UsageError unless both are booleans of the same length, 1 or more.
     """
     a, b = np.asarray(correct_a), np.asarray(correct_b)
     if not (a.dtype == b.dtype == bool and a.ndim == 1 and a.shape == b.shape and a.size):
         raise UsageError(
-            f"correct_a {a.dtype}{a.shape} and correct_b {b.dtype}{b.shape}: expected booleans (N,) over the same "
+            f"correct_a {a.dtype}{a.shape} and correct_b {b.dtype}{b.shape}: expected booleans "
+            "(N,) over the same "
             "samples, for example logits.argmax(1) == labels"
         )
     n, only_a, only_b = len(a), int((a & ~b).sum()), int((b & ~a).sum())
@@ -138,8 +147,9 @@ def mcnemar(
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """p values adjusted for looking at several at once, in the order given (Holm 1979).
 
-    The smallest of m is multiplied by m, the next by m − 1 and so on; none becomes smaller than the one before, nor
-    larger than 1. Calling those at or under 0.05 real is then wrong anywhere in at most 5 % of such families.
+    The smallest of m is multiplied by m, the next by m − 1 and so on; none becomes smaller than the
+    one before, nor larger than 1. Calling those at or under 0.05 real is then wrong anywhere in at
+    most 5 % of such families.
 
     Raises UsageError that names the place if a value is not between 0 and 1 (NaN is not).
     """
@@ -149,7 +159,8 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     bad = np.flatnonzero(~((p >= 0) & (p <= 1)))
     if len(bad):
         raise UsageError(
-            f"p_values[{bad[0]}] = {p[bad[0]]}: expected a number from 0 to 1; leave out what has no p"
+            f"p_values[{bad[0]}] = {p[bad[0]]}: expected a number from 0 to 1; leave out what has "
+            "no p"
         )
     order, adjusted = p.argsort(), np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
@@ -157,15 +168,17 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def seeds_needed(gain: float, spread: float, power: float = 0.8, confidence: float = 0.95) -> int:
-    """How many common seeds a paired t test needs to see a gain, in points, with this probability (the power).
+    """How many common seeds a paired t test needs to see a gain, in points, with this probability
+    (the power).
 
-    spread: standard deviation of the differences over seeds, in points. With n seeds t follows the noncentral t
-    distribution with n − 1 degrees of freedom and noncentrality √n · |gain| / spread (as in G*Power, Faul et al. 2007);
-    the power is its share beyond the two-sided test's critical value, on the side of the gain. The answer is the least
-    n ≥ 2 that has it. A spread from a few pilot seeds is itself uncertain, and so is the answer.
+    spread: standard deviation of the differences over seeds, in points. With n seeds t follows the
+    noncentral t distribution with n − 1 degrees of freedom and noncentrality √n · |gain| / spread
+    (as in G*Power, Faul et al. 2007); the power is its share beyond the two-sided test's critical
+    value, on the side of the gain. The answer is the least n ≥ 2 that has it. A spread from a few
+    pilot seeds is itself uncertain, and so is the answer.
 
-    Raises UsageError for a gain of 0, a negative spread, a power or confidence outside 0 to 1, or if a million seeds
-    do not suffice.
+    Raises UsageError for a gain of 0, a negative spread, a power or confidence outside 0 to 1, or
+    if a million seeds do not suffice.
     """
     if not (np.isfinite(gain) and gain):
         raise UsageError(
@@ -214,15 +227,18 @@ def rank_correlation(
 ) -> RankCorrelation:
     """Spearman's rank correlation of x and y (n,), for few points, such as one a data set.
 
-    Interval: tanh(artanh ρ ± z √((1 + ρ²/2) / (n − 3))) (Bonett & Wright 2000). With n ≤ 3 or |ρ| = 1 the formula
-    says nothing: nan. In simulations of normal x and y with n of 5 and 10 and ρ of 0 and 0.81, the intervals that it
-    gave held the true ρ in 95 % of cases or more (tests/evaluation/test_comparison.py).
+    Interval: tanh(artanh ρ ± z √((1 + ρ²/2) / (n − 3))) (Bonett & Wright 2000). With n ≤ 3 or |ρ| =
+      1 the formula
+    says nothing: nan. In simulations of normal x and y with n of 5 and 10 and ρ of 0 and 0.81, the
+    intervals that it gave held the true ρ in 95 % of cases or more
+    (tests/evaluation/test_comparison.py).
 
-    p: how often x in another order has a ρ as far from 0. Exact while there are no more than `resamples` orders, so by
-    default to n = 8 (8! = 40,320); otherwise from that many random ones. Few points cannot give a small p: at best
-    2/n!, which is 0.083 for n = 4 and 0.017 for n = 5.
+    p: how often x in another order has a ρ as far from 0. Exact while there are no more than
+    `resamples` orders, so by default to n = 8 (8! = 40,320); otherwise from that many random ones.
+    Few points cannot give a small p: at best 2/n!, which is 0.083 for n = 4 and 0.017 for n = 5.
 
-    Raises UsageError unless x and y are equally many finite numbers, at least 2, and neither is constant.
+    Raises UsageError unless x and y are equally many finite numbers, at least 2, and neither is
+    constant.
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 2 or not np.isfinite([x, y]).all():
@@ -253,20 +269,22 @@ def main_effects(
     block: str = "seed",
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """What each of several changes gives, and what they give together, from all 2^k combinations in each block.
+    """What each of several changes gives, and what they give together, from all 2^k combinations in
+    each block.
 
-    table: a row a run, with the columns `factors` (two levels each), `value` (%) and `block`, each combination once a
-    block. A factor's first level is the one that appears first in the table, or False; the second counts as +, the
-    first as −. The sign of an interaction is the product of its factors' signs. An effect is the mean of the runs with
-    + less the mean of those with − (Box, Hunter & Hunter 2005, chapter 5). So that of a factor is its gain, averaged
-    over the others; that of a × b is half of how much more b gives with a than without.
+    table: a row a run, with the columns `factors` (two levels each), `value` (%) and `block`, each
+    combination once a block. A factor's first level is the one that appears first in the table, or
+    False; the second counts as +, the first as −. The sign of an interaction is the product of its
+    factors' signs. An effect is the mean of the runs with + less the mean of those with − (Box,
+    Hunter & Hunter 2005, chapter 5). So that of a factor is its gain, averaged over the others;
+    that of a × b is half of how much more b gives with a than without.
 
-    Returns a row an effect: factors first, then pairs, and so on. "points" is the mean over the blocks, each of which
-    gives one figure; "± 95 %" half the width of its t interval; p that of its t test, nan for one block or equal
-    figures; "p (Holm)" is adjusted over all rows.
+    Returns a row an effect: factors first, then pairs, and so on. "points" is the mean over the
+    blocks, each of which gives one figure; "± 95 %" half the width of its t interval; p that of its
+    t test, nan for one block or equal figures; "p (Holm)" is adjusted over all rows.
 
-    Raises UsageError for a column that is missing or has missing values, a factor without two levels, or combinations
-    that are missing or there twice, and names them.
+    Raises UsageError for a column that is missing or has missing values, a factor without two
+    levels, or combinations that are missing or there twice, and names them.
     """
     design = [block, *factors]
     absent = [name for name in [*design, value] if name not in table]
@@ -274,12 +292,14 @@ def main_effects(
         raise UsageError(f"the table lacks the columns {absent}; it has {list(table)}")
     if len(design) < 2 or len({*design, value}) <= len(design):
         raise UsageError(
-            f"factors={factors}, value={value!r}, block={block!r}: expected factors, and no column twice"
+            f"factors={factors}, value={value!r}, block={block!r}: expected factors, and no column "
+            "twice"
         )
     values = pd.to_numeric(table[value], errors="coerce")
     if not np.isfinite(values).all() or table[design].isna().any(axis=None):
         raise UsageError(
-            f"column {value!r} must hold finite numbers only, and {design} must have no missing values"
+            f"column {value!r} must hold finite numbers only, and {design} must have no missing "
+            "values"
         )
     levels = {factor: _levels(table[factor]) for factor in factors}
     cells = pd.MultiIndex.from_product([table[block].unique(), *levels.values()], names=design)
@@ -290,7 +310,8 @@ def main_effects(
             f"{name}={level}" for name, level in zip(cells.names, first.index[0], strict=True)
         )
         raise UsageError(
-            f"{len(first)} of {len(cells)} combinations are not there exactly once. The first: {named}, there "
+            f"{len(first)} of {len(cells)} combinations are not there exactly once. The first: "
+            f"{named}, there "
             f"{first.iloc[0]} times. Run what is missing, and drop what is there twice"
         )
     signs = {

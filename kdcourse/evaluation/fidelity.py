@@ -37,14 +37,17 @@ class Fidelity:
 def fidelity(
     student_logits: torch.Tensor, teacher_logits: torch.Tensor, labels: torch.Tensor
 ) -> Fidelity:
-    """Compare what student and teacher answer: logits (N, C) of both, labels (N,), on samples that trained neither.
+    """Compare what student and teacher answer: logits (N, C) of both, labels (N,), on samples that
+    trained neither.
 
-    Agreement and KL are equations 2 and 3 of Stanton et al. 2021 ("Does knowledge distillation really work?"); ECE and
-    NLL are `score`'s. Two good networks agree because both are right, and fail on the same hard samples. Only what goes
-    beyond the same figures of a student that never saw this teacher is copied (their section 3.2).
+    Agreement and KL are equations 2 and 3 of Stanton et al. 2021 ("Does knowledge distillation
+    really work?"); ECE and NLL are `score`'s. Two good networks agree because both are right, and
+    fail on the same hard samples. Only what goes beyond the same figures of a student that never
+    saw this teacher is copied (their section 3.2).
 
-    expected_wrong keeps the true class y and shuffles the samples in it: over the teacher's errors, the mean share of
-    the student's answers to class y that are the teacher's wrong answer. Without errors the figures for them are nan.
+    expected_wrong keeps the true class y and shuffles the samples in it: over the teacher's errors,
+    the mean share of the student's answers to class y that are the teacher's wrong answer. Without
+    errors the figures for them are nan.
 
     Raises UsageError as `score` does, naming whose logits are wrong.
     """
@@ -86,14 +89,15 @@ def per_class_transfer(
     labels: torch.Tensor,
     classes: Sequence[str],
 ) -> pd.DataFrame:
-    """Recall (%) of each class by teacher, plain student (the baseline) and distilled student; logits (N, C).
+    """Recall (%) of each class by teacher, plain student (the baseline) and distilled student;
+    logits (N, C).
 
-    Also gain = distilled − plain and lead = teacher − plain, in points, and support, the number of samples. A class
-    without samples has nan.
+    Also gain = distilled − plain and lead = teacher − plain, in points, and support, the number of
+    samples. A class without samples has nan.
 
-    Whether gains lie where the teacher leads is not to be read off one plain student: gain and lead both subtract its
-    recall, so its luck alone makes them go together (three unrelated networks, equally noisy: correlation 1/2). Take
-    the lead from the table of another seed's plain student.
+    Whether gains lie where the teacher leads is not to be read off one plain student: gain and lead
+    both subtract its recall, so its luck alone makes them go together (three unrelated networks,
+    equally noisy: correlation 1/2). Take the lead from the table of another seed's plain student.
 
     Raises UsageError as `score` does, naming whose logits are wrong.
     """

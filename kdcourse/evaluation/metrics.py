@@ -25,8 +25,9 @@ def predict(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The network's answers to a split, in the split's order, never augmented.
 
-    Returns logits (N, C) float32 and labels (N,) int64, both on the CPU. In eval mode without gradients; afterwards
-    every module is in the mode in which it was. device: where the network is, by default found from its parameters.
+    Returns logits (N, C) float32 and labels (N,) int64, both on the CPU. In eval mode without
+    gradients; afterwards every module is in the mode in which it was. device: where the network is,
+    by default found from its parameters.
 
     Raises UsageError for an empty split.
     """
@@ -39,7 +40,9 @@ def predict(
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The result of a network on a split. Printed: accuracy with its 95 % interval and the number of samples."""
+    """The result of a network on a split. Printed: accuracy with its 95 % interval and the number
+    of samples.
+    """
 
     accuracy: float  # %
     interval: tuple[
@@ -76,17 +79,21 @@ def evaluate(
 def score(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) -> Evaluation:
     """Judge logits (N, C) against labels (N,); `classes` names the C classes.
 
-    A class that is never answered has no precision, one without samples no recall: nan in the table.
-    ECE: expected calibration error over 15 equal bins of confidence (Guo et al. 2017, eq. 3), by torchmetrics.
+    A class that is never answered has no precision, one without samples no recall: nan in the
+    table.
+    ECE: expected calibration error over 15 equal bins of confidence (Guo et al. 2017, eq. 3), by
+      torchmetrics.
 
-    Raises UsageError if there are no samples, classes and logits disagree, or a logit is not finite.
+    Raises UsageError if there are no samples, classes and logits disagree, or a logit is not
+    finite.
     """
     n, count = len(labels), len(classes)
     if n == 0:
         raise UsageError("no samples to judge: the split is empty")
     if logits.shape != (n, count):
         raise UsageError(
-            f"logits of shape {tuple(logits.shape)} for {n} labels and {count} classes: expected ({n}, {count}). "
+            f"logits of shape {tuple(logits.shape)} for {n} labels and {count} classes: expected "
+            f"({n}, {count}). "
             "Was the network built with classes=len(data.classes)?"
         )
     if not 0 <= int(labels.min()) <= int(labels.max()) < count:
@@ -94,7 +101,8 @@ def score(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) ->
     if not torch.isfinite(logits).all():
         bad = int((~torch.isfinite(logits)).any(1).sum())
         raise UsageError(
-            f"logits of {bad} of {n} samples are not finite: the network has diverged, or its input has NaNs"
+            f"logits of {bad} of {n} samples are not finite: the network has diverged, or its "
+            "input has NaNs"
         )
     truth, answers, names = labels.numpy(), logits.argmax(1).numpy(), list(map(str, classes))
     every = dict(labels=range(count), zero_division=np.nan)
@@ -117,10 +125,11 @@ def score(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) ->
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson score interval of an accuracy, in % (Wilson 1927; Brown, Cai & DasGupta 2001, eq. 4).
+    """The Wilson score interval of an accuracy, in % (Wilson 1927; Brown, Cai & DasGupta 2001, eq.
+    4).
 
-    (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n), with p = correct / n and z the normal quantile. Unlike
-    p ± z √(p(1 − p)/n) it stays within 0–100 % and is right for few samples.
+    (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n), with p = correct / n and z the normal
+    quantile. Unlike p ± z √(p(1 − p)/n) it stays within 0–100 % and is right for few samples.
     """
     if n < 1 or not 0 <= correct <= n:
         raise UsageError(f"correct={correct} of n={n}: expected 0 ≤ correct ≤ n and n ≥ 1")
@@ -151,8 +160,9 @@ def paired_interval(
 ) -> tuple[float, float]:
     """Mean of a − b, seed by seed, and half the width of its interval (paired t).
 
-    a[i] and b[i] must share their seed: what a seed does to both alike then cancels out. If they are not positively
-    correlated over the seeds, pairing gains nothing. The interval is over seeds, with one teacher and one test set.
+    a[i] and b[i] must share their seed: what a seed does to both alike then cancels out. If they
+    are not positively correlated over the seeds, pairing gains nothing. The interval is over seeds,
+    with one teacher and one test set.
     """
     if len(a) != len(b):
         raise UsageError(

@@ -1,6 +1,8 @@
-"""Exercises that answer back: `from kdcourse.exercises import ex04`, then `ex04.soft_target_loss.check(my_loss)`.
+"""Exercises that answer back: `from kdcourse.exercises import ex04`, then
+`ex04.soft_target_loss.check(my_loss)`.
 
-Each `exNN_title` module holds the tasks of one exercise and is also known by its short name, `exNN`.
+Each `exNN_title` module holds the tasks of one exercise and is also known by its short name,
+`exNN`.
 """
 
 from __future__ import annotations
@@ -18,18 +20,24 @@ if TYPE_CHECKING:
 
 
 def modules() -> dict[str, str]:
-    """The exercises' module names by short name, in order: {"ex01": "kdcourse.exercises.ex01_datasets", …}."""
+    """The exercises' module names by short name, in order: {"ex01":
+    "kdcourse.exercises.ex01_datasets", …}.
+    """
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     return {name[:4]: f"{__name__}.{name}" for name in names if re.fullmatch(r"ex\d\d_\w+", name)}
 
 
 def exercises() -> dict[str, dict[str, Task]]:
-    """The tasks of every exercise, by name, in order: {"ex04": {"soft_target_loss": Task, …}, …}."""
+    """The tasks of every exercise, by name, in order: {"ex04": {"soft_target_loss": Task, …},
+    …}.
+    """
     return {name: tasks(name) for name in modules()}
 
 
 def tasks(exercise: str) -> dict[str, Task]:
-    """The tasks of one exercise ("ex04") by name, in order. Raises UsageError for an unknown exercise."""
+    """The tasks of one exercise ("ex04") by name, in order. Raises UsageError for an unknown
+    exercise.
+    """
     from kdcourse.checking.task import Task
 
     known = modules()

@@ -1,8 +1,9 @@
-"""The patients of the bug clinic (ex09): for each of its ten cases several right and several broken implementations.
+"""The patients of the bug clinic (ex09): for each of its ten cases several right and several broken
+implementations.
 
-A check that a learner writes is tried on all of them: it must raise AssertionError on the broken ones and on no right
-one. The first broken one of each case is the code that the exercise shows. The first line of each docstring is what a
-message calls it.
+A check that a learner writes is tried on all of them: it must raise AssertionError on the broken
+ones and on no right one. The first broken one of each case is the code that the exercise shows. The
+first line of each docstring is what a message calls it.
 """
 
 import copy
@@ -17,11 +18,13 @@ from torch.nn import functional as F
 
 from kdcourse.checking import answer_parts
 
-# --- case 1: T² · KL(p_t ‖ p_s), mean over the batch ------------------------------------------------------------------
+# --- case 1: T² · KL(p_t ‖ p_s), mean over the batch ----------------------------------------------
 
 
 def _in_doubles(loss: Callable) -> Callable:
-    """The loss computed in float64: a check with tolerances for float32 must not fail on what is right."""
+    """The loss computed in float64: a check with tolerances for float32 must not fail on what is
+    right.
+    """
 
     @functools.wraps(loss)
     def precise(student_logits, teacher_logits, temperature=4.0):
@@ -85,7 +88,7 @@ def soft_sum_over_numel(student_logits, teacher_logits, temperature=4.0):
     return temperature**2 * loss / student_logits.numel()
 
 
-# --- case 2: soft_weight · T² · KL, and (1 − soft_weight) · CE where there are labels ---------------------------------
+# --- case 2: soft_weight · T² · KL, and (1 − soft_weight) · CE where there are labels -------------
 
 
 def both_branches(student_logits, teacher_logits, labels=None, temperature=4.0, soft_weight=0.9):
@@ -144,7 +147,7 @@ unlabelled_without = _branches(lambda t: t**2, lambda t: 1, "T² with labels, no
 labelled_with_t = _branches(lambda t: t, lambda t: t**2, "T in place of T² with labels")
 unlabelled_with_t = _branches(lambda t: t**2, lambda t: t, "T in place of T² without labels")
 
-# --- case 3: the same loss as case 1, for logits of any size ----------------------------------------------------------
+# --- case 3: the same loss as case 1, for logits of any size --------------------------------------
 
 
 def underflow(student_logits, teacher_logits, temperature=4.0):
@@ -173,7 +176,7 @@ def underflow_of_teacher(student_logits, teacher_logits, temperature=4.0):
     return (p_t * (p_t.log() - log_p_s)).sum(1).mean() * temperature**2
 
 
-# --- case 4: a trainer that validates after every epoch ---------------------------------------------------------------
+# --- case 4: a trainer that validates after every epoch -------------------------------------------
 
 
 def accuracy(network: nn.Module, batches) -> float:
@@ -265,7 +268,7 @@ def validates_in_train_mode(student, train_batches, val_batches, epochs=2, lr=0.
     return accuracies
 
 
-# --- case 5: a trainer with a teacher ---------------------------------------------------------------------------------
+# --- case 5: a trainer with a teacher -------------------------------------------------------------
 
 
 def _taught(student, teacher, batches, epochs, lr, temperature, each_epoch, guard=torch.no_grad):
@@ -342,7 +345,7 @@ def both_in_eval(student, teacher, batches, epochs=2, lr=0.1, temperature=4.0):
     return _taught(student, teacher, batches, epochs, lr, temperature, pair.eval)
 
 
-# --- case 6: a hint through an adapter --------------------------------------------------------------------------------
+# --- case 6: a hint through an adapter ------------------------------------------------------------
 
 
 def _hinted(student, layer, batches, epochs, *optimisers):
@@ -404,7 +407,7 @@ def student_left_out(student, adapter, batches, epochs=2, lr=0.1):
     return _hinted(student, adapter, batches, epochs, torch.optim.SGD(adapter.parameters(), lr))
 
 
-# --- case 7: shuffled batches with the teacher's answers --------------------------------------------------------------
+# --- case 7: shuffled batches with the teacher's answers ------------------------------------------
 
 
 def _orders(count, epochs, seed):
@@ -468,7 +471,7 @@ def answers_unshuffled(teacher, images, batch_size=4, epochs=2, seed=0):
     return [(images[i], answer) for epoch in pairs for i, answer in epoch]
 
 
-# --- case 8: views of the images with the teacher's answers -----------------------------------------------------------
+# --- case 8: views of the images with the teacher's answers ---------------------------------------
 
 
 @torch.no_grad()
@@ -516,7 +519,7 @@ def views_of_views(teacher, images, augment):
     return views, teacher(augment(views))
 
 
-# --- case 9: which epoch is reported ----------------------------------------------------------------------------------
+# --- case 9: which epoch is reported --------------------------------------------------------------
 
 
 def best_on_validation(val_accuracy, test_accuracy):
@@ -556,7 +559,7 @@ def best_test_figure(val_accuracy, test_accuracy):
     return int(np.argmax(val_accuracy)), float(max(test_accuracy))
 
 
-# --- case 10: training and test images as the network gets them -------------------------------------------------------
+# --- case 10: training and test images as the network gets them -----------------------------------
 
 
 def _flipped(images):
@@ -604,7 +607,7 @@ def test_brightened(train_images, test_images, mean, std):
     return tuple((images - mean) / std for images in both)
 
 
-# --- the ward ---------------------------------------------------------------------------------------------------------
+# --- the ward -------------------------------------------------------------------------------------
 
 RIGHT = {
     1: (soft_batchmean, soft_by_hand, soft_cross_entropy, soft_sample_by_sample),

@@ -1,7 +1,8 @@
 """Exercises are made of solutions: `kdcourse exercises build`.
 
-`solutions/sol_NN_….ipynb` has nbgrader's delimiters and metadata. In `exercises/ex_NN_….ipynb` what stands between
-`### BEGIN SOLUTION` and `### END SOLUTION` has become a stub, hidden tests are gone, and outputs are cleared.
+`solutions/sol_NN_….ipynb` has nbgrader's delimiters and metadata. In `exercises/ex_NN_….ipynb` what
+stands between `### BEGIN SOLUTION` and `### END SOLUTION` has become a stub, hidden tests are gone,
+and outputs are cleared.
 """
 
 import copy
@@ -29,11 +30,14 @@ def build(
     check: bool = False,
     force: bool = False,
 ):
-    """Write every exercise that is not as its solution has it, and return their paths; check: only return them.
+    """Write every exercise that is not as its solution has it, and return their paths; check: only
+    return them.
 
-    solutions, exercises: folders; by default those of the checkout. An exercise that was edited by hand, such as one
-    that somebody solves, is left alone: UsageError, unless force. Exercises without a solution are returned too, and
-    stay. Raises UsageError outside a checkout, DataError for a solutions notebook that is damaged.
+    solutions, exercises: folders; by default those of the checkout. An exercise that was edited by
+      hand, such as one
+    that somebody solves, is left alone: UsageError, unless force. Exercises without a solution are
+    returned too, and stay. Raises UsageError outside a checkout, DataError for a solutions notebook
+    that is damaged.
     """
     root = checkout()
     if not root and not (solutions and exercises):
@@ -66,7 +70,9 @@ def build(
 
 
 def exercise(solution: dict, name: str = "the notebook") -> dict:
-    """The exercise of a solutions notebook, as parsed JSON. Raises DataError, which names the cell, for bad regions."""
+    """The exercise of a solutions notebook, as parsed JSON. Raises DataError, which names the cell,
+    for bad regions.
+    """
     notebook, seen = copy.deepcopy(solution), set()
     for cell in notebook["cells"]:
         source = text(cell["source"])
@@ -79,14 +85,16 @@ def exercise(solution: dict, name: str = "the notebook") -> dict:
         seen |= {grade_id} - {""}
         if bool(SOLUTION.search(source)) != bool(graded.get("solution")):
             raise DataError(
-                f"{where}: expected `### BEGIN SOLUTION` … `### END SOLUTION` in every cell that is a solution by its "
+                f"{where}: expected `### BEGIN SOLUTION` … `### END SOLUTION` in every cell that "
+                "is a solution by its "
                 "nbgrader metadata, and in no other."
             )
         source = SOLUTION.sub(lambda region, name=grade_id: _stub(region, name), source)
         source = HIDDEN.sub("", source)
         if found := MARKER.search(source):
             raise DataError(
-                f"{where}: `{found.group()}` stands alone. A region begins and ends in the same cell."
+                f"{where}: `{found.group()}` stands alone. A region begins and ends in the same "
+                "cell."
             )
         cell["source"] = source.rstrip("\n").splitlines(True)
         if cell["cell_type"] == "code":
@@ -96,7 +104,9 @@ def exercise(solution: dict, name: str = "the notebook") -> dict:
 
 
 def _stub(region: re.Match, name: str) -> str:
-    """What stands in the place of a solution; where a value is asked for, with a line that says which name it has."""
+    """What stands in the place of a solution; where a value is asked for, with a line that says
+    which name it has.
+    """
     value = re.search(rf"^{re.escape(name)}\s*=", textwrap.dedent(region["inside"]), re.MULTILINE)
     lines = [f"# {name} = …"] if value else []
     lines.append(f'raise NotImplementedError("{name}: your turn")')

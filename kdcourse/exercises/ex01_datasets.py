@@ -1,4 +1,6 @@
-"""Exercise 01, data sets: an index, train's own statistics, a split by place, a band read off, flaws of procedures."""
+"""Exercise 01, data sets: an index, train's own statistics, a split by place, a band read off,
+flaws of procedures.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +20,7 @@ def _whole(low: int, high: int, shape: tuple, rng: torch.Generator) -> np.ndarra
     return torch.randint(low, high, shape, generator=rng).numpy()
 
 
-# --- a moisture index ------------------------------------------------------------------------------------------------
+# --- a moisture index -----------------------------------------------------------------------------
 
 
 @task(
@@ -28,14 +30,19 @@ def _whole(low: int, high: int, shape: tuple, rng: torch.Generator) -> np.ndarra
     difficulty="easy",
     points=2,
     hints=(
-        "At which index of the array is B8A? Notebook 01, section 2: it is not where its wavelength would put it.",
-        "Make floats of both bands before you subtract: unsigned integers have no numbers below zero.",
-        "Divide by np.where(total == 0, 1, total), so that nothing is divided by zero. At the very end set NaN where "
+        "At which index of the array is B8A? Notebook 01, section 2: it is not where its "
+        "wavelength would put it.",
+        "Make floats of both bands before you subtract: unsigned integers have no numbers below "
+        "zero.",
+        "Divide by np.where(total == 0, 1, total), so that nothing is divided by zero. At the very "
+        "end set NaN where "
         "(tile == 0).all(axis=0).",
     ),
 )
 def moisture_index(answer: Answer, rng: torch.Generator) -> None:
-    """(B8A − B11) / (B8A + B11) of a tile (13, H, W) uint16; 0 where both are 0, NaN where the whole pixel is 0."""
+    """(B8A − B11) / (B8A + B11) of a tile (13, H, W) uint16; 0 where both are 0, NaN where the
+    whole pixel is 0.
+    """
     height, width = 6, 7
     tile = _whole(200, 6000, (13, height, width), rng).astype(np.uint16)
     tile[9] = _whole(0, 2, (height, width), rng)  # B10 is next to nothing anywhere
@@ -60,12 +67,14 @@ def moisture_index(answer: Answer, rng: torch.Generator) -> None:
         reaches = f"The index cannot leave −1 … 1, but yours reaches {np.abs(got[np.isfinite(got)]).max():.3g}."
         if abs(got[0, 1] - expected[0, 1]) < 1e-3:  # 500 − 3000 is right
             raise Wrong(
-                f"{reaches} int16 ends at 32767: a cloud of 45000 wraps around to −20536. Make floats of the bands.",
+                f"{reaches} int16 ends at 32767: a cloud of 45000 wraps around to −20536. Make "
+                "floats of the bands.",
                 "int16",
             )
         if any(np.isclose(got[0, 1], (2**bits - 2500) / 3500, rtol=0.01) for bits in (16, 32, 64)):
             raise Wrong(
-                f"{reaches} Unsigned integers wrap around: 500 − 3000 is 63036 in uint16. Make floats of the bands "
+                f"{reaches} Unsigned integers wrap around: 500 − 3000 is 63036 in uint16. Make "
+                "floats of the bands "
                 "before you subtract.",
                 "unsigned",
             )
@@ -97,19 +106,22 @@ def moisture_index(answer: Answer, rng: torch.Generator) -> None:
     dark = data & (band[12] + band[10] == 0)
     if not seen[data & ~dark].all():
         raise Wrong(
-            f"{(~seen[data & ~dark]).sum()} pixels with data came out as NaN or infinite. A pixel has no data only "
+            f"{(~seen[data & ~dark]).sum()} pixels with data came out as NaN or infinite. A pixel "
+            "has no data only "
             "where *all* 13 bands are 0; B10 is 0 in many good pixels.",
             "too much left out",
         )
     if not seen[dark].all():
         raise Wrong(
-            "In one pixel B8A and B11 are both 0 but other bands are not: it has data, and its index is to be 0. "
+            "In one pixel B8A and B11 are both 0 but other bands are not: it has data, and its "
+            "index is to be 0. "
             f"Yours is {got[dark][0]}: 0 / 0. Divide by 1 where the sum is 0.",
             "zero sum",
         )
     if seen[~data].any():
         raise Wrong(
-            f"Where all 13 bands are 0 nothing was measured. Expected NaN there, got {got[~data][0]:.3g}, which looks "
+            "Where all 13 bands are 0 nothing was measured. Expected NaN there, got "
+            f"{got[~data][0]:.3g}, which looks "
             "like a measurement: it would count in every mean.",
             "no data",
         )
@@ -145,11 +157,13 @@ def moisture_index(answer: Answer, rng: torch.Generator) -> None:
 
 
 def _agree(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> bool:
-    """Whether two maps agree in at least nine tenths of these pixels: the others may suffer from another fault."""
+    """Whether two maps agree in at least nine tenths of these pixels: the others may suffer from
+    another fault.
+    """
     return np.isclose(a, b, rtol=1e-3, atol=1e-4)[where].mean() > 0.9
 
 
-# --- normalise by train ----------------------------------------------------------------------------------------------
+# --- normalise by train ---------------------------------------------------------------------------
 
 
 @task(
@@ -159,13 +173,17 @@ def _agree(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> bool:
     difficulty="easy",
     points=2,
     hints=(
-        "Two numbers a channel: mean and standard deviation over images, rows and columns, of images[train].",
-        "For (N, C, H, W), reduce over axis=(0, 2, 3); reshape the two results to (1, C, 1, 1) before you use them.",
+        "Two numbers a channel: mean and standard deviation over images, rows and columns, of "
+        "images[train].",
+        "For (N, C, H, W), reduce over axis=(0, 2, 3); reshape the two results to (1, C, 1, 1) "
+        "before you use them.",
         "A channel that never changes has a standard deviation of 0: use 1 there.",
     ),
 )
 def normalise_by_train(answer: Answer, rng: torch.Generator) -> None:
-    """All images (N, C, H, W), each channel with the mean and standard deviation of the training images alone."""
+    """All images (N, C, H, W), each channel with the mean and standard deviation of the training
+    images alone.
+    """
     n, channels, side = 14, 4, 6
     level = _whole(500, 3000, (1, channels, 1, 1), rng)
     images = (
@@ -196,7 +214,8 @@ def normalise_by_train(answer: Answer, rng: torch.Generator) -> None:
     mean, std = x[train].mean((0, 2, 3), keepdims=True), x[train].std((0, 2, 3), keepdims=True)
     if not np.isfinite(got[:, 2]).all():
         raise Wrong(
-            "Channel 2 has the same value everywhere: its standard deviation is 0, and you divide by it "
+            "Channel 2 has the same value everywhere: its standard deviation is 0, and you divide "
+            "by it "
             f"(got {got[0, 2, 0, 0]}). Divide by 1 there, so that zeros are left.",
             "constant channel",
         )
@@ -204,8 +223,8 @@ def normalise_by_train(answer: Answer, rng: torch.Generator) -> None:
     if not np.allclose(got[:, 2], 0, atol=1e-2):
         unshifted = np.allclose(got[:, 2], 7, rtol=1e-3)
         raise Wrong(
-            f"Channel 2 has the value 7 everywhere, so 0 is to be left of it. Got {got[0, 2, 0, 0]:.4g}"
-            + (": the mean was not subtracted." if unshifted else "."),
+            "Channel 2 has the value 7 everywhere, so 0 is to be left of it. Got "
+            f"{got[0, 2, 0, 0]:.4g}" + (": the mean was not subtracted." if unshifted else "."),
             "constant channel" if not unshifted else "mean",
         )
     own = by(train)
@@ -216,7 +235,8 @@ def normalise_by_train(answer: Answer, rng: torch.Generator) -> None:
     mistakes = {
         "all images": (
             by(every),
-            "Mean and std come from all images: those that are to test took part. Use images[train].",
+            "Mean and std come from all images: those that are to test took part. Use "
+            "images[train].",
         ),
         "not train": (by(others), "Mean and std come from the images that are *not* in train."),
         "first images": (
@@ -230,7 +250,8 @@ def normalise_by_train(answer: Answer, rng: torch.Generator) -> None:
         ),
         "per image": (
             (x - x.mean((2, 3), keepdims=True)) / np.where(dead, 1, x.std((2, 3), keepdims=True)),
-            "Each image has its own mean and std here. That removes how bright it is; reduce over images too.",
+            "Each image has its own mean and std here. That removes how bright it is; reduce over "
+            "images too.",
         ),
         "all channels": (
             np.where(dead, 0, (x - x[train].mean()) / x[train].std()),
@@ -238,7 +259,8 @@ def normalise_by_train(answer: Answer, rng: torch.Generator) -> None:
         ),
         "per pixel": (
             by(train, axis=0),
-            "Each pixel has its own mean and std. Reduce over rows and columns too: axis=(0, 2, 3).",
+            "Each pixel has its own mean and std. Reduce over rows and columns too: axis=(0, 2, "
+            "3).",
         ),
         "variance": (
             scaled(mean, std**2),
@@ -267,7 +289,7 @@ def normalise_by_train(answer: Answer, rng: torch.Generator) -> None:
     )
 
 
-# --- split by place --------------------------------------------------------------------------------------------------
+# --- split by place -------------------------------------------------------------------------------
 
 
 @task(
@@ -277,15 +299,19 @@ def normalise_by_train(answer: Answer, rng: torch.Generator) -> None:
     difficulty="hard",
     points=3,
     hints=(
-        "What do the images of a place have in common? Shuffle and cut *places*, then collect their images.",
+        "What do the images of a place have in common? Shuffle and cut *places*, then collect "
+        "their images.",
         "Each class by itself: its places are np.unique(places[labels == label]).",
         "Of a class with n places take max(1, round(test_share * n)) for test, drawn by "
         "np.random.default_rng(seed).permutation.",
-        "np.isin(places, test_places) says which images are in test; np.flatnonzero makes row numbers of it.",
+        "np.isin(places, test_places) says which images are in test; np.flatnonzero makes row "
+        "numbers of it.",
     ),
 )
 def split_by_place(answer: Answer, rng: torch.Generator) -> None:
-    """(train, test) row numbers: no place in both, the same share of each class in test, a function of the seed."""
+    """(train, test) row numbers: no place in both, the same share of each class in test, a function
+    of the seed.
+    """
     for share in (0.25, 0.5, 0.25, 0.25):
         labels, places = _places(rng)
         seed = int(_whole(0, 10_000, (1,), rng)[0])
@@ -294,21 +320,25 @@ def split_by_place(answer: Answer, rng: torch.Generator) -> None:
         again = _rows(answer(labels, places, share, seed), len(labels))
         if set(test) != set(again[1]):
             raise Wrong(
-                f"Two calls with seed {seed} gave different test sets. Every run and every method must see the same "
+                f"Two calls with seed {seed} gave different test sets. Every run and every method "
+                "must see the same "
                 "test images: draw from np.random.default_rng(seed).",
                 "not repeatable",
             )
         others = [_rows(answer(labels, places, share, seed + i), len(labels))[1] for i in (1, 2, 3)]
         if all(set(test) == set(other) for other in others):
             raise Wrong(
-                "Four seeds gave the same test set. The places that are tested are to be drawn with the seed, or "
+                "Four seeds gave the same test set. The places that are tested are to be drawn "
+                "with the seed, or "
                 "the first places in the list are always those that are tested.",
                 "seed ignored",
             )
 
 
 def _places(rng: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and places of images in any order: common classes of 12 places, rare ones of 4; 3–5 images a place."""
+    """Labels and places of images in any order: common classes of 12 places, rare ones of 4; 3–5
+    images a place.
+    """
     labels, places, number = [], [], 100
     for label, count in enumerate((12, 4, 4, 4, 12, 4, 4, 4, 4, 4)):
         for size in _whole(3, 6, (count,), rng):
@@ -329,7 +359,8 @@ def _rows(parts: object, n: int) -> tuple[list[int], list[int]]:
     for name, part in (("train", train), ("test", test)):
         if part.dtype == bool:
             raise Wrong(
-                f"{name} is a mask of True and False; row numbers were asked for: np.flatnonzero(mask).",
+                f"{name} is a mask of True and False; row numbers were asked for: "
+                "np.flatnonzero(mask).",
                 "mask",
             )
         if part.ndim != 1 or part.size and not np.issubdtype(part.dtype, np.number):
@@ -341,7 +372,8 @@ def _rows(parts: object, n: int) -> tuple[list[int], list[int]]:
             raise Wrong(f"{name} is empty.", "empty part")
         if (part != np.round(part)).any() or part.min() < 0 or part.max() >= n:
             raise Wrong(
-                f"{name} holds {part.min():g} to {part.max():g}: expected row numbers from 0 to {n - 1}, "
+                f"{name} holds {part.min():g} to {part.max():g}: expected row numbers from 0 to "
+                f"{n - 1}, "
                 "neither labels nor places.",
                 "not rows",
             )
@@ -355,7 +387,8 @@ def _check_split(
     shared = np.isin(places[test], places[train])
     if shared.any():
         raise Wrong(
-            f"{shared.sum()} of {len(test)} test images come from places that train has seen: nearly twins of what "
+            f"{shared.sum()} of {len(test)} test images come from places that train has seen: "
+            "nearly twins of what "
             "was learned. All images of a place belong on the same side.",
             "leak",
         )
@@ -370,14 +403,16 @@ def _check_split(
     for label, value in got.items():
         if value in (0, 1):
             raise Wrong(
-                f"Class {label} is missing in {'test' if value == 0 else 'train'} (in test: {said}). "
+                f"Class {label} is missing in {'test' if value == 0 else 'train'} (in test: "
+                f"{said}). "
                 "Draw the places of each class by itself.",
                 "not stratified",
             )
     whole = len(test) / n
     if share < 0.4 and abs(1 - share - whole) < 0.13:
         raise Wrong(
-            f"{100 * whole:.0f} % are in test, {100 * share:.0f} % were asked for: are the parts swapped?",
+            f"{100 * whole:.0f} % are in test, {100 * share:.0f} % were asked for: are the parts "
+            "swapped?",
             "swapped",
         )
     near = {label: _near(labels == label, places, share, test) for label in got}
@@ -391,7 +426,8 @@ def _check_split(
         )
     if not all(near.values()):
         raise Wrong(
-            f"The share of test differs between classes, in test: {said}; {100 * share:.0f} % of each were asked for, "
+            f"The share of test differs between classes, in test: {said}; {100 * share:.0f} % of "
+            "each were asked for, "
             "as near as whole places allow. Draw the places of each class by itself.",
             "not stratified",
         )
@@ -410,7 +446,7 @@ def _near(of_class: np.ndarray, places: np.ndarray, share: float, test: list[int
     )
 
 
-# --- the band that tells two classes apart ---------------------------------------------------------------------------
+# --- the band that tells two classes apart --------------------------------------------------------
 
 
 @task(
@@ -420,8 +456,10 @@ def _near(of_class: np.ndarray, places: np.ndarray, share: float, test: list[int
     difficulty="medium",
     points=1,
     hints=(
-        "Not the widest gap between the means: how wide is it beside the spread of the tiles of one class?",
-        "For each band: |mean of one − mean of the other| / √((variance of one + variance of the other) / 2).",
+        "Not the widest gap between the means: how wide is it beside the spread of the tiles of "
+        "one class?",
+        "For each band: |mean of one − mean of the other| / √((variance of one + variance of the "
+        "other) / 2).",
     ),
 )
 def clearest_band(answer: Answer, rng: torch.Generator) -> None:
@@ -440,7 +478,8 @@ def clearest_band(answer: Answer, rng: torch.Generator) -> None:
     at = names.index(name)
     if ratio[at] < 0.95 * ratio.max():
         how = (
-            f"At {name} the two means lie {gap[at]:.0f} apart, and tiles of one class spread by {spread[at]:.0f}: "
+            f"At {name} the two means lie {gap[at]:.0f} apart, and tiles of one class spread by "
+            f"{spread[at]:.0f}: "
             f"{ratio[at]:.2f} spreads. There is a band with {ratio.max():.2f}."
         )
         if at == gap.argmax():
@@ -453,14 +492,16 @@ def clearest_band(answer: Answer, rng: torch.Generator) -> None:
 
 @lru_cache(maxsize=1)
 def _gap_and_spread() -> tuple[np.ndarray, np.ndarray]:
-    """Of each band (13,): distance of the two classes' means, and the root of their mean variance."""
+    """Of each band (13,): distance of the two classes' means, and the root of their mean
+    variance.
+    """
     one, other = (
         np.stack([render_tile(name, n).mean((1, 2)) for n in range(1, 31)]) for name in CLASS_PAIR
     )
     return np.abs(one.mean(0) - other.mean(0)), np.sqrt((one.var(0) + other.var(0)) / 2)
 
 
-# --- what is wrong with it? ------------------------------------------------------------------------------------------
+# --- what is wrong with it? -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -527,7 +568,8 @@ LOOK = {
     difficulty="medium",
     points=2,
     hints=(
-        "Follow one test image: what is like it in train? Does anything about it reach training, or the choice?",
+        "Follow one test image: what is like it in train? Does anything about it reach training, "
+        "or the choice?",
         "Two of the seven are sound.",
     ),
 )

@@ -1,4 +1,6 @@
-"""Exercise 02, teacher and student: map sizes, cost of a convolution, a block by hand, a pair read off and chosen."""
+"""Exercise 02, teacher and student: map sizes, cost of a convolution, a block by hand, a pair read
+off and chosen.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -24,7 +26,7 @@ def _between(low: int, high: int, rng: torch.Generator) -> int:
     return int(torch.randint(low, high + 1, (), generator=rng))
 
 
-# --- map sizes -------------------------------------------------------------------------------------------------------
+# --- map sizes ------------------------------------------------------------------------------------
 
 
 @task(
@@ -34,12 +36,16 @@ def _between(low: int, high: int, rng: torch.Generator) -> int:
     difficulty="easy",
     points=1,
     hints=(
-        "Padding adds 2 · padding pixels; the kernel's first place uses up `kernel` of them; then count the steps.",
-        "⌊(n + 2 · padding − kernel) / stride⌋ + 1. Each layer gets what the one before it put out.",
+        "Padding adds 2 · padding pixels; the kernel's first place uses up `kernel` of them; then "
+        "count the steps.",
+        "⌊(n + 2 · padding − kernel) / stride⌋ + 1. Each layer gets what the one before it put "
+        "out.",
     ),
 )
 def map_sizes(answer: Answer, rng: torch.Generator) -> None:
-    """The side of the map after each of some layers (kernel, stride, padding), for an input of any side."""
+    """The side of the map after each of some layers (kernel, stride, padding), for an input of any
+    side.
+    """
     layers = [(_between(1, 7, rng), _between(1, 3, rng), _between(0, 3, rng)) for _ in range(4)]
     cases = [
         (32, [(7, 2, 3), (3, 2, 1)]),
@@ -125,7 +131,7 @@ def _pooled(side: int, kernel: int, stride: int, padding: int) -> int:
     ).shape[2]
 
 
-# --- cost of a convolution -------------------------------------------------------------------------------------------
+# --- cost of a convolution ------------------------------------------------------------------------
 
 
 @task(
@@ -136,12 +142,16 @@ def _pooled(side: int, kernel: int, stride: int, padding: int) -> int:
     points=2,
     hints=(
         "First the size of the output map: the formula of task 1, for height and width.",
-        "With groups, each filter sees in_channels / groups channels. That holds for weights and for multiply–adds.",
-        "A bias is out_channels more parameters. It is an addition, not a multiply–add: MACs do not count it.",
+        "With groups, each filter sees in_channels / groups channels. That holds for weights and "
+        "for multiply–adds.",
+        "A bias is out_channels more parameters. It is an addition, not a multiply–add: MACs do "
+        "not count it.",
     ),
 )
 def convolution_cost(answer: Answer, rng: torch.Generator) -> None:
-    """(parameters, multiply–adds) of a convolution with any kernel, stride, padding, groups and bias."""
+    """(parameters, multiply–adds) of a convolution with any kernel, stride, padding, groups and
+    bias.
+    """
     channels = 8 * _between(2, 6, rng)
     even, odd = 2 * _between(6, 16, rng), 2 * _between(6, 16, rng) + 1
     cases = [  # (C, H, W), out_channels, kernel, stride, padding, groups, bias
@@ -248,7 +258,7 @@ def _one_cost(
     expect.close(got[1], cost.macs, said, of=f"the multiply–adds ({what})", **exact)
 
 
-# --- a residual block in eval mode -----------------------------------------------------------------------------------
+# --- a residual block in eval mode ----------------------------------------------------------------
 
 
 @task(
@@ -258,13 +268,17 @@ def _one_cost(
     difficulty="hard",
     points=3,
     hints=(
-        "Batch norm in eval mode: γ (x − running mean) / √(running variance + 1e-5) + β, each of shape (1, C, 1, 1).",
+        "Batch norm in eval mode: γ (x − running mean) / √(running variance + 1e-5) + β, each of "
+        "shape (1, C, 1, 1).",
         "conv1 (with the stride) → bn1 → ReLU → conv2 → bn2, then add the shortcut, then ReLU.",
-        "With a key 'downsample.0.weight' the shortcut is a 1×1 convolution with the stride, then 'downsample.1'.",
+        "With a key 'downsample.0.weight' the shortcut is a 1×1 convolution with the stride, then "
+        "'downsample.1'.",
     ),
 )
 def residual_block(answer: Answer, rng: torch.Generator) -> None:
-    """A basic block's answer (B, C_out, H / stride, W / stride) in eval mode, from its state dict."""
+    """A basic block's answer (B, C_out, H / stride, W / stride) in eval mode, from its state
+    dict.
+    """
     for before, after, stride, batch in ((4, 8, 2, 3), (6, 6, 1, 2), (4, 4, 2, 1)):
         block, x = (
             _block(before, after, stride, rng),
@@ -406,7 +420,7 @@ def _wrong_blocks() -> dict:
     }
 
 
-# --- where the work is -----------------------------------------------------------------------------------------------
+# --- where the work is ----------------------------------------------------------------------------
 
 
 @task(
@@ -421,7 +435,9 @@ def _wrong_blocks() -> dict:
     ),
 )
 def work(answer: Answer, rng: torch.Generator) -> None:
-    """{"stage": the teacher's busiest, "share": its share of that network's work in %, "ratio": student / teacher}."""
+    """{"stage": the teacher's busiest, "share": its share of that network's work in %, "ratio":
+    student / teacher}.
+    """
     teacher, student = _stages()
     said = answer.value()
     keys = ("stage", "share", "ratio")
@@ -435,7 +451,8 @@ def work(answer: Answer, rng: torch.Generator) -> None:
         most = teacher.parameters.idxmax()
         if stage == most:
             raise Wrong(
-                f"{stage} holds most parameters. Another stage does most of the work: read the bars.",
+                f"{stage} holds most parameters. Another stage does most of the work: read the "
+                "bars.",
                 "parameters",
             )
         raise Wrong(f"The bar of {stage} is not the highest of the teacher's.", "stage")
@@ -489,7 +506,7 @@ def _stages() -> tuple[pd.DataFrame, pd.DataFrame]:
     )
 
 
-# --- choose a pair ---------------------------------------------------------------------------------------------------
+# --- choose a pair --------------------------------------------------------------------------------
 
 
 @task(
@@ -506,7 +523,9 @@ def _stages() -> tuple[pd.DataFrame, pd.DataFrame]:
     ),
 )
 def choose_pair(answer: Answer, rng: torch.Generator) -> None:
-    """(teacher, student) of a table of networks, or None: a better teacher, a cheaper student, by the right columns."""
+    """(teacher, student) of a table of networks, or None: a better teacher, a cheaper student, by
+    the right columns.
+    """
     tables = [_exactly()] + [
         _networks(rng, lambda networks: _pair(networks) is None) for _ in range(2)
     ]
@@ -601,7 +620,9 @@ def _pair(
     factor: float = 1.0,
     best: Callable | None = None,
 ) -> tuple[str, str] | None:
-    """The pair with the most accurate student, and of those the one with the most accurate teacher."""
+    """The pair with the most accurate student, and of those the one with the most accurate
+    teacher.
+    """
     best = best or (lambda teacher, student: (student[accuracy], teacher[accuracy]))
     pairs = [
         (teacher, student)
@@ -644,19 +665,22 @@ _WRONG_PAIRS = (
         partial(
             _pair, best=lambda teacher, student: (teacher["val_accuracy"], student["val_accuracy"])
         ),
-        "You took the best teacher and then a student. It is the student that will be used: the best *student* first.",
+        "You took the best teacher and then a student. It is the student that will be used: the "
+        "best *student* first.",
     ),
     (
         "cheapest student",
         partial(_pair, best=lambda teacher, student: (-student["macs"], teacher["val_accuracy"])),
-        "You took the cheapest student. Of those that are cheap enough, the most accurate was asked for.",
+        "You took the cheapest student. Of those that are cheap enough, the most accurate was "
+        "asked for.",
     ),
     (
         "widest lead",
         partial(
             _pair, best=lambda teacher, student: teacher["val_accuracy"] - student["val_accuracy"]
         ),
-        "You took the widest lead, which a poor student makes wide. The most accurate student was asked for.",
+        "You took the widest lead, which a poor student makes wide. The most accurate student was "
+        "asked for.",
     ),
     (
         "cheapest teacher",
@@ -717,7 +741,7 @@ def _facts(networks: list[dict], pair: tuple[str, str] | None) -> str:
     return f"On validation your teacher leads by {lead:+g} points; your student needs 1/{ratio:.2f} of its multiply–adds."
 
 
-# --- which of these hold? --------------------------------------------------------------------------------------------
+# --- which of these hold? -------------------------------------------------------------------------
 
 
 @task(
@@ -727,8 +751,10 @@ def _facts(networks: list[dict], pair: tuple[str, str] | None) -> str:
     difficulty="medium",
     points=2,
     hints=(
-        "Each can be tried in a line or two: models.cost(network, (13, 32, 32), latency=False), or its answers.",
-        "For D and E build a thin network, put it into the mode that the statement names, and ask it twice.",
+        "Each can be tried in a line or two: models.cost(network, (13, 32, 32), latency=False), or "
+        "its answers.",
+        "For D and E build a thin network, put it into the mode that the statement names, and ask "
+        "it twice.",
     ),
 )
 def claims(answer: Answer, rng: torch.Generator) -> None:
@@ -771,7 +797,8 @@ def _claims() -> dict[str, tuple[bool, str]]:
         ),
         "B": (
             small.parameters == large.parameters and abs(large.macs / small.macs - 4) < 0.1,
-            f"{large.parameters / small.parameters:g} times the parameters, {large.macs / small.macs:.2f} times the "
+            f"{large.parameters / small.parameters:g} times the parameters, "
+            f"{large.macs / small.macs:.2f} times the "
             "multiply–adds",
         ),
         "C": (share < 1 / 5, f"{share:.3f} of the multiply–adds"),

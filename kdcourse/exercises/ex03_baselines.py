@@ -1,4 +1,6 @@
-"""Exercise 03, baselines: how many test images, a paired interval, calibration, a stopping point, five comparisons."""
+"""Exercise 03, baselines: how many test images, a paired interval, calibration, a stopping point,
+five comparisons.
+"""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ def _uniform(low: float, high: float, rng: torch.Generator) -> float:
     return low + (high - low) * float(torch.rand((), generator=rng, dtype=torch.float64))
 
 
-# --- how many test images? -------------------------------------------------------------------------------------------
+# --- how many test images? ------------------------------------------------------------------------
 
 Z = 1.959964
 
@@ -34,12 +36,16 @@ Z = 1.959964
     difficulty="medium",
     points=2,
     hints=(
-        "Half of Wilson's interval is z √(p(1 − p)/n + z²/4n²) / (1 + z²/n). It shrinks as n grows.",
-        "Count n up until it fits: `while half(n) > points: n += 1`. A few thousand steps take no time.",
+        "Half of Wilson's interval is z √(p(1 − p)/n + z²/4n²) / (1 + z²/n). It shrinks as n "
+        "grows.",
+        "Count n up until it fits: `while half(n) > points: n += 1`. A few thousand steps take no "
+        "time.",
     ),
 )
 def images_needed(answer: Answer, rng: torch.Generator) -> None:
-    """The smallest n for which Wilson's 95 % interval at this accuracy (%) reaches no more than ± so many points."""
+    """The smallest n for which Wilson's 95 % interval at this accuracy (%) reaches no more than ±
+    so many points.
+    """
     cases = [(90.0, 1.0), (50.0, 5.0), (99.0, _uniform(2.5, 4, rng))]
     cases += [(_uniform(55, 95, rng), _uniform(1.5, 6, rng)) for _ in range(3)]
     for accuracy, points in cases:
@@ -111,7 +117,7 @@ def _images(p: float, width: float, z: float) -> int:
     return high
 
 
-# --- a paired difference ---------------------------------------------------------------------------------------------
+# --- a paired difference --------------------------------------------------------------------------
 
 
 @task(
@@ -121,13 +127,17 @@ def _images(p: float, width: float, z: float) -> int:
     difficulty="medium",
     points=3,
     hints=(
-        "A pair is two runs of one seed. Take the seeds that are in both: sorted(set(method) & set(baseline)).",
+        "A pair is two runs of one seed. Take the seeds that are in both: sorted(set(method) & "
+        "set(baseline)).",
         "Of the n differences: the mean, and s with n − 1 below the line (np.std(…, ddof=1)).",
-        "half = t · s / √n, with t = scipy.stats.t.ppf(0.975, n − 1). With a single difference it is math.nan.",
+        "half = t · s / √n, with t = scipy.stats.t.ppf(0.975, n − 1). With a single difference it "
+        "is math.nan.",
     ),
 )
 def paired_gain(answer: Answer, rng: torch.Generator) -> None:
-    """(mean, half) of method − baseline over the seeds that both have, from dicts of accuracies by seed."""
+    """(mean, half) of method − baseline over the seeds that both have, from dicts of accuracies by
+    seed.
+    """
     method, baseline = _by_seed(5, rng)
     _one_gain(
         answer, dict(sorted(method.items())), dict(sorted(baseline.items()))
@@ -149,7 +159,8 @@ def paired_gain(answer: Answer, rng: torch.Generator) -> None:
         )
     if not got[1].isnan():
         raise Wrong(
-            f"One pair has no spread, so nobody knows how wide the interval is: half is nan there, got {got[1]:.4g}. "
+            "One pair has no spread, so nobody knows how wide the interval is: half is nan there, "
+            f"got {got[1]:.4g}. "
             "0 would claim certainty.",
             "one seed",
         )
@@ -183,7 +194,8 @@ def _one_gain(answer: Answer, method: dict, baseline: dict) -> None:
         "sign": (-mean, "The sign is turned: method − baseline, so that a gain is positive."),
         "not paired": (
             every[0].mean() - every[1].mean(),
-            "That is the difference of the means of *all* runs. Only seeds that both have make pairs.",
+            "That is the difference of the means of *all* runs. Only seeds that both have make "
+            "pairs.",
         ),
         "both ends": (
             mean - half,
@@ -216,7 +228,8 @@ def _one_gain(answer: Answer, method: dict, baseline: dict) -> None:
         ),
         "normal": (
             1.959964 * s / np.sqrt(n),
-            f"1.96 is for many seeds. With {n} pairs it is t = {t:.3f}: scipy.stats.t.ppf(0.975, n − 1).",
+            f"1.96 is for many seeds. With {n} pairs it is t = {t:.3f}: scipy.stats.t.ppf(0.975, n "
+            "− 1).",
         ),
         "degrees of freedom": (
             stats.t.ppf(0.975, n) * s / np.sqrt(n),
@@ -253,7 +266,7 @@ def _sorted_mean(method: dict, baseline: dict) -> float:
     return float(np.mean([a - b for a, b in pairs]))
 
 
-# --- calibration -----------------------------------------------------------------------------------------------------
+# --- calibration ----------------------------------------------------------------------------------
 
 
 @task(
@@ -263,13 +276,18 @@ def _sorted_mean(method: dict, baseline: dict) -> float:
     difficulty="hard",
     points=3,
     hints=(
-        "For each sample two numbers: its confidence, the largest probability; and whether it is right.",
-        "Bin: min(int(confidence · bins), bins − 1). A confidence of exactly 1 belongs to the last bin.",
-        "ECE = Σ over bins that are not empty of (samples in it / all) · |mean confidence − share right|, in %.",
+        "For each sample two numbers: its confidence, the largest probability; and whether it is "
+        "right.",
+        "Bin: min(int(confidence · bins), bins − 1). A confidence of exactly 1 belongs to the last "
+        "bin.",
+        "ECE = Σ over bins that are not empty of (samples in it / all) · |mean confidence − share "
+        "right|, in %.",
     ),
 )
 def calibration_error(answer: Answer, rng: torch.Generator) -> None:
-    """Expected calibration error in % of logits (N, C), over equal bins of confidence (Guo et al. 2017, eq. 3)."""
+    """Expected calibration error in % of logits (N, C), over equal bins of confidence (Guo et al.
+    2017, eq. 3).
+    """
     for n, classes, scale, bins in (
         (300, 4, 2.0, 15),
         (200, 10, 4.0, 10),
@@ -302,7 +320,8 @@ def calibration_error(answer: Answer, rng: torch.Generator) -> None:
                     f"{said} Each bin counts by the share of samples in it, n_b / N.", "unweighted"
                 )
             raise Wrong(
-                f"{said} Logits are not probabilities: is there a softmax? And does each bin count by n_b / N?",
+                f"{said} Logits are not probabilities: is there a softmax? And does each bin count "
+                "by n_b / N?",
                 "no softmax",
             )
         own_bin = (
@@ -339,7 +358,8 @@ def calibration_error(answer: Answer, rng: torch.Generator) -> None:
             "per sample": (
                 100 * (raw.max(1).values - (logits.argmax(1) == labels).double()).abs().mean(),
                 "|confidence − "
-                "right| of each sample is large even for a calibrated network: average within a bin first.",
+                "right| of each sample is large even for a calibrated network: average within a "
+                "bin first.",
             ),
             "label's probability": (
                 _ece(logits, labels, bins, confidence=truth),
@@ -428,7 +448,7 @@ def _equal_counts(confidence, right, bins) -> float:
     return 100 * total / len(order)
 
 
-# --- when to stop ----------------------------------------------------------------------------------------------------
+# --- when to stop ---------------------------------------------------------------------------------
 
 
 @task(
@@ -439,11 +459,14 @@ def _equal_counts(confidence, right, bins) -> float:
     points=1,
     hints=(
         "The right panel: where is the solid line, the validation loss, lowest?",
-        "history.frame() is a table with a row an epoch: val_loss.idxmin() finds the row, val_accuracy what it had.",
+        "history.frame() is a table with a row an epoch: val_loss.idxmin() finds the row, "
+        "val_accuracy what it had.",
     ),
 )
 def stopping(answer: Answer, rng: torch.Generator) -> None:
-    """{"epoch": of the lowest validation loss, "lost": points of validation accuracy from there to the last epoch}."""
+    """{"epoch": of the lowest validation loss, "lost": points of validation accuracy from there to
+    the last epoch}.
+    """
     said = answer.value()
     if not isinstance(said, dict) or set(said) != {"epoch", "lost"}:
         raise Wrong(f"Expected a dict with the keys 'epoch' and 'lost', got {said!r}.", "type")
@@ -458,7 +481,8 @@ def stopping(answer: Answer, rng: torch.Generator) -> None:
         at = f"At epoch {epoch} the validation loss is {table.val_loss[epoch]:.2f} nats; it has been lower"
         if epoch == len(table):
             raise Wrong(
-                f"{at}. The training loss falls to the end, whatever the network learns: do not stop by it.",
+                f"{at}. The training loss falls to the end, whatever the network learns: do not "
+                "stop by it.",
                 "last epoch",
             )
         if table.val_accuracy[epoch] >= table.val_accuracy.max() - 0.5:
@@ -475,7 +499,8 @@ def stopping(answer: Answer, rng: torch.Generator) -> None:
     at_best, at_end = table.loc[best], table.iloc[-1]
     if abs(expect.scalar(expect.typed(said["lost"], '"lost"'), of='"lost"')) <= 1:
         raise Wrong(
-            f"In points of accuracy, please: {said['lost']} looks like a fraction, or a difference of losses.",
+            f"In points of accuracy, please: {said['lost']} looks like a fraction, or a difference "
+            "of losses.",
             "unit",
         )
     expect.read_off(
@@ -503,9 +528,11 @@ def stopping(answer: Answer, rng: torch.Generator) -> None:
 
 @lru_cache(maxsize=1)
 def noisy_run() -> History:
-    """A small network trained too long: 200 of scikit-learn's digits, of which a fifth bear a label drawn at random.
+    """A small network trained too long: 200 of scikit-learn's digits, of which a fifth bear a label
+    drawn at random.
 
-    300 full-batch steps, each counted as an epoch; validation: 500 other digits, with their own labels.
+    300 full-batch steps, each counted as an epoch; validation: 500 other digits, with their own
+    labels.
     """
     images, labels = load_digits(return_X_y=True)
     images, labels = torch.tensor(images) / 16, torch.tensor(labels).long()
@@ -539,12 +566,14 @@ def noisy_run() -> History:
     return history
 
 
-# --- what has been shown? --------------------------------------------------------------------------------------------
+# --- what has been shown? -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A distilled student beside a student without a teacher; accuracies of runs in %, in the order of their seeds."""
+    """A distilled student beside a student without a teacher; accuracies of runs in %, in the order
+    of their seeds.
+    """
 
     source: str
     distilled: tuple[float, ...]
@@ -633,8 +662,10 @@ WHY = {
     difficulty="medium",
     points=2,
     hints=(
-        "First the design: does anything differ besides the teacher? Which images chose what is reported?",
-        "Only then the numbers: paired_gain of task 2. Zero inside the interval: neither a gain nor a loss is shown.",
+        "First the design: does anything differ besides the teacher? Which images chose what is "
+        "reported?",
+        "Only then the numbers: paired_gain of task 2. Zero inside the interval: neither a gain "
+        "nor a loss is shown.",
         "A single run each has no interval over seeds.",
     ),
 )

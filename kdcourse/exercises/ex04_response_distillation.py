@@ -30,7 +30,7 @@ def _logits(rng: torch.Generator, *sizes: int, spread: float = 3.0) -> torch.Ten
     return spread * torch.randn(*sizes, generator=rng)
 
 
-# --- 1. the loss -----------------------------------------------------------------------------------------------------
+# --- 1. the loss ----------------------------------------------------------------------------------
 
 
 @task(
@@ -40,8 +40,10 @@ def _logits(rng: torch.Generator, *sizes: int, spread: float = 3.0) -> torch.Ten
     difficulty="easy",
     points=2,
     hints=[
-        "log p is the logits less a constant a row. What does log_softmax make of logits that are shifted by one?",
-        "So log p / T can stand in the place of z / T; but it is not normalised any more, for either network.",
+        "log p is the logits less a constant a row. What does log_softmax make of logits that are "
+        "shifted by one?",
+        "So log p / T can stand in the place of z / T; but it is not normalised any more, for "
+        "either network.",
         "log_p_s = F.log_softmax(student_log_probs / temperature, dim=1), the teacher alike; then "
         "T² · (p_t · (log p_t − log p_s)).sum(dim=1).mean().",
     ],
@@ -70,7 +72,8 @@ def soft_target_loss(answer: Answer, rng: torch.Generator) -> None:
             "sum over batch": (each.sum(), "The batch is summed: take its mean."),
             "not normalised": (
                 (p_t * (teacher - student) / T).sum(1).mean(),
-                "log p / T is not normalised: its exponentials do not sum to 1. Apply log_softmax to it.",
+                "log p / T is not normalised: its exponentials do not sum to 1. Apply log_softmax "
+                "to it.",
             ),
             "student not normalised": (
                 (p_t * (log_p_t - student / T)).sum(1).mean(),
@@ -78,15 +81,18 @@ def soft_target_loss(answer: Answer, rng: torch.Generator) -> None:
             ),
             "nothing normalised": (
                 ((teacher / T).exp() * (teacher - student) / T).sum(1).mean(),
-                "log p / T is not normalised: its exponentials do not sum to 1. Apply log_softmax to it, for both.",
+                "log p / T is not normalised: its exponentials do not sum to 1. Apply log_softmax "
+                "to it, for both.",
             ),
             "swapped": (
                 (p_s * (log_p_s - log_p_t)).sum(1).mean(),
-                "Student and teacher are swapped: KL(p_t ‖ p_s) takes the mean under the teacher's probabilities.",
+                "Student and teacher are swapped: KL(p_t ‖ p_s) takes the mean under the teacher's "
+                "probabilities.",
             ),
             "cross-entropy": (
                 -(p_t * log_p_s).sum(1).mean(),
-                "This is the cross-entropy. KL is that less the teacher's entropy, so 0 where the two agree.",
+                "This is the cross-entropy. KL is that less the teacher's entropy, so 0 where the "
+                "two agree.",
             ),
             "no log": (
                 F.kl_div(p_s, p_t, reduction="batchmean"),
@@ -122,7 +128,7 @@ def soft_target_loss(answer: Answer, rng: torch.Generator) -> None:
     )
 
 
-# --- 2. its gradient -------------------------------------------------------------------------------------------------
+# --- 2. its gradient ------------------------------------------------------------------------------
 
 
 @task(
@@ -132,14 +138,19 @@ def soft_target_loss(answer: Answer, rng: torch.Generator) -> None:
     difficulty="medium",
     points=3,
     hints=[
-        "Section 3 of the notebook has ∂KL/∂z_s for one sample: (p_s − p_t) / T. Now there is T², a weight, and the "
+        "Section 3 of the notebook has ∂KL/∂z_s for one sample: (p_s − p_t) / T. Now there is T², "
+        "a weight, and the "
         "mean over B samples.",
-        "The label term is a cross-entropy at T = 1. Its gradient is softmax(z_s) − onehot, by the same derivation.",
-        "soft_weight · T · (p_s(T) − p_t(T)) / B + label_weight · (p_s(1) − onehot) / B, with F.one_hot(labels, C).",
+        "The label term is a cross-entropy at T = 1. Its gradient is softmax(z_s) − onehot, by the "
+        "same derivation.",
+        "soft_weight · T · (p_s(T) − p_t(T)) / B + label_weight · (p_s(1) − onehot) / B, with "
+        "F.one_hot(labels, C).",
     ],
 )
 def distillation_gradient(answer: Answer, rng: torch.Generator) -> None:
-    """∂L/∂z_s, (B, C), of soft_weight · T² · KL + label_weight · cross-entropy, without autograd's help."""
+    """∂L/∂z_s, (B, C), of soft_weight · T² · KL + label_weight · cross-entropy, without autograd's
+    help.
+    """
     batch, classes = _whole(rng, 3, 7), _whole(rng, 4, 9)
     T, soft_weight = _uniform(rng, 2, 6), _uniform(rng, 0.55, 0.95)
     label_weight = _uniform(rng, 0.1, 0.45)
@@ -195,7 +206,7 @@ def distillation_gradient(answer: Answer, rng: torch.Generator) -> None:
     expect.close(came, right, mistakes, of="the gradient")
 
 
-# --- 3. read off -----------------------------------------------------------------------------------------------------
+# --- 3. read off ----------------------------------------------------------------------------------
 
 SOFT_WEIGHT, LABEL_WEIGHT = 0.9, 0.1  # as in the notebook
 TEMPERATURES = np.geomspace(1, 20, 14)
@@ -213,8 +224,8 @@ def made_up_logits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 def pulls(temperature: float) -> tuple[float, float]:
-    """Length of the gradient at a sample's logits, mean over the samples, of 0.9 · KL, without T², and of
-    0.1 · cross-entropy."""
+    """Length of the gradient at a sample's logits, mean over the samples, of 0.9 · KL, without T²,
+    and of 0.1 · cross-entropy."""
     z_s, z_t, labels = made_up_logits()
     soft = ((z_s / temperature).softmax(1) - (z_t / temperature).softmax(1)) / temperature
     label = z_s.softmax(1) - F.one_hot(labels, 10)
@@ -240,8 +251,10 @@ def gradient_lengths() -> Figure:
     difficulty="easy",
     points=2,
     hints=[
-        "Both axes are logarithmic. You need the place along the temperature axis where the two lines meet.",
-        "The dashed line is flat, since the label term knows no T. Follow it to where the other one falls below it.",
+        "Both axes are logarithmic. You need the place along the temperature axis where the two "
+        "lines meet.",
+        "The dashed line is flat, since the label term knows no T. Follow it to where the other "
+        "one falls below it.",
     ],
 )
 def crossing(answer: Answer, rng: torch.Generator) -> None:
@@ -264,7 +277,7 @@ def crossing(answer: Answer, rng: torch.Generator) -> None:
     )
 
 
-# --- 4. another code's weight ----------------------------------------------------------------------------------------
+# --- 4. another code's weight ---------------------------------------------------------------------
 
 
 @task(
@@ -274,7 +287,8 @@ def crossing(answer: Answer, rng: torch.Generator) -> None:
     difficulty="medium",
     points=2,
     hints=[
-        "Write both losses as a number times the sum over batch and classes of p_t · (log p_t − log p_s). Ours has "
+        "Write both losses as a number times the sum over batch and classes of p_t · (log p_t − "
+        "log p_s). Ours has "
         "soft_weight · T² / B in front of it.",
         'In front of theirs: reduction="sum" 1, "batchmean" 1 / B, "mean" 1 / (B · C); times weight; times T² if they '
         "have it.",
@@ -333,7 +347,7 @@ def translated_weight(answer: Answer, rng: torch.Generator) -> None:
             expect.close(expect.scalar(value, of), right, mistakes, of=of)
 
 
-# --- 5. kept answers -------------------------------------------------------------------------------------------------
+# --- 5. kept answers ------------------------------------------------------------------------------
 
 
 @task(
@@ -344,13 +358,16 @@ def translated_weight(answer: Answer, rng: torch.Generator) -> None:
     points=3,
     hints=[
         "Begin with a table (views, images, C) in which every row says: not answered yet.",
-        "An epoch's view is epoch % views. A batch's rows belong to the images that index names, in that order.",
+        "An epoch's view is epoch % views. A batch's rows belong to the images that index names, "
+        "in that order.",
         "table = torch.full((views, images, C), float('nan')), then for each batch "
         "table[epoch % views, index] = logits.",
     ],
 )
 def kept_answers(answer: Answer, rng: torch.Generator) -> None:
-    """The teacher's logits by view and image, (V, N, C), from batches in the order in which they were asked for."""
+    """The teacher's logits by view and image, (V, N, C), from batches in the order in which they
+    were asked for.
+    """
     views, images, classes = _whole(rng, 2, 5), _whole(rng, 9, 14), _whole(rng, 3, 6)
     size, epochs = 4, views + _whole(rng, 1, views)  # some views come twice, all at least once
     table = _logits(rng, views, images, classes)
@@ -379,15 +396,18 @@ def kept_answers(answer: Answer, rng: torch.Generator) -> None:
     mistakes = {
         "unanswered as zeros": (
             known.nan_to_num(0),
-            "An image that was never asked for has zeros, which look like an answer: leave NaN there.",
+            "An image that was never asked for has zeros, which look like an answer: leave NaN "
+            "there.",
         ),
         "order of asking": (
             in_order,
-            "The rows stand in the order in which they were asked for. `index` says to which image each belongs.",
+            "The rows stand in the order in which they were asked for. `index` says to which image "
+            "each belongs.",
         ),
         "order of asking, zeros": (
             in_order.nan_to_num(0),
-            "The rows stand in the order in which they were asked for. `index` says to which image each belongs.",
+            "The rows stand in the order in which they were asked for. `index` says to which image "
+            "each belongs.",
         ),
         "view by division": (
             by_division,
@@ -411,7 +431,7 @@ def kept_answers(answer: Answer, rng: torch.Generator) -> None:
     expect.close(answer(asked, images, views), known, mistakes, of="the table")
 
 
-# --- 6. a judgement --------------------------------------------------------------------------------------------------
+# --- 6. a judgement -------------------------------------------------------------------------------
 
 
 def made_up_accuracies() -> pd.DataFrame:
@@ -432,9 +452,12 @@ def made_up_accuracies() -> pd.DataFrame:
     difficulty="medium",
     points=2,
     hints=[
-        "Rows are pairs: the same seed, the same initial weights, the same crops. Take differences in a row first.",
-        "paired_interval(distilled, other) gives the mean difference and half its interval. Which include zero?",
-        "An interval that includes zero shows neither a gain nor that there is none. And a gain over hard labels may "
+        "Rows are pairs: the same seed, the same initial weights, the same crops. Take differences "
+        "in a row first.",
+        "paired_interval(distilled, other) gives the mean difference and half its interval. Which "
+        "include zero?",
+        "An interval that includes zero shows neither a gain nor that there is none. And a gain "
+        "over hard labels may "
         "come from softness alone: that is what label smoothing is there for.",
     ],
 )
@@ -459,22 +482,26 @@ def what_is_shown(answer: Answer, rng: torch.Generator) -> None:
         "c": (
             not shown("cross-entropy"),
             "unpaired",
-            "Accuracies of different seeds overlap, but what a seed does to both methods cancels in a pair.",
+            "Accuracies of different seeds overlap, but what a seed does to both methods cancels "
+            "in a pair.",
         ),
         "d": (
             False,
             "absence of evidence",
-            "An interval that includes zero does not show that there is no difference: look how far it reaches.",
+            "An interval that includes zero does not show that there is no difference: look how "
+            "far it reaches.",
         ),
         "e": (
             shown("label smoothing"),
             "no control",
-            "Label smoothing has no teacher. What distillation gains over hard labels it may gain by softness alone.",
+            "Label smoothing has no teacher. What distillation gains over hard labels it may gain "
+            "by softness alone.",
         ),
         "f": (
             True,
             "one teacher",
-            "All students had one teacher and one set of test images: what others would do is not in the interval.",
+            "All students had one teacher and one set of test images: what others would do is not "
+            "in the interval.",
         ),
     }
     expect.statements(answer.value(), statements)

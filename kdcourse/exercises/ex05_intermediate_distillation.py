@@ -45,8 +45,10 @@ def _stage_shapes() -> dict[str, dict[str, tuple]]:
     difficulty="easy",
     points=1,
     hints=[
-        "Height and width are the last two numbers of a shape. The first is the number of channels.",
-        "Go through the student's stages one by one, and look for the same height and width among the teacher's.",
+        "Height and width are the last two numbers of a shape. The first is the number of "
+        "channels.",
+        "Go through the student's stages one by one, and look for the same height and width among "
+        "the teacher's.",
         "A loop does it: for s in STAGES, for t in STAGES, compare shapes['student'][s][1:] with "
         "shapes['teacher'][t][1:].",
     ],
@@ -104,11 +106,15 @@ def _by(shape: tuple) -> str:
     difficulty="easy",
     points=2,
     hints=[
-        "Two things keep the maps from being compared: their sizes and their channels. Settle the size first. Either "
+        "Two things keep the maps from being compared: their sizes and their channels. Settle the "
+        "size first. Either "
         "of the two may be the larger.",
-        "F.adaptive_avg_pool2d(maps, (h, w)) with the smaller height and width; it leaves maps of that size as they "
-        "are. A 1×1 convolution mixes the channels of each position: torch.einsum('ts,bshw->bthw', weight, maps).",
-        "The bias (Ct,) needs the shape (Ct, 1, 1) to be added to (B, Ct, h, w). Then the mean of the squares.",
+        "F.adaptive_avg_pool2d(maps, (h, w)) with the smaller height and width; it leaves maps of "
+        "that size as they "
+        "are. A 1×1 convolution mixes the channels of each position: torch.einsum('ts,bshw->bthw', "
+        "weight, maps).",
+        "The bias (Ct,) needs the shape (Ct, 1, 1) to be added to (B, Ct, h, w). Then the mean of "
+        "the squares.",
     ],
 )
 def hint_loss(answer: Answer, rng: torch.Generator) -> None:
@@ -155,7 +161,8 @@ def hint_loss(answer: Answer, rng: torch.Generator) -> None:
             ),
             "upsampled": (
                 F.mse_loss(*resized(larger, lambda maps, size: F.interpolate(maps, size))),
-                "The smaller map was made larger. Average-pool the larger one: to invent pixels teaches nothing.",
+                "The smaller map was made larger. Average-pool the larger one: to invent pixels "
+                "teaches nothing.",
             ),
             "max_pooled": (
                 F.mse_loss(*resized(size, F.adaptive_max_pool2d)),
@@ -163,19 +170,22 @@ def hint_loss(answer: Answer, rng: torch.Generator) -> None:
             ),
             "skipped": (
                 F.mse_loss(*resized(size, lambda maps, size: F.interpolate(maps, size))),
-                "Pixels of the larger map were left out. Average-pool it, so that each of them counts.",
+                "Pixels of the larger map were left out. Average-pool it, so that each of them "
+                "counts.",
             ),
             "interpolated": (
                 F.mse_loss(
                     *resized(size, lambda maps, size: F.interpolate(maps, size, mode="bilinear"))
                 ),
-                "The larger map was interpolated, which may leave out some of its pixels: average-pool it.",
+                "The larger map was interpolated, which may leave out some of its pixels: "
+                "average-pool it.",
             ),
         }
         for name, one in (("student's size", ours), ("teacher's size", theirs)):
             mistakes[name] = (
                 F.mse_loss(*resized(one, F.adaptive_avg_pool2d)),
-                f"Both were brought to the {name}: take the smaller height and the smaller width of the two.",
+                f"Both were brought to the {name}: take the smaller height and the smaller width "
+                "of the two.",
             )
         if ours == theirs:
             mistakes = {name: mistake for name, mistake in mistakes.items() if name not in RESIZING}
@@ -205,9 +215,11 @@ RESIZING = (
     difficulty="medium",
     points=2,
     hints=[
-        "First q of both networks: the squares summed over the channels, flattened to (B, H·W), each row divided by "
+        "First q of both networks: the squares summed over the channels, flattened to (B, H·W), "
+        "each row divided by "
         "its own length.",
-        "With d = q_s − q_t, (B, H·W): the paper has the mean over the batch of the length of d, the code the mean of "
+        "With d = q_s − q_t, (B, H·W): the paper has the mean over the batch of the length of d, "
+        "the code the mean of "
         "all squares of d.",
         "w · code = β/2 · paper. Solve it for w.",
     ],
@@ -265,11 +277,13 @@ def code_weight(answer: Answer, rng: torch.Generator) -> None:
             ),
             "whole": (
                 beta / 2 * d.norm() / code,
-                "The length was taken over the whole batch at once. It is one length an image, then their mean.",
+                "The length was taken over the whole batch at once. It is one length an image, "
+                "then their mean.",
             ),
             "mean_outside": (
                 beta / 2 * d.pow(2).sum(1).mean().sqrt() / code,
-                "The mean over the images was taken before the root. Take each image's length first.",
+                "The mean over the images was taken before the root. Take each image's length "
+                "first.",
             ),
             "not_normalised": (
                 of(lambda q: q),
@@ -304,10 +318,13 @@ def code_weight(answer: Answer, rng: torch.Generator) -> None:
     difficulty="hard",
     points=3,
     hints=[
-        "Start from differences: e[j, i] = f_i − f_j, of shape (B, B, C), is features[None] − features[:, None].",
-        "Divide each by its length, then multiply: cosines[j, i, k] = e[j, i] · e[j, k] is e @ e.transpose(1, 2). "
+        "Start from differences: e[j, i] = f_i − f_j, of shape (B, B, C), is features[None] − "
+        "features[:, None].",
+        "Divide each by its length, then multiply: cosines[j, i, k] = e[j, i] · e[j, k] is e @ "
+        "e.transpose(1, 2). "
         "The difference of an image from itself has length 0: F.normalize leaves it at 0.",
-        "F.smooth_l1_loss is the Huber loss that turns linear at 1, with the mean over all B³ entries.",
+        "F.smooth_l1_loss is the Huber loss that turns linear at 1, with the mean over all B³ "
+        "entries.",
     ],
 )
 def angle_loss(answer: Answer, rng: torch.Generator) -> None:
@@ -319,7 +336,8 @@ def angle_loss(answer: Answer, rng: torch.Generator) -> None:
         value = _number(answer(student, teacher), of="the angle loss")
         if not math.isfinite(value):
             raise Wrong(
-                f"The loss is {value:g}. The difference of an image from itself has length 0, and 0 / 0 is not a "
+                f"The loss is {value:g}. The difference of an image from itself has length 0, and "
+                "0 / 0 is not a "
                 "number: leave such a vector at 0. F.normalize does.",
                 "zero_vector",
             )
@@ -352,7 +370,8 @@ def _angle_mistakes(student: torch.Tensor, teacher: torch.Tensor, expected: torc
         ),
         "half_square": (
             gap.pow(2).mean() / 2,
-            "It is ½x² everywhere: the Huber loss turns linear at 1, |x| − ½. Cosines may differ by up to 2.",
+            "It is ½x² everywhere: the Huber loss turns linear at 1, |x| − ½. Cosines may differ "
+            "by up to 2.",
         ),
         "absolute": (
             gap.abs().mean(),
@@ -360,11 +379,13 @@ def _angle_mistakes(student: torch.Tensor, teacher: torch.Tensor, expected: torc
         ),
         "lengths": (
             F.smooth_l1_loss(*lengths),
-            "These are products of the differences, not cosines: divide each difference by its length first.",
+            "These are products of the differences, not cosines: divide each difference by its "
+            "length first.",
         ),
         "not_relative": (
             F.smooth_l1_loss(*pairs),
-            "This compares the features themselves, two at a time. The angle is at image j, between the ways from "
+            "This compares the features themselves, two at a time. The angle is at image j, "
+            "between the ways from "
             "it to i and to k: take differences first.",
         ),
         "radians": (
@@ -373,11 +394,13 @@ def _angle_mistakes(student: torch.Tensor, teacher: torch.Tensor, expected: torc
         ),
         "distinct": (
             F.smooth_l1_loss(*(c[distinct] for c in cosines)),
-            "This is the mean over three *different* images. The formula averages all B³, of which some are 0.",
+            "This is the mean over three *different* images. The formula averages all B³, of which "
+            "some are 0.",
         ),
         "neighbours": (
             _without_self(cosines),
-            "The threes with i = j or k = j were left out of the mean. The formula averages all B³; these are 0.",
+            "The threes with i = j or k = j were left out of the mean. The formula averages all "
+            "B³; these are 0.",
         ),
     }
 
@@ -406,9 +429,12 @@ def _without_self(cosines: list[torch.Tensor]) -> torch.Tensor:
     difficulty="medium",
     points=2,
     hints=[
-        "To first order, a step −η·s changes a loss with gradient g by −η g·s. Here s = g_label + w·g_hint.",
-        "The label's loss falls while g_label·g_label + w·(g_label·g_hint) > 0. When can a large w make it negative?",
-        "Lay all tensors of a list end to end, so that each gradient is one long vector. If their product is 0 or "
+        "To first order, a step −η·s changes a loss with gradient g by −η g·s. Here s = g_label + "
+        "w·g_hint.",
+        "The label's loss falls while g_label·g_label + w·(g_label·g_hint) > 0. When can a large w "
+        "make it negative?",
+        "Lay all tensors of a list end to end, so that each gradient is one long vector. If their "
+        "product is 0 or "
         "more, no weight is too large: float('inf').",
     ],
 )
@@ -429,7 +455,8 @@ def largest_weight(answer: Answer, rng: torch.Generator) -> None:
             if value == math.inf:
                 continue
             raise Wrong(
-                "Here the two gradients pull the same way: their product is positive, so a step down either lowers "
+                "Here the two gradients pull the same way: their product is positive, so a step "
+                "down either lowers "
                 "the label's loss, whatever the weight. Expected float('inf'), got "
                 f"{'None' if value is None else f'{value:g}'}.",
                 "no_limit",
@@ -437,7 +464,8 @@ def largest_weight(answer: Answer, rng: torch.Generator) -> None:
         expected = -square / product
         if math.isinf(value):
             raise Wrong(
-                f"The answer is {value:g}, but here the gradients pull apart (their product is {product:.3g}): with a "
+                f"The answer is {value:g}, but here the gradients pull apart (their product is "
+                f"{product:.3g}): with a "
                 "heavy hint the label's loss rises.",
                 "always_infinite",
             )
@@ -472,13 +500,15 @@ def largest_weight(answer: Answer, rng: torch.Generator) -> None:
             ),
             "per_layer": (
                 torch.stack(each).mean(),
-                "The mean over the layers of each layer's answer: a step is taken in all layers at once. Sum the "
+                "The mean over the layers of each layer's answer: a step is taken in all layers at "
+                "once. Sum the "
                 "products over all of them first.",
             ),
             "first_layer": (each[0], "Only the first tensor was used: sum over all of them."),
             "least_layer": (
                 min([e for e in each if e > 0], default=expected),
-                "The least over the layers: a step is taken in all layers at once. Sum the products over all of them.",
+                "The least over the layers: a step is taken in all layers at once. Sum the "
+                "products over all of them.",
             ),
         }
         expect.close(value, expected, mistakes, of="the largest weight")
@@ -490,7 +520,9 @@ def _as_layers(vector: torch.Tensor) -> list[torch.Tensor]:
 
 
 def _published_sentences() -> dict[str, tuple[bool, str, str]]:
-    """Letter → whether the published table bears the sentence out, the fault of those who err, where to look."""
+    """Letter → whether the published table bears the sentence out, the fault of those who err,
+    where to look.
+    """
     gains = TABLE.sub(TABLE["labels"], axis=0)
     features = ["FitNets", "AT", "SP", "relational KD", "CRD"]
     over_kd = TABLE[features].sub(TABLE["KD"], axis=0)
@@ -508,13 +540,15 @@ def _published_sentences() -> dict[str, tuple[bool, str, str]]:
         "b": (
             bool(abs(hint[first]) > NOISE),
             "noise",
-            f"FitNets is {hint[first]:+.2f} points from KD there, one figure each, and two runs of the same code may "
+            f"FitNets is {hint[first]:+.2f} points from KD there, one figure each, and two runs of "
+            "the same code may "
             f"differ by {NOISE} points.",
         ),
         "c": (
             bool((hint.drop(first) < -NOISE).all()),
             "noise",
-            f"FitNets less KD on the other three pairs: {', '.join(f'{gain:+.2f}' for gain in hint.drop(first))}. "
+            "FitNets less KD on the other three pairs: "
+            f"{', '.join(f'{gain:+.2f}' for gain in hint.drop(first))}. "
             f"Compare that with {NOISE} points.",
         ),
         "d": (
@@ -525,13 +559,15 @@ def _published_sentences() -> dict[str, tuple[bool, str, str]]:
         "e": (
             orders.nunique() == 1,
             "one ranking",
-            f"AT is above SP on {orders.sum()} pairs of {len(orders)}: a ranking from one pair need not hold on "
+            f"AT is above SP on {orders.sum()} pairs of {len(orders)}: a ranking from one pair "
+            "need not hold on "
             "another.",
         ),
         "f": (
             bool((above_teacher > NOISE).any()),
             "above teacher",
-            f"The best student less its teacher, by pair: {', '.join(f'{gap:+.2f}' for gap in above_teacher)} points.",
+            "The best student less its teacher, by pair: "
+            f"{', '.join(f'{gap:+.2f}' for gap in above_teacher)} points.",
         ),
     }
 
@@ -543,8 +579,10 @@ def _published_sentences() -> dict[str, tuple[bool, str, str]]:
     difficulty="medium",
     points=2,
     hints=[
-        "Do not trust the eye: let pandas subtract a column from the others, table.sub(table['KD'], axis=0).",
-        "For each sentence ask two things: is it so in the table, and does it claim more than these figures can show?",
+        "Do not trust the eye: let pandas subtract a column from the others, "
+        "table.sub(table['KD'], axis=0).",
+        "For each sentence ask two things: is it so in the table, and does it claim more than "
+        "these figures can show?",
         "Three of the six sentences hold.",
     ],
 )

@@ -23,8 +23,10 @@ IMAGES, EPOCHS, RATIO = 1000, 20, 0.6  # of the curriculum whose samples are cou
     difficulty="easy",
     points=2,
     hints=[
-        "Three parts, each (N,): 1 − max p_t, H(p_t) / ln C, and KL(p_t ‖ p_s) / 5, which is cut at 1.",
-        "Where p_t is 0 its term of the entropy and of KL is 0, but p_t.log() is −∞ there and 0 · −∞ is NaN.",
+        "Three parts, each (N,): 1 − max p_t, H(p_t) / ln C, and KL(p_t ‖ p_s) / 5, which is cut "
+        "at 1.",
+        "Where p_t is 0 its term of the entropy and of KL is 0, but p_t.log() is −∞ there and 0 · "
+        "−∞ is NaN.",
         "torch.xlogy(p, q) is p · ln q, and 0 where p is 0, whatever q.",
     ],
 )
@@ -54,8 +56,10 @@ def difficulty(answer: Answer, rng: torch.Generator) -> None:
         value = expect.shape(answer(p_t.float(), p_s.float()), (samples,), of="the difficulty")
         if value.isnan().any():
             raise Wrong(
-                f"{int(value.isnan().sum())} of {samples} are NaN. Where p_t is 0, its logarithm is −∞, and 0 · −∞ is "
-                "not a number. By its limit, p ln p is 0 there: see torch.xlogy, or leave the zeros out.",
+                f"{int(value.isnan().sum())} of {samples} are NaN. Where p_t is 0, its logarithm "
+                "is −∞, and 0 · −∞ is "
+                "not a number. By its limit, p ln p is 0 there: see torch.xlogy, or leave the "
+                "zeros out.",
                 "zero",
             )
         expect.close(
@@ -113,11 +117,13 @@ def _difficulties(p_t: torch.Tensor, p_s: torch.Tensor) -> tuple[torch.Tensor, d
         ),
         "swapped": (
             total(divergence=(swapped / 5).clamp(max=1)),
-            "This is KL(p_s ‖ p_t): the teacher's probabilities weigh the logarithms, Σ p_t (ln p_t − ln p_s).",
+            "This is KL(p_s ‖ p_t): the teacher's probabilities weigh the logarithms, Σ p_t (ln "
+            "p_t − ln p_s).",
         ),
         "cross_entropy": (
             total(divergence=(-torch.xlogy(p_t, p_s).sum(1) / 5).clamp(max=1)),
-            "This takes the cross-entropy −Σ p_t ln p_s: KL is that less the teacher's own entropy.",
+            "This takes the cross-entropy −Σ p_t ln p_s: KL is that less the teacher's own "
+            "entropy.",
         ),
         "weights": (
             total(weights=(0.4, 0.3, 0.3)),
@@ -145,9 +151,11 @@ def _difficulties(p_t: torch.Tensor, p_s: torch.Tensor) -> tuple[torch.Tensor, d
     difficulty="hard",
     points=3,
     hints=[
-        "Four steps: how many samples are covered, how large is a bucket, how many are wanted of each, and how many "
+        "Four steps: how many samples are covered, how large is a bucket, how many are wanted of "
+        "each, and how many "
         "of these does the bucket hold?",
-        "share = np.array([5, 3, 2, 1, 1]) ** (1 + 2 * (1 - threshold)), then size * share / share.sum(), rounded "
+        "share = np.array([5, 3, 2, 1, 1]) ** (1 + 2 * (1 - threshold)), then size * share / "
+        "share.sum(), rounded "
         "down.",
         "No bucket gives more than it has: np.minimum(wanted, covered // 5).",
     ],
@@ -173,11 +181,13 @@ def drawn(answer: Answer, rng: torch.Generator) -> None:
         mistakes = {
             "not_capped": (
                 of(shares, cap=False),
-                f"A bucket of {covered // 5} samples gives no more than it has, whatever its share.",
+                f"A bucket of {covered // 5} samples gives no more than it has, whatever its "
+                "share.",
             ),
             "kept_size": (
                 kept,
-                "This keeps the promised size, as ours does with keep_size. D3's leaves the epoch smaller.",
+                "This keeps the promised size, as ours does with keep_size. D3's leaves the epoch "
+                "smaller.",
             ),
             "all_samples": (
                 of(shares, covered=count),
@@ -197,7 +207,8 @@ def drawn(answer: Answer, rng: torch.Generator) -> None:
             ),
             "product": (
                 of(EASY_FIRST * (1 + 2 * (1 - threshold))),
-                "The proportions are multiplied by 1 + 2(1 − θ), which changes none: raise them to this power.",
+                "The proportions are multiplied by 1 + 2(1 − θ), which changes none: raise them to "
+                "this power.",
             ),
             "flipped": (
                 of(shares[::-1]),
@@ -233,7 +244,9 @@ def _whole(rng: torch.Generator, low: int, high: int) -> int:
 
 
 def _unsuited(count: int, threshold: float, ratio: float) -> bool:
-    """Whether rounding errors decide about a whole number, or rounding up and down come to the same."""
+    """Whether rounding errors decide about a whole number, or rounding up and down come to the
+    same.
+    """
     shares = EASY_FIRST ** (1 + 2 * (1 - threshold))
     wanted = epoch_size(count, ratio) * shares / shares.sum()
     parts = (wanted % 1)[2:]  # of buckets that are not full
@@ -259,7 +272,8 @@ def _sizes(ratio: float, thresholds, keep_size: bool = False) -> list[int]:
     difficulty="easy",
     points=1,
     hints=[
-        "How many samples does one epoch hold? Your `drawn` says it, or the plan of `easy_to_hard`: sum what its "
+        "How many samples does one epoch hold? Your `drawn` says it, or the plan of "
+        "`easy_to_hard`: sum what its "
         "stretches draw.",
         "θ is e / 20 in epoch e, which runs from 0 to 19. Sum over these twenty epochs.",
         "Plain distillation sees 20 · 1000 samples. Divide, and take it in %.",
@@ -291,7 +305,8 @@ def seen_share(answer: Answer, rng: torch.Generator) -> None:
         ),
         "middle": (
             100 * _sizes(RATIO, [0.5])[0] / IMAGES,
-            "This is the share at the middle θ: the size does not grow evenly with θ, so sum over the epochs.",
+            "This is the share at the middle θ: the size does not grow evenly with θ, so sum over "
+            "the epochs.",
         ),
     }
     within = 0.3  # % of the samples: less than what another rounding of the shares makes
@@ -309,8 +324,10 @@ def seen_share(answer: Answer, rng: torch.Generator) -> None:
     difficulty="medium",
     points=2,
     hints=[
-        "The window is rN ranks long. Where it hangs over an end, move it inward rather than cut it.",
-        "Only its start needs care: no less than 0, and no more than N − rN. The stop is the start plus rN.",
+        "The window is rN ranks long. Where it hangs over an end, move it inward rather than cut "
+        "it.",
+        "Only its start needs care: no less than 0, and no more than N − rN. The stop is the start "
+        "plus rN.",
         "start = min(max(round((threshold - ratio / 2) * count), 0), count - size)",
     ],
 )
@@ -361,7 +378,8 @@ def _wrong_window(
         "shares": ((start / count, stop / count), "These are shares of the ranks: multiply by N."),
         "cut": (
             (max(low, 0), min(high, count)),
-            f"The window is cut at the end: it holds {min(high, count) - max(low, 0):.0f} ranks of {size} promised.",
+            f"The window is cut at the end: it holds {min(high, count) - max(low, 0):.0f} ranks of "
+            f"{size} promised.",
         ),
         "not_moved": (
             (low, high),
@@ -369,7 +387,8 @@ def _wrong_window(
         ),
         "stretched": (
             (even, even + size),
-            "The window slides evenly from one end to the other. D3's has its middle at θN, wherever that fits.",
+            "The window slides evenly from one end to the other. D3's has its middle at θN, "
+            "wherever that fits.",
         ),
         "from_threshold": (
             (min(threshold * count, count - size), min(threshold * count, count - size) + size),
@@ -413,7 +432,8 @@ def _within(distance: float, pair, other) -> bool:
     hints=[
         "Add up the accuracy part over the epochs: 2(a₂ − a₁) + 2(a₃ − a₂) + … What is left of it?",
         "Only the first and the last accuracy count. The last must stay.",
-        "So spoil the first epoch. But look at the condition a_{t−1} > 0: after an accuracy of exactly 0 nothing is "
+        "So spoil the first epoch. But look at the condition a_{t−1} > 0: after an accuracy of "
+        "exactly 0 nothing is "
         "paid.",
     ],
 )
@@ -437,7 +457,8 @@ def fooled(answer: Answer, rng: torch.Generator) -> None:
         if higher:
             at = higher[0]
             raise Wrong(
-                f"In epoch {at} your accuracy is {value[at - 1]:g}, above the run's {honest[at - 1]:g}. That is no "
+                f"In epoch {at} your accuracy is {value[at - 1]:g}, above the run's "
+                f"{honest[at - 1]:g}. That is no "
                 "fooling, that is learning: stay at or below it.",
                 "above",
             )
@@ -483,10 +504,13 @@ VERDICTS = ("helps", "harms", "not shown", "not comparable")
     difficulty="medium",
     points=2,
     hints=[
-        "First ask whether the two may be compared at all: did they see equally many samples? Only then look at "
+        "First ask whether the two may be compared at all: did they see equally many samples? Only "
+        "then look at "
         "accuracies.",
-        "Pair by the seed, which is the key of the dictionary: the two need not be in the same order.",
-        "paired_interval(a, b) gives the mean and half the interval. One seed has no interval: half is nan, and every "
+        "Pair by the seed, which is the key of the dictionary: the two need not be in the same "
+        "order.",
+        "paired_interval(a, b) gives the mean and half the interval. One seed has no interval: "
+        "half is nan, and every "
         "comparison with nan is False.",
     ],
 )
@@ -511,7 +535,9 @@ def verdict(answer: Answer, rng: torch.Generator) -> None:
 
 
 def _two_arms(rng, gain, spread, seeds=5, luck=1.0, more=1.0, shuffled=False) -> tuple[dict, dict]:
-    """Runs of a curriculum and its control: their paired gains have just this mean and standard deviation."""
+    """Runs of a curriculum and its control: their paired gains have just this mean and standard
+    deviation.
+    """
     scores = torch.randn(seeds, generator=rng).double()
     scores = (scores - scores.mean()) / scores.std() if seeds > 1 else scores * 0
     common = torch.linspace(-1, 1, seeds).double()[

@@ -24,8 +24,10 @@ D2_EPOCHS = {"student with KD": 10, "student without": 5}
     difficulty="medium",
     points=2,
     hints=[
-        "What is drawn again are the *differences*, seed by seed, with replacement, as many as there are seeds.",
-        "rng.integers(n, size=(10_000, n)) are 10,000 draws of n places. Take the mean of each row.",
+        "What is drawn again are the *differences*, seed by seed, with replacement, as many as "
+        "there are seeds.",
+        "rng.integers(n, size=(10_000, n)) are 10,000 draws of n places. Take the mean of each "
+        "row.",
         "np.percentile(means, [2.5, 97.5]) are the ends of the middle 95 %.",
     ],
     seconds=10,
@@ -77,7 +79,8 @@ def _bootstraps(
         ),
         "resampled_raw": (
             np.percentile(gains[rows].ravel(), ends),
-            "These are percentiles of single resampled differences: take the mean of each resample first.",
+            "These are percentiles of single resampled differences: take the mean of each resample "
+            "first.",
         ),
         "ninety": (
             np.percentile(means, [5, 95]),
@@ -85,11 +88,13 @@ def _bootstraps(
         ),
         "no_replacement": (
             np.array([middle, middle]),
-            "Each resample has the same mean: it holds every difference once. Draw *with* replacement.",
+            "Each resample has the same mean: it holds every difference once. Draw *with* "
+            "replacement.",
         ),
         "unpaired": (
             np.percentile(apart, ends),
-            "The two arms were drawn apart from each other. Draw seeds, that is differences: their pairs belong "
+            "The two arms were drawn apart from each other. Draw seeds, that is differences: their "
+            "pairs belong "
             "together.",
         ),
         "t": (
@@ -98,7 +103,8 @@ def _bootstraps(
         ),
         "normal": (
             np.array([middle - 1.96 * error, middle + 1.96 * error]),
-            "This is mean ± 1.96 s/√n, the same to both sides. These differences are skewed: take the percentiles.",
+            "This is mean ± 1.96 s/√n, the same to both sides. These differences are skewed: take "
+            "the percentiles.",
         ),
         "from_zero": (
             np.percentile(means - middle, ends),
@@ -110,7 +116,8 @@ def _bootstraps(
         ),
         "basic": (
             np.array([2 * middle - high, 2 * middle - low]),
-            "This is the interval turned round its mean (the basic bootstrap): asked are the percentiles themselves.",
+            "This is the interval turned round its mean (the basic bootstrap): asked are the "
+            "percentiles themselves.",
         ),
         "order": (np.array([high, low]), "Low and high have changed places."),
         "form": (
@@ -127,10 +134,13 @@ def _bootstraps(
     difficulty="medium",
     points=2,
     hints=[
-        "Sort the p values. The smallest is multiplied by m, the next by m − 1, and the largest by 1.",
-        "Then go up from the smallest: none may be smaller than the one before (np.maximum.accumulate). And no p is "
+        "Sort the p values. The smallest is multiplied by m, the next by m − 1, and the largest by "
+        "1.",
+        "Then go up from the smallest: none may be smaller than the one before "
+        "(np.maximum.accumulate). And no p is "
         "larger than 1.",
-        "Put them back where they were: with order = p.argsort(), adjusted[order] = those in rising order.",
+        "Put them back where they were: with order = p.argsort(), adjusted[order] = those in "
+        "rising order.",
     ],
 )
 def holm(answer: Answer, rng: torch.Generator) -> None:
@@ -152,7 +162,9 @@ def holm(answer: Answer, rng: torch.Generator) -> None:
 
 
 def _p_values(rng: torch.Generator, count: int) -> np.ndarray:
-    """p values in no order, of which some need to be raised to the one before, and some to be cut at 1."""
+    """p values in no order, of which some need to be raised to the one before, and some to be cut
+    at 1.
+    """
     p = (
         [0.002, 0.0021, 0.03, 0.031, 0.6, 0.7][:count]
         if count > 5
@@ -180,7 +192,8 @@ def _adjusted(p: np.ndarray) -> dict:
     return {
         "bonferroni": (
             (p * m).clip(max=1),
-            "All are multiplied by m, which is Bonferroni's correction. Holm's factor falls: m, m − 1, …, 1.",
+            "All are multiplied by m, which is Bonferroni's correction. Holm's factor falls: m, m "
+            "− 1, …, 1.",
         ),
         "bonferroni_uncut": (
             p * m,
@@ -188,7 +201,8 @@ def _adjusted(p: np.ndarray) -> dict:
         ),
         "not_rising": (
             back(stepped.clip(max=1)),
-            "A larger p has become smaller than the one before it. None may: take the running maximum.",
+            "A larger p has become smaller than the one before it. None may: take the running "
+            "maximum.",
         ),
         "over_one": (
             back(np.maximum.accumulate(stepped)),
@@ -196,7 +210,8 @@ def _adjusted(p: np.ndarray) -> dict:
         ),
         "neither": (
             back(stepped),
-            "Two things are missing: none may be smaller than the one before it, and none larger than 1.",
+            "Two things are missing: none may be smaller than the one before it, and none larger "
+            "than 1.",
         ),
         "sorted": (
             np.maximum.accumulate(stepped).clip(max=1),
@@ -216,11 +231,13 @@ def _adjusted(p: np.ndarray) -> dict:
         ),
         "false_discovery": (
             back(fdr),
-            "This is Benjamini and Hochberg's: it bounds the share of false finds. Holm's bounds the chance of any.",
+            "This is Benjamini and Hochberg's: it bounds the share of false finds. Holm's bounds "
+            "the chance of any.",
         ),
         "backwards": (
             back(np.minimum.accumulate(stepped[::-1])[::-1].clip(max=1)),
-            "This goes down from the largest, which is Hochberg's correction. Holm's goes up from the smallest.",
+            "This goes down from the largest, which is Hochberg's correction. Holm's goes up from "
+            "the smallest.",
         ),
         "unchanged": (p, "Nothing was corrected."),
     }
@@ -233,12 +250,16 @@ def _adjusted(p: np.ndarray) -> dict:
     difficulty="hard",
     points=3,
     hints=[
-        "McNemar's test asks of the images that exactly one of the two gets right. How many are these at least? At "
+        "McNemar's test asks of the images that exactly one of the two gets right. How many are "
+        "these at least? At "
         "most? Their difference is known.",
-        "At least: the worse network is right on no image that the better one gets wrong. At most: the two are never "
+        "At least: the worse network is right on no image that the better one gets wrong. At most: "
+        "the two are never "
         "wrong on the same image, as far as there are images enough.",
-        "With d = |right_a − right_b| the least p is that of d to 0, the largest that of d + c to c, where c is the "
-        "smaller of what the better gets wrong and the worse gets right. scipy.stats.binomtest(k, n).pvalue, and 1 "
+        "With d = |right_a − right_b| the least p is that of d to 0, the largest that of d + c to "
+        "c, where c is the "
+        "smaller of what the better gets wrong and the worse gets right. scipy.stats.binomtest(k, "
+        "n).pvalue, and 1 "
         "if n is 0.",
     ],
 )
@@ -266,7 +287,8 @@ def p_range(answer: Answer, rng: torch.Generator) -> None:
             ),
             "always_one": (
                 [expected[0], 1.0],
-                "The largest p is less than 1: the difference stays, however many images they disagree on.",
+                "The largest p is less than 1: the difference stays, however many images they "
+                "disagree on.",
             ),
             "least_zero": (
                 [0.0, expected[1]],
@@ -274,15 +296,18 @@ def p_range(answer: Answer, rng: torch.Generator) -> None:
             ),
             "not_both": (
                 [expected[0], _coin(difference + beyond, beyond)],
-                "The worse network cannot be right, where the better is wrong, more often than it is right at all.",
+                "The worse network cannot be right, where the better is wrong, more often than it "
+                "is right at all.",
             ),
             "worse_wrong": (
                 [expected[0], _coin(images - worse, images - better - difference)],
-                "Count again: the better is alone in being right d times more often than the worse is.",
+                "Count again: the better is alone in being right d times more often than the worse "
+                "is.",
             ),
             "independent": (
                 [expected[0], _independent(images, better, worse)],
-                "This lets their errors fall together as chance has it. The largest p has them fall apart altogether.",
+                "This lets their errors fall together as chance has it. The largest p has them "
+                "fall apart altogether.",
             ),
         }
         value = expect.shape(answer(images, a, b), (2,), of="(least p, largest p)")
@@ -311,7 +336,8 @@ def _independent(images: int, better: int, worse: int) -> float:
     points=1,
     hints=[
         "The notebook's section 2 asks the same: `seeds_needed(gain, spread)`.",
-        "The spread is the standard deviation of the *differences*, from the pilot: np.std(pilot, ddof=1).",
+        "The spread is the standard deviation of the *differences*, from the pilot: np.std(pilot, "
+        "ddof=1).",
         "ddof=1, since the mean was taken from the same five seeds.",
     ],
 )
@@ -327,11 +353,13 @@ def seeds_for_gain(answer: Answer, rng: torch.Generator) -> None:
     mistakes = {
         "divided_by_n": (
             comparison.seeds_needed(WORTH, np.std(PILOT)),
-            "np.std divides by n. The spread of which five seeds are a sample divides by n − 1: ddof=1.",
+            "np.std divides by n. The spread of which five seeds are a sample divides by n − 1: "
+            "ddof=1.",
         ),
         "standard_error": (
             comparison.seeds_needed(WORTH, error),
-            "The standard error was taken for the spread: that of the differences themselves is asked.",
+            "The standard error was taken for the spread: that of the differences themselves is "
+            "asked.",
         ),
         "pilot_mean": (
             comparison.seeds_needed(float(np.mean(PILOT)), spread),
@@ -344,12 +372,14 @@ def seeds_for_gain(answer: Answer, rng: torch.Generator) -> None:
         "normal": (normal, "This takes the normal distribution: with few seeds t is wider."),
         "interval": (
             half,
-            f"With so many seeds the interval is ± {WORTH} wide, and includes zero every second time. Four times in "
+            f"With so many seeds the interval is ± {WORTH} wide, and includes zero every second "
+            "time. Four times in "
             "five takes more.",
         ),
         "range": (
             comparison.seeds_needed(WORTH, float(np.ptp(PILOT))),
-            "The range, largest less smallest, was taken for the spread: it is the standard deviation.",
+            "The range, largest less smallest, was taken for the spread: it is the standard "
+            "deviation.",
         ),
         "power": (
             comparison.seeds_needed(WORTH, spread, power=0.95),
@@ -369,9 +399,12 @@ def seeds_for_gain(answer: Answer, rng: torch.Generator) -> None:
     difficulty="hard",
     points=2,
     hints=[
-        "Compute ρ once for the order that was seen, and once for every other order of y: itertools.permutations(y).",
-        "Count those whose |ρ| is *as large or larger*, and divide by n!. The order that was seen is one of them.",
-        "Equal ρ may differ in the last digit: compare with abs(other) >= abs(seen) - 1e-9. For speed take the ranks "
+        "Compute ρ once for the order that was seen, and once for every other order of y: "
+        "itertools.permutations(y).",
+        "Count those whose |ρ| is *as large or larger*, and divide by n!. The order that was seen "
+        "is one of them.",
+        "Equal ρ may differ in the last digit: compare with abs(other) >= abs(seen) - 1e-9. For "
+        "speed take the ranks "
         "once, and permute these.",
     ],
     seconds=15,
@@ -396,8 +429,10 @@ def permutation_p(answer: Answer, rng: torch.Generator) -> None:
             and abs(value * 120 - round(value * 120)) < 1e-6
         ):
             raise Wrong(
-                f"Expected {expected:.4f} for p, got {value:.4f}. Orders that are as far from 0 as yours were lost to "
-                "rounding: 0.3 and 0.30000000000000004. Compare with abs(other) >= abs(seen) - 1e-9.",
+                f"Expected {expected:.4f} for p, got {value:.4f}. Orders that are as far from 0 as "
+                "yours were lost to "
+                "rounding: 0.3 and 0.30000000000000004. Compare with abs(other) >= abs(seen) - "
+                "1e-9.",
                 "rounding",
             )
         expect.close(value, expected, mistakes, rtol=1e-5, of="p")
@@ -423,16 +458,19 @@ def _permuted(x: np.ndarray, y: np.ndarray) -> tuple[float, dict]:
     return as_far, {
         "strict": (
             farther,
-            "Only orders *farther* from 0 were counted: one that is as far counts too, and so does the one seen.",
+            "Only orders *farther* from 0 were counted: one that is as far counts too, and so does "
+            "the one seen.",
         ),
         "one_sided": (
             as_large,
-            "Only orders with a ρ as large were counted: one as far *below* 0 would have been as striking.",
+            "Only orders with a ρ as large were counted: one as far *below* 0 would have been as "
+            "striking.",
         ),
         "one_sided_low": (1 - as_large, "Only one side was counted: take |ρ|."),
         "values": (
             _shares(x, y)[0],
-            "The values were correlated, not their ranks: Spearman's ρ is the correlation of the ranks.",
+            "The values were correlated, not their ranks: Spearman's ρ is the correlation of the "
+            "ranks.",
         ),
         "formula": (
             float(stats.spearmanr(x, y).pvalue),
@@ -452,7 +490,9 @@ def _permuted(x: np.ndarray, y: np.ndarray) -> tuple[float, dict]:
 
 
 def _tells(x: np.ndarray, y: np.ndarray) -> bool:
-    """Whether these points tell right from wrong: values and ranks give another p, and not an extreme one."""
+    """Whether these points tell right from wrong: values and ranks give another p, and not an
+    extreme one.
+    """
     as_far, mistakes = _permuted(x, y)
     return 0.05 < as_far < 0.6 and all(
         abs(mistakes[name][0] - as_far) > 0.01 for name in ("values", "strict")
@@ -460,7 +500,9 @@ def _tells(x: np.ndarray, y: np.ndarray) -> bool:
 
 
 def _d2_sentences() -> dict[str, tuple[bool, str, str]]:
-    """Letter → whether it follows from what D2 publishes, the fault of those who err, where to look."""
+    """Letter → whether it follows from what D2 publishes, the fault of those who err, where to
+    look.
+    """
     table = cifar10.PUBLISHED.drop(index="overall")
     kd, plain = (
         np.rint(10 * table[arm]).astype(int) for arm in D2_EPOCHS
@@ -477,13 +519,16 @@ def _d2_sentences() -> dict[str, tuple[bool, str, str]]:
         "a": (
             overall[1] < 0.05,
             "overall",
-            f"{total[0]} against {total[1]} right of 10,000. Ask your `p_range`: if all of the difference falls to one "
-            f"side, p is {overall[0]:.3f}; if not, up to {overall[1]:.2f}. The table does not say which.",
+            f"{total[0]} against {total[1]} right of 10,000. Ask your `p_range`: if all of the "
+            "difference falls to one "
+            f"side, p is {overall[0]:.3f}; if not, up to {overall[1]:.2f}. The table does not say "
+            "which.",
         ),
         "b": (
             most["dog"] < 0.05,
             "hidden pairing",
-            f"Dogs: {kd['dog']} against {plain['dog']} right of 1,000. Which p that is depends on how many images only "
+            f"Dogs: {kd['dog']} against {plain['dog']} right of 1,000. Which p that is depends on "
+            "how many images only "
             "one of the two gets right: see the larger end of your `p_range`.",
         ),
         "c": (
@@ -494,12 +539,14 @@ def _d2_sentences() -> dict[str, tuple[bool, str, str]]:
         "d": (
             least["horse"] > 0.05,
             "too few images",
-            f"Horses: {kd['horse']} against {plain['horse']} right of 1,000. What is the *least* p of two images?",
+            f"Horses: {kd['horse']} against {plain['horse']} right of 1,000. What is the *least* p "
+            "of two images?",
         ),
         "e": (
             len(set(D2_EPOCHS.values())) > 1,
             "two changes",
-            f"Look at the epochs: {' and '.join(map(str, D2_EPOCHS.values()))}. Two things changed at once.",
+            f"Look at the epochs: {' and '.join(map(str, D2_EPOCHS.values()))}. Two things changed "
+            "at once.",
         ),
         "f": (
             max(abs(kd - plain)) <= abs(total[0] - total[1]) / 10,
@@ -522,8 +569,10 @@ def _range(right_a: int, right_b: int, images: int = CLASS_IMAGES) -> tuple[floa
     difficulty="medium",
     points=2,
     hints=[
-        "A class has 1,000 test images, so 0.1 % is one image. Your `p_range` takes numbers of images.",
-        "If the *largest* p is below 0.05, the two networks differ, whatever the images. If the *least* is above, "
+        "A class has 1,000 test images, so 0.1 % is one image. Your `p_range` takes numbers of "
+        "images.",
+        "If the *largest* p is below 0.05, the two networks differ, whatever the images. If the "
+        "*least* is above, "
         "nothing can be shown. In between the table does not tell.",
         "Two of the six sentences hold.",
     ],

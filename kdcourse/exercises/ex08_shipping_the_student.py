@@ -14,7 +14,7 @@ LOW, HIGH = -128, 127  # of int8
 SLOWEST, LARGEST = 20.0, 500.0  # ms (p95) and kB: what the machine in the field allows
 WARM_UP = 30  # calls
 
-# --- normalisation in the first layer ---------------------------------------------------------------------------------
+# --- normalisation in the first layer -------------------------------------------------------------
 
 
 @task(
@@ -24,10 +24,13 @@ WARM_UP = 30  # calls
     difficulty="medium",
     points=3,
     hints=[
-        "Write one output pixel as a sum: Σ w · (x − mean) / std + b. What multiplies x, and what does not?",
-        "What multiplies x in input channel c is w / std of that channel. weight is (O, C, k, k): mean and std belong "
+        "Write one output pixel as a sum: Σ w · (x − mean) / std + b. What multiplies x, and what "
+        "does not?",
+        "What multiplies x in input channel c is w / std of that channel. weight is (O, C, k, k): "
+        "mean and std belong "
         "to its second axis.",
-        "What does not: the old bias less Σ w · mean / std, over channels and kernel, one number for each output.",
+        "What does not: the old bias less Σ w · mean / std, over channels and kernel, one number "
+        "for each output.",
     ],
 )
 def folded(answer: Answer, rng: torch.Generator) -> None:
@@ -70,15 +73,18 @@ def folded(answer: Answer, rng: torch.Generator) -> None:
                 ),
                 "centre pixel": (
                     b - (new * m)[:, :, size // 2, size // 2].sum(1),
-                    "Every pixel under the kernel has a mean: the sum goes over all of them, not over one.",
+                    "Every pixel under the kernel has a mean: the sum goes over all of them, not "
+                    "over one.",
                 ),
                 "kernel averaged": (
                     b - (new * m).mean((2, 3)).sum(1),
-                    "Over the kernel it is a sum, not a mean: every pixel under it has its own weight.",
+                    "Over the kernel it is a sum, not a mean: every pixel under it has its own "
+                    "weight.",
                 ),
                 "all outputs": (
                     b - shift.sum(),
-                    "The sum goes over channels and kernel, not over outputs: each has a bias of its own.",
+                    "The sum goes over channels and kernel, not over outputs: each has a bias of "
+                    "its own.",
                 ),
             },
             of="the bias",
@@ -102,7 +108,7 @@ def _wrong_axes(weight: torch.Tensor, std: torch.Tensor) -> dict:
     }
 
 
-# --- eight bits -------------------------------------------------------------------------------------------------------
+# --- eight bits -----------------------------------------------------------------------------------
 
 
 @task(
@@ -112,15 +118,20 @@ def _wrong_axes(weight: torch.Tensor, std: torch.Tensor) -> dict:
     difficulty="medium",
     points=3,
     hints=[
-        "256 levels have 255 steps between them. The range must hold zero, so that zero (padding, a ReLU) is exact: "
+        "256 levels have 255 steps between them. The range must hold zero, so that zero (padding, "
+        "a ReLU) is exact: "
         "low = min(low, 0), high = max(high, 0).",
-        "scale = (high − low) / 255. The zero point is the q of x = 0: the q for which low comes out as −128, rounded.",
-        "zero_point = round(−128 − low / scale); q = round(values / scale) + zero_point, clamped to −128 … 127.",
+        "scale = (high − low) / 255. The zero point is the q of x = 0: the q for which low comes "
+        "out as −128, rounded.",
+        "zero_point = round(−128 − low / scale); q = round(values / scale) + zero_point, clamped "
+        "to −128 … 127.",
         "A range of nothing but zero has no scale: any number above 0 will do, such as 1.",
     ],
 )
 def int8(answer: Answer, rng: torch.Generator) -> None:
-    """Quantise values to int8 with scale and zero point, from a range that calibration has found."""
+    """Quantise values to int8 with scale and zero point, from a range that calibration has
+    found.
+    """
     draw = torch.rand(3, generator=rng)
     below = [
         80 + 40 * draw[0] // 1 + part for part in (0.3, 0.7)
@@ -144,7 +155,8 @@ def int8(answer: Answer, rng: torch.Generator) -> None:
     )
     if scale <= 0 or (scale * (q - zero)).abs().max() > 0:
         raise Wrong(
-            f"Where low and high are 0, all values are 0 and must come back as 0 with a scale above 0: got scale "
+            "Where low and high are 0, all values are 0 and must come back as 0 with a scale "
+            "above 0: got scale "
             f"{scale:g}.",
             "nothing but zero",
         )
@@ -197,11 +209,13 @@ def _int8_is_right(value, values: torch.Tensor, low: float, high: float) -> None
             ),
             "symmetric": (
                 2 * max(abs(low), abs(high)) / 255,
-                "This is a symmetric range: here low and high are two numbers, and the zero point makes up for it.",
+                "This is a symmetric range: here low and high are two numbers, and the zero point "
+                "makes up for it.",
             ),
             "symmetric, 127": (
                 max(abs(low), abs(high)) / 127,
-                "This is a symmetric scale: here low and high are two numbers, and the zero point makes up for it.",
+                "This is a symmetric scale: here low and high are two numbers, and the zero point "
+                "makes up for it.",
             ),
             "inverse": (255 / span, "This is steps per unit: the scale is what one step is worth."),
             "range of the values": (
@@ -228,7 +242,8 @@ def _int8_is_right(value, values: torch.Tensor, low: float, high: float) -> None
                 else ""
             )
             raise Wrong(
-                f"{where.capitalize()}, x = 0 must be q = {right}, so that low comes out as −128; got {zero}{side}.",
+                f"{where.capitalize()}, x = 0 must be q = {right}, so that low comes out as −128; "
+                f"got {zero}{side}.",
                 "zero point",
             )
     inside = values.double().clamp(min(low, 0.0), max(high, 0.0))
@@ -260,14 +275,18 @@ def _int8_is_right(value, values: torch.Tensor, low: float, high: float) -> None
     points=3,
     hints=[
         "Symmetric: zero point 0 and q in −127 … 127. The scale is the largest |weight| over 127.",
-        "A scale for each output channel is a maximum over all axes but the first; keep the axes, so that it "
+        "A scale for each output channel is a maximum over all axes but the first; keep the axes, "
+        "so that it "
         "broadcasts. It works for (O, C, k, k) and for (O, I).",
-        "scale = weight.abs().flatten(1).amax(1) / 127, reshaped to (-1, 1, 1, 1); a channel of zeros has scale 0: "
+        "scale = weight.abs().flatten(1).amax(1) / 127, reshaped to (-1, 1, 1, 1); a channel of "
+        "zeros has scale 0: "
         "divide by 1 there.",
     ],
 )
 def rounded_weight(answer: Answer, rng: torch.Generator) -> None:
-    """What becomes of a layer's weight in eight bits, with one scale or with one for each output channel."""
+    """What becomes of a layer's weight in eight bits, with one scale or with one for each output
+    channel.
+    """
     for shape in ((6, 6, 3, 3), (1, 4, 1, 1), (5, 12)):
         weight = torch.randn(shape, generator=rng)
         weight *= 10 ** (2 * torch.rand(shape[0], generator=rng) - 1).reshape(
@@ -325,7 +344,8 @@ def _rounded_is_right(came: torch.Tensor, weight: torch.Tensor, per_channel: boo
             ),
             "input channels": (
                 rounds(inputs),
-                "There is a scale for each *input* channel: outputs are the first axis, and each is a sum over inputs.",
+                "There is a scale for each *input* channel: outputs are the first axis, and each "
+                "is a sum over inputs.",
             ),
             "q": (rounds(scale) / scale, "This is q: what the layer computes with is scale · q."),
             "255 steps": (
@@ -342,7 +362,8 @@ def _rounded_is_right(came: torch.Tensor, weight: torch.Tensor, per_channel: boo
             ),
             "signed maximum": (
                 rounds(_signed(weight, 0 if per_channel else None)),
-                "The scale is from the largest weight: large negative weights are cut off. Take the largest |weight|.",
+                "The scale is from the largest weight: large negative weights are cut off. Take "
+                "the largest |weight|.",
             ),
         },
         of=f"the weight with {kind}",
@@ -356,11 +377,13 @@ def _signed(weight: torch.Tensor, keep: int | None) -> torch.Tensor:
     return torch.where(scale > 0, scale, torch.ones_like(scale))
 
 
-# --- time -------------------------------------------------------------------------------------------------------------
+# --- time -----------------------------------------------------------------------------------------
 
 
 def timings() -> np.ndarray:
-    """Made-up times in ms of 230 single images, one after the other: the first calls warm up, some others wait."""
+    """Made-up times in ms of 230 single images, one after the other: the first calls warm up, some
+    others wait.
+    """
     rng = np.random.default_rng(8)
     ms = 6 + rng.gamma(2, 0.7, 230)
     ms += (rng.random(230) < 0.08) * rng.uniform(8, 30, 230)
@@ -375,7 +398,8 @@ def timings() -> np.ndarray:
     difficulty="easy",
     points=2,
     hints=[
-        "Leave out the calls that warm up. Sort the others: the median is in the middle, and 95 % are no longer than "
+        "Leave out the calls that warm up. Sort the others: the median is in the middle, and 95 % "
+        "are no longer than "
         "p95.",
         "np.median(ms[30:]) and np.percentile(ms[30:], 95)",
     ],
@@ -429,7 +453,8 @@ def latency(answer: Answer, rng: torch.Generator) -> None:
             "p90": (np.percentile(warm, 90), "That is p90."),
             "two sigma": (
                 warm.mean() + 1.645 * warm.std(),
-                "That is mean + 1.645 standard deviations: these times are far from normal. Count, don't assume.",
+                "That is mean + 1.645 standard deviations: these times are far from normal. Count, "
+                "don't assume.",
             ),
             "95 % of the slowest": (
                 0.95 * warm.max(),
@@ -440,7 +465,7 @@ def latency(answer: Answer, rng: torch.Generator) -> None:
     )
 
 
-# --- tiles ------------------------------------------------------------------------------------------------------------
+# --- tiles ----------------------------------------------------------------------------------------
 
 
 @task(
@@ -450,15 +475,20 @@ def latency(answer: Answer, rng: torch.Generator) -> None:
     difficulty="medium",
     points=3,
     hints=[
-        "Do it along one axis first: where do tiles begin so that they cover `length` pixels, and as few as possible?",
-        "range(0, length, tile) covers, but its last tile may stick out. Move that one inwards: min(start, length − "
+        "Do it along one axis first: where do tiles begin so that they cover `length` pixels, and "
+        "as few as possible?",
+        "range(0, length, tile) covers, but its last tile may stick out. Move that one inwards: "
+        "min(start, length − "
         "tile).",
-        "Then every start of the rows with every start of the columns. min(…) makes no double: a length that is a "
+        "Then every start of the rows with every start of the columns. min(…) makes no double: a "
+        "length that is a "
         "multiple of the tile has no tile to move.",
     ],
 )
 def windows(answer: Answer, rng: torch.Generator) -> None:
-    """Say where tiles begin that cover a scene: all inside, as few as possible, the last ones moved inwards."""
+    """Say where tiles begin that cover a scene: all inside, as few as possible, the last ones moved
+    inwards.
+    """
     tile = int(torch.randint(5, 12, (), generator=rng))
     extra = [int(torch.randint(1, tile, (), generator=rng)) for _ in range(2)]
     for height, width in (
@@ -496,7 +526,8 @@ def _covers(value, height: int, width: int, tile: int) -> None:
         raise Wrong(f"Rows and columns are swapped: a pair is (top, left). For {scene}.", "swapped")
     if beyond:
         raise Wrong(
-            f"For {scene}: the tile at {beyond[0]} reaches outside. The last tile is moved inwards, so that it has "
+            f"For {scene}: the tile at {beyond[0]} reaches outside. The last tile is moved "
+            "inwards, so that it has "
             "its full size.",
             "outside",
         )
@@ -522,11 +553,13 @@ def _covers(value, height: int, width: int, tile: int) -> None:
         )
 
 
-# --- which one --------------------------------------------------------------------------------------------------------
+# --- which one ------------------------------------------------------------------------------------
 
 
 def candidates() -> pd.DataFrame:
-    """Made-up measurements of five files. gain: over the float32 student, in points ± 95 %, paired over five seeds."""
+    """Made-up measurements of five files. gain: over the float32 student, in points ± 95 %, paired
+    over five seeds.
+    """
     rows = {
         "a": ("teacher, float32", 94_200, 48.0, 61.0, +0.9, 0.6),
         "b": ("student, float32", 1_240, 7.4, 13.1, 0.0, 0.0),
@@ -545,8 +578,10 @@ def candidates() -> pd.DataFrame:
     difficulty="easy",
     points=2,
     hints=[
-        "Strike out what the machine cannot take: two columns decide, and neither of them is the median.",
-        "Of those left: is a loss shown? That is, does the interval gain ± half lie below zero? An interval that "
+        "Strike out what the machine cannot take: two columns decide, and neither of them is the "
+        "median.",
+        "Of those left: is a loss shown? That is, does the interval gain ± half lie below zero? An "
+        "interval that "
         "includes zero shows none.",
     ],
 )

@@ -1,4 +1,6 @@
-"""Checks of exercise 09: the bug clinic. The implementations that a check is tried on are in `bug_cases`."""
+"""Checks of exercise 09: the bug clinic. The implementations that a check is tried on are in
+`bug_cases`.
+"""
 
 from collections.abc import Mapping
 from itertools import product
@@ -12,7 +14,8 @@ from kdcourse.checking.task import Answer, AnswerPart, CallOutcome, Wrong, task
 from kdcourse.distillation import soft_target_loss
 from kdcourse.exercises import bug_cases
 
-# For each group, its faults as the notebook lists them: (name, what one would see if it were that one).
+# For each group, its faults as the notebook lists them: (name, what one would see if it were that
+# one).
 FAULTS = {
     "losses": {
         "a": ("no T²", "without T² anywhere, no `temperature**2` would stand in the code"),
@@ -93,11 +96,13 @@ def _seed(rng: torch.Generator) -> int:
     return int(torch.randint(2**31, (), generator=rng))
 
 
-# --- to find ----------------------------------------------------------------------------------------------------------
+# --- to find --------------------------------------------------------------------------------------
 
 
 def _find(answer: Answer, group: str) -> None:
-    """A dictionary {case: letter}; the letters in the order of the cases, as a list or a word, do as well."""
+    """A dictionary {case: letter}; the letters in the order of the cases, as a list or a word, do
+    as well.
+    """
     faults, right = FAULTS[group], FOUND[group]
     form = f"expected {dict.fromkeys(right, '…')} with a letter for each case"
     came = answer.value()
@@ -129,9 +134,11 @@ def _find(answer: Answer, group: str) -> None:
     difficulty="easy",
     points=1,
     hints=[
-        "Ask of each loss: what is summed, and over what is the mean? Is T² there, in every way through? Is a log "
+        "Ask of each loss: what is summed, and over what is the mean? Is T² there, in every way "
+        "through? Is a log "
         "taken of something that may be 0?",
-        "Try them: two rows of logits with few classes, then with many; a large T and a small one; logits of 1,000.",
+        "Try them: two rows of logits with few classes, then with many; a large T and a small one; "
+        "logits of 1,000.",
     ],
 )
 def found_losses(answer: Answer, rng: torch.Generator) -> None:
@@ -139,11 +146,12 @@ def found_losses(answer: Answer, rng: torch.Generator) -> None:
     _find(answer, "losses")
 
 
-# --- to prove ---------------------------------------------------------------------------------------------------------
+# --- to prove -------------------------------------------------------------------------------------
 
 
 def _prove(answer: Answer, rng: torch.Generator, case: int, look: str, tries: int = 2) -> None:
-    """A learner's check must raise AssertionError on every broken implementation and on no right one, each time.
+    """A learner's check must raise AssertionError on every broken implementation and on no right
+    one, each time.
 
     look: where to look if the code that is shown goes through.
     """
@@ -163,8 +171,10 @@ def _must_pass(answer: Answer, case: int, number: int, tries: int) -> None:
             what, said = bug_cases.RIGHT[case][number].__doc__, outcome.error[1].strip()
             said = f" It says: {said[:300]}." if said else ""
             raise Wrong(
-                f"Your check says no to an implementation that is right: {what}.{said} Does it ask for more than the "
-                "case promises: equality to the last digit, one way of writing it, a certain state afterwards? Or is "
+                f"Your check says no to an implementation that is right: {what}.{said} Does it ask "
+                "for more than the "
+                "case promises: equality to the last digit, one way of writing it, a certain state "
+                "afterwards? Or is "
                 "what it expects itself wrong?",
                 "fails right",
             )
@@ -180,23 +190,27 @@ def _must_fail(answer: Answer, case: int, number: int, tries: int, look: str) ->
         return
     if len(silent) < tries:
         raise Wrong(
-            f"Your check said no to {what} in {tries - len(silent)} of {tries} calls: it depends on chance. Use more "
+            f"Your check said no to {what} in {tries - len(silent)} of {tries} calls: it depends "
+            "on chance. Use more "
             "images, or compare with what must come out.",
             "by chance",
         )
     if isinstance(silent[0].value, bool | np.bool_ | str | torch.Tensor):
         raise Wrong(
-            f"Your check returned {expect.type_name(silent[0].value)} for {what}. Nobody reads what a check returns: "
+            f"Your check returned {expect.type_name(silent[0].value)} for {what}. Nobody reads "
+            "what a check returns: "
             "it must raise. Write `assert …` where you wrote `return …`.",
             "returns",
         )
     if number == 0:
         raise Wrong(
-            f"Your check lets {what} through as it stands: no AssertionError comes out of it. {look}",
+            f"Your check lets {what} through as it stands: no AssertionError comes out of it. "
+            f"{look}",
             "misses",
         )
     raise Wrong(
-        f"Your check says no to the code of case {case}, but it lets the same fault in another form through: {what}.",
+        f"Your check says no to the code of case {case}, but it lets the same fault in another "
+        f"form through: {what}.",
         "misses variant",
     )
 
@@ -208,7 +222,8 @@ def _tried(answer: Answer, case: int, right: bool, number: int) -> CallOutcome:
         place = f" in {outcome.line}" if outcome.line else ""
         what = (bug_cases.RIGHT if right else bug_cases.BROKEN)[case][number].__doc__
         raise Wrong(
-            f"On {what}, your check stopped with {kind}{place}: {message[:300]}. A check says no with AssertionError, "
+            f"On {what}, your check stopped with {kind}{place}: {message[:300]}. A check says no "
+            "with AssertionError, "
             "and says nothing otherwise.",
             "raised",
         )
@@ -225,9 +240,11 @@ PROOF = "It takes an implementation and must raise AssertionError if it is broke
     difficulty="easy",
     points=2,
     hints=[
-        "What must come out? You have a right loss at hand: write it in one line of log_softmax, or import "
+        "What must come out? You have a right loss at hand: write it in one line of log_softmax, "
+        "or import "
         "soft_target_loss from kdcourse.distillation.",
-        "loss(z_s, z_t) and the right one on random logits; assert torch.allclose(came, expected, rtol=1e-3).",
+        "loss(z_s, z_t) and the right one on random logits; assert torch.allclose(came, expected, "
+        "rtol=1e-3).",
     ],
 )
 def prove_1(answer: Answer, rng: torch.Generator) -> None:
@@ -263,13 +280,17 @@ def mend_1(answer: Answer, rng: torch.Generator) -> None:
 
 
 def _gradient(answer: Answer, z_s: torch.Tensor, *args, **kwargs) -> torch.Tensor | None:
-    """The gradient of a loss for the student's logits; None from a loss that takes no tensor with gradients (numpy)."""
+    """The gradient of a loss for the student's logits; None from a loss that takes no tensor with
+    gradients (numpy).
+    """
     outcome = answer.outcome(z_s.clone().requires_grad_(), *args, **kwargs)
     gradient = outcome.after.get(0, {}).get("gradient")
     if gradient is None and not outcome.error:
         raise Wrong(
-            "The value is right, but no gradient reaches the student's logits any more, and without one nothing can be "
-            "trained with this loss. Is there an item(), a detach() or a new torch.tensor(…) on the way?",
+            "The value is right, but no gradient reaches the student's logits any more, and "
+            "without one nothing can be "
+            "trained with this loss. Is there an item(), a detach() or a new torch.tensor(…) on "
+            "the way?",
             "no gradient",
         )
     return gradient
@@ -289,7 +310,8 @@ def _soft(
         {
             "divided by C": (
                 right / classes,
-                f"{classes} times too small for {classes} classes: the mean is still taken over the classes too.",
+                f"{classes} times too small for {classes} classes: the mean is still taken over "
+                "the classes too.",
             ),
             "sum": (
                 right * rows,
@@ -299,7 +321,8 @@ def _soft(
             "T": (right / temperature, "T stands where T² belongs."),
             "swapped": (
                 soft_target_loss(z_t, z_s, temperature),
-                "Student and teacher are swapped: F.kl_div takes the student's log-probabilities first.",
+                "Student and teacher are swapped: F.kl_div takes the student's log-probabilities "
+                "first.",
             ),
             "cross-entropy": (
                 crossed,
@@ -322,8 +345,10 @@ def _soft(
     difficulty="medium",
     points=2,
     hints=[
-        "The two branches must agree on the soft term. What must loss(z_s, z_t, labels) − loss(z_s, z_t) be?",
-        "(1 − soft_weight) · cross-entropy: the soft term drops out of the difference. But at T = 1, T² is 1.",
+        "The two branches must agree on the soft term. What must loss(z_s, z_t, labels) − "
+        "loss(z_s, z_t) be?",
+        "(1 − soft_weight) · cross-entropy: the soft term drops out of the difference. But at T = "
+        "1, T² is 1.",
         "Or compare each branch with the formula, at a T other than 1.",
     ],
 )
@@ -345,7 +370,8 @@ def prove_2(answer: Answer, rng: torch.Generator) -> None:
     points=1,
     hints=[
         "What both branches need is best computed before they part.",
-        "Multiply `soft` by temperature**2 in the line in which it is made, and take the factor out of the branch.",
+        "Multiply `soft` by temperature**2 in the line in which it is made, and take the factor "
+        "out of the branch.",
     ],
 )
 def mend_2(answer: Answer, rng: torch.Generator) -> None:
@@ -417,7 +443,8 @@ def mend_2(answer: Answer, rng: torch.Generator) -> None:
                 ),
                 "T in the label term": (
                     weight * soft + (1 - weight) * F.cross_entropy(z_s / temperature, labels),
-                    "The label term takes the logits as they are: the temperature belongs to the soft term.",
+                    "The label term takes the logits as they are: the temperature belongs to the "
+                    "soft term.",
                 ),
             },
             rtol=2e-3,
@@ -434,10 +461,13 @@ def mend_2(answer: Answer, rng: torch.Generator) -> None:
     difficulty="medium",
     points=2,
     hints=[
-        "softmax of (0, 200) at T = 1 is (0, 1) in float32: e^-200 has no place in it. The log of that 0 is −∞.",
-        "Both may underflow, the student's probabilities and the teacher's. 0 · −∞ is NaN, 1 · −∞ is −∞: ask for "
+        "softmax of (0, 200) at T = 1 is (0, 1) in float32: e^-200 has no place in it. The log of "
+        "that 0 is −∞.",
+        "Both may underflow, the student's probabilities and the teacher's. 0 · −∞ is NaN, 1 · −∞ "
+        "is −∞: ask for "
         "isfinite, not for isnan.",
-        "Try three pairs at T = 1: an extreme student with an ordinary teacher, the other way round, and both.",
+        "Try three pairs at T = 1: an extreme student with an ordinary teacher, the other way "
+        "round, and both.",
     ],
 )
 def prove_3(answer: Answer, rng: torch.Generator) -> None:
@@ -446,7 +476,8 @@ def prove_3(answer: Answer, rng: torch.Generator) -> None:
         answer,
         rng,
         3,
-        "Are the logits far enough apart? float32 underflows below e^-103, and T divides them first.",
+        "Are the logits far enough apart? float32 underflows below e^-103, and T divides them "
+        "first.",
     )
 
 
@@ -457,8 +488,10 @@ def prove_3(answer: Answer, rng: torch.Generator) -> None:
     difficulty="easy",
     points=1,
     hints=[
-        "Where a probability underflows, its logarithm is an ordinary number: do not go through the probability.",
-        "F.log_softmax(z / temperature, dim=1) for both; the teacher's probabilities are .exp() of the teacher's.",
+        "Where a probability underflows, its logarithm is an ordinary number: do not go through "
+        "the probability.",
+        "F.log_softmax(z / temperature, dim=1) for both; the teacher's probabilities are .exp() of "
+        "the teacher's.",
     ],
 )
 def mend_3(answer: Answer, rng: torch.Generator) -> None:
@@ -482,8 +515,10 @@ def mend_3(answer: Answer, rng: torch.Generator) -> None:
             )
             if came < 0.9 * right:
                 raise Wrong(
-                    f"Finite, but not right: expected {right:.5g} for logits that are {far.max():.0f} apart, got "
-                    f"{came:.5g}. An ε in the log, a clamp or nan_to_num hides the NaN and caps the loss, and "
+                    f"Finite, but not right: expected {right:.5g} for logits that are "
+                    f"{far.max():.0f} apart, got "
+                    f"{came:.5g}. An ε in the log, a clamp or nan_to_num hides the NaN and caps "
+                    "the loss, and "
                     "there the student learns nothing any more.",
                     "epsilon",
                 )
@@ -496,7 +531,7 @@ def mend_3(answer: Answer, rng: torch.Generator) -> None:
                 expect.close(gradient, temperature * (p_s - p_t) / rows, of="the gradient")
 
 
-# --- trainers ---------------------------------------------------------------------------------------------------------
+# --- trainers -------------------------------------------------------------------------------------
 
 
 @task(
@@ -506,9 +541,11 @@ def mend_3(answer: Answer, rng: torch.Generator) -> None:
     difficulty="easy",
     points=1,
     hints=[
-        "Three questions to every trainer: in which mode is each network when it runs? Which gradients are made? Which "
+        "Three questions to every trainer: in which mode is each network when it runs? Which "
+        "gradients are made? Which "
         "parameters has the optimiser?",
-        "`.train()` on a module that holds others sets them all. `.eval()` lasts until the next `.train()`.",
+        "`.train()` on a module that holds others sets them all. `.eval()` lasts until the next "
+        "`.train()`.",
     ],
 )
 def found_trainers(answer: Answer, rng: torch.Generator) -> None:
@@ -525,7 +562,8 @@ def found_trainers(answer: Answer, rng: torch.Generator) -> None:
     hints=[
         "In eval mode batch norm takes in nothing. It counts the batches that it took in: "
         "network.norm.num_batches_tracked.",
-        "The first epoch is right: it takes two. And with validation in every epoch, how many batches must have been "
+        "The first epoch is right: it takes two. And with validation in every epoch, how many "
+        "batches must have been "
         "counted?",
         "assert network.norm.num_batches_tracked == epochs · len(train_batches).",
     ],
@@ -537,7 +575,8 @@ def prove_4(answer: Answer, rng: torch.Generator) -> None:
         answer,
         rng,
         4,
-        "Do you train for two epochs? What you look at must stand still in eval mode: the weights do not.",
+        "Do you train for two epochs? What you look at must stand still in eval mode: the weights "
+        "do not.",
         tries=1,
     )
 
@@ -605,12 +644,14 @@ def mend_4(answer: Answer, rng: torch.Generator) -> None:
         (
             "still in eval",
             bug_cases.left_in_eval,
-            "The student still trains in eval mode after the first validation: its running mean stands still.",
+            "The student still trains in eval mode after the first validation: its running mean "
+            "stands still.",
         ),
         (
             "validation in train mode",
             bug_cases.validates_in_train_mode,
-            "Now the validation runs in train mode: batch norm takes in the validation images, and the answers depend "
+            "Now the validation runs in train mode: batch norm takes in the validation images, and "
+            "the answers depend "
             "on who else is in the batch. eval() is right there; the way back is missing.",
         ),
     ):
@@ -622,7 +663,8 @@ def mend_4(answer: Answer, rng: torch.Generator) -> None:
             "" if batches == 3 * 3 else f"Batch norm took in {batches} batches, expected {3 * 3}. "
         )
         raise Wrong(
-            "The trained student is another than plain SGD with this lr, in train mode, would give. "
+            "The trained student is another than plain SGD with this lr, in train mode, would "
+            "give. "
             f"{counted}Change the fault alone: optimiser, loss and order stay.",
             "another student",
         )
@@ -648,10 +690,13 @@ def mend_4(answer: Answer, rng: torch.Generator) -> None:
     difficulty="hard",
     points=2,
     hints=[
-        "A teacher in train mode keeps its weights and still changes: batch norm's running mean and variance are "
+        "A teacher in train mode keeps its weights and still changes: batch norm's running mean "
+        "and variance are "
         "buffers, not parameters. state_dict() has both.",
-        "state_dict() hands out the living tensors. Keep a copy: copy.deepcopy(teacher.state_dict()).",
-        "Give the trainer a teacher in eval mode and some batches, for two epochs; then compare, tensor by tensor, "
+        "state_dict() hands out the living tensors. Keep a copy: "
+        "copy.deepcopy(teacher.state_dict()).",
+        "Give the trainer a teacher in eval mode and some batches, for two epochs; then compare, "
+        "tensor by tensor, "
         "with torch.equal.",
     ],
     seconds=20,
@@ -662,7 +707,8 @@ def prove_5(answer: Answer, rng: torch.Generator) -> None:
         answer,
         rng,
         5,
-        "Does your teacher have batch norm? Do you look at buffers, not only at parameters? And is what you compare "
+        "Does your teacher have batch norm? Do you look at buffers, not only at parameters? And is "
+        "what you compare "
         "with a copy (state_dict() hands out the living tensors)?",
         tries=1,
     )
@@ -680,7 +726,9 @@ def prove_5(answer: Answer, rng: torch.Generator) -> None:
     ],
 )
 def mend_5(answer: Answer, rng: torch.Generator) -> None:
-    """Mend the trainer of case 5: the student in train mode, the teacher in eval mode and without gradients."""
+    """Mend the trainer of case 5: the student in train mode, the teacher in eval mode and without
+    gradients.
+    """
     seeds = _seed(rng), _seed(rng)
     images = [batch[0] for batch in _batches(rng, (8, 8, 5), shift=1.0)]
     args = (
@@ -697,7 +745,8 @@ def mend_5(answer: Answer, rng: torch.Generator) -> None:
     )
     if any("running" in name or "tracked" in name for name in moved):
         raise Wrong(
-            f"The teacher still drifts: {', '.join(sorted(moved))} changed. Its batch norm is in train mode while it "
+            f"The teacher still drifts: {', '.join(sorted(moved))} changed. Its batch norm is in "
+            "train mode while it "
             "answers.",
             "drifts",
         )
@@ -708,7 +757,8 @@ def mend_5(answer: Answer, rng: torch.Generator) -> None:
         )
     if outcome.after[1]["gradients"]:
         raise Wrong(
-            "The teacher's parameters have gradients now: it ran without no_grad. That costs time and memory, and "
+            "The teacher's parameters have gradients now: it ran without no_grad. That costs time "
+            "and memory, and "
             "an optimiser could use them.",
             "gradients",
         )
@@ -719,13 +769,15 @@ def mend_5(answer: Answer, rng: torch.Generator) -> None:
         )
     if _states(outcome, bug_cases.teacher_trains, args, [0]):
         raise Wrong(
-            "The teacher is unchanged afterwards, but while it taught it was in train mode and answered by the "
+            "The teacher is unchanged afterwards, but while it taught it was in train mode and "
+            "answered by the "
             "statistics of each batch. It must be in eval mode when it is asked.",
             "batch statistics",
         )
     if not _states(outcome, bug_cases.teacher_eval_each_epoch, args, [0]):
         raise Wrong(
-            "The trained student is another than plain SGD with this lr on T² · KL would give. Change the fault "
+            "The trained student is another than plain SGD with this lr on T² · KL would give. "
+            "Change the fault "
             "alone: optimiser, loss and order stay.",
             "another student",
         )
@@ -744,7 +796,8 @@ def mend_5(answer: Answer, rng: torch.Generator) -> None:
     difficulty="medium",
     points=2,
     hints=[
-        "The adapter has a gradient in the broken trainer too, and the loss falls, since the student bends to it. What "
+        "The adapter has a gradient in the broken trainer too, and the loss falls, since the "
+        "student bends to it. What "
         "does not happen?",
         "Its weights do not move. Keep a copy (.detach().clone()), train, compare.",
     ],
@@ -756,7 +809,8 @@ def prove_6(answer: Answer, rng: torch.Generator) -> None:
         answer,
         rng,
         6,
-        "The loss falls all the same, and backward() gives the adapter a gradient all the same. Only a step moves it.",
+        "The loss falls all the same, and backward() gives the adapter a gradient all the same. "
+        "Only a step moves it.",
         tries=1,
     )
 
@@ -793,13 +847,16 @@ def mend_6(answer: Answer, rng: torch.Generator) -> None:
         )
     if _unmoved(outcome, 0, answer_parts.pointwise(seeds[0], 2, 3)) == ["weight", "bias"]:
         raise Wrong(
-            "Now the student has the weights that it came with: the optimiser has the adapter alone.",
+            "Now the student has the weights that it came with: the optimiser has the adapter "
+            "alone.",
             "student fixed",
         )
     if not _states(outcome, bug_cases.adapter_chained, args, [0, 1]):
         raise Wrong(
-            "Both moved, but not as one step of plain SGD with this lr a batch would move them. Change the fault "
-            "alone; if you made a second optimiser, does it get zero_grad() and step() in every step?",
+            "Both moved, but not as one step of plain SGD with this lr a batch would move them. "
+            "Change the fault "
+            "alone; if you made a second optimiser, does it get zero_grad() and step() in every "
+            "step?",
             "other steps",
         )
     expect.close(
@@ -810,7 +867,7 @@ def mend_6(answer: Answer, rng: torch.Generator) -> None:
     )
 
 
-# --- data -------------------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------
 
 
 @task(
@@ -820,8 +877,10 @@ def mend_6(answer: Answer, rng: torch.Generator) -> None:
     difficulty="easy",
     points=1,
     hints=[
-        "For each batch ask: is the answer in row i the teacher's to the image in row i, as the student sees it?",
-        "Going through a loader that shuffles gives another order each time. Calling a random function gives another "
+        "For each batch ask: is the answer in row i the teacher's to the image in row i, as the "
+        "student sees it?",
+        "Going through a loader that shuffles gives another order each time. Calling a random "
+        "function gives another "
         "result each time.",
     ],
 )
@@ -838,9 +897,11 @@ def found_data(answer: Answer, rng: torch.Generator) -> None:
     points=2,
     hints=[
         "What must hold for every batch (x, logits) of every epoch, whatever its order?",
-        "teacher(x) must be logits, up to rounding: a teacher asked in other batches rounds otherwise, so allclose "
+        "teacher(x) must be logits, up to rounding: a teacher asked in other batches rounds "
+        "otherwise, so allclose "
         "with an atol of 1e-4, not torch.equal.",
-        "A teacher for the check: nn.Sequential(nn.Flatten(), nn.Linear(16, 3)) and a dozen random images (1, 4, 4).",
+        "A teacher for the check: nn.Sequential(nn.Flatten(), nn.Linear(16, 3)) and a dozen random "
+        "images (1, 4, 4).",
     ],
 )
 def prove_7(answer: Answer, rng: torch.Generator) -> None:
@@ -849,7 +910,8 @@ def prove_7(answer: Answer, rng: torch.Generator) -> None:
         answer,
         rng,
         7,
-        "Do the images differ from one another, and are there more than one? Are the answers compared?",
+        "Do the images differ from one another, and are there more than one? Are the answers "
+        "compared?",
     )
 
 
@@ -861,7 +923,8 @@ def prove_7(answer: Answer, rng: torch.Generator) -> None:
     points=2,
     hints=[
         "Keep the answers by index, in the order of the images, and let the indices be shuffled.",
-        "One way: answers = teacher(images); then a loader over TensorDataset(images, answers). Image and answer are "
+        "One way: answers = teacher(images); then a loader over TensorDataset(images, answers). "
+        "Image and answer are "
         "shuffled together.",
     ],
 )
@@ -884,7 +947,8 @@ def mend_7(answer: Answer, rng: torch.Generator) -> None:
     total = sum(map(len, shown))
     if total != epochs * count:
         raise Wrong(
-            f"Expected {epochs} epochs of {count} images, {epochs * count} in all, got {total}: {form}.",
+            f"Expected {epochs} epochs of {count} images, {epochs * count} in all, got {total}: "
+            f"{form}.",
             "count",
         )
     if any(len(x) > size for x in shown):
@@ -908,7 +972,8 @@ def mend_7(answer: Answer, rng: torch.Generator) -> None:
         )
     if all(row.tolist() == list(range(count)) for row in index):
         raise Wrong(
-            "The order fits now because nothing is shuffled any more. The answers must find their image in any order.",
+            "The order fits now because nothing is shuffled any more. The answers must find their "
+            "image in any order.",
             "unshuffled",
         )
     if torch.equal(index[0], index[1]) and torch.equal(index[0], index[2]):
@@ -922,7 +987,8 @@ def mend_7(answer: Answer, rng: torch.Generator) -> None:
         and max(map(len, groups)) > 1
     ):
         raise Wrong(
-            "The batches come in another order, but each holds the same images in every epoch: shuffle the images.",
+            "The batches come in another order, but each holds the same images in every epoch: "
+            "shuffle the images.",
             "batches shuffled",
         )
     with torch.no_grad():
@@ -956,7 +1022,8 @@ def mend_7(answer: Answer, rng: torch.Generator) -> None:
     points=2,
     hints=[
         "As in case 7: what must hold between the views and the logits that come back?",
-        "For the check you need an augmentation that is random, a teacher that notices it, and images that do not look "
+        "For the check you need an augmentation that is random, a teacher that notices it, and "
+        "images that do not look "
         "the same when shifted. `random_views()` and `pixel_network(seed, pixels)` are given.",
         "assert torch.allclose(teacher(views), logits, atol=1e-4)",
     ],
@@ -967,7 +1034,8 @@ def prove_8(answer: Answer, rng: torch.Generator) -> None:
         answer,
         rng,
         8,
-        "Is your augmentation random, are your images more than one grey, and does your teacher notice a shift?",
+        "Is your augmentation random, are your images more than one grey, and does your teacher "
+        "notice a shift?",
     )
 
 
@@ -1000,7 +1068,8 @@ def mend_8(answer: Answer, rng: torch.Generator) -> None:
     )  # (18, 16, 2, 5, 5)
     if torch.allclose(views, images.double(), atol=1e-4):
         raise Wrong(
-            "The student sees the images as they are: the augmentation was thrown out with the fault.",
+            "The student sees the images as they are: the augmentation was thrown out with the "
+            "fault.",
             "plain",
         )
     if not (possible - views).abs().flatten(2).amax(2).amin(0).lt(1e-3).all():
@@ -1022,7 +1091,8 @@ def mend_8(answer: Answer, rng: torch.Generator) -> None:
         torch.allclose(logits, instead, rtol=1e-3, atol=1e-3) for instead, _ in because.values()
     ):
         raise Wrong(
-            "The logits are not the teacher's answers to these views: did augment run a second time?",
+            "The logits are not the teacher's answers to these views: did augment run a second "
+            "time?",
             "crops",
         )
     expect.close(logits, right, because, of="the logits")
@@ -1030,7 +1100,7 @@ def mend_8(answer: Answer, rng: torch.Generator) -> None:
         raise Wrong(f"Two calls gave the same views: {SEEDED}", "not random")
 
 
-# --- evaluation -------------------------------------------------------------------------------------------------------
+# --- evaluation -----------------------------------------------------------------------------------
 
 
 @task(
@@ -1040,7 +1110,8 @@ def mend_8(answer: Answer, rng: torch.Generator) -> None:
     difficulty="easy",
     points=1,
     hints=[
-        "A test set answers one question, once, about one network, and looks as it will look in use.",
+        "A test set answers one question, once, about one network, and looks as it will look in "
+        "use.",
         "What decides in case 9? What is random in case 10?",
     ],
 )
@@ -1056,20 +1127,27 @@ def found_evaluation(answer: Answer, rng: torch.Generator) -> None:
     difficulty="medium",
     points=2,
     hints=[
-        "A rule may report the best epoch on validation, or the last. Two things must hold of either: the figure is "
-        "the test figure of the epoch that it names, and the test figures do not decide which epoch that is.",
-        "Make a history in which the best epoch on test is neither the best on validation nor the last.",
-        "Or call it twice, with the same validation figures and other test figures: the epoch must be the same, and "
+        "A rule may report the best epoch on validation, or the last. Two things must hold of "
+        "either: the figure is "
+        "the test figure of the epoch that it names, and the test figures do not decide which "
+        "epoch that is.",
+        "Make a history in which the best epoch on test is neither the best on validation nor the "
+        "last.",
+        "Or call it twice, with the same validation figures and other test figures: the epoch must "
+        "be the same, and "
         "the figure that of the epoch.",
     ],
 )
 def prove_9(answer: Answer, rng: torch.Generator) -> None:
-    """Write a check that fails if test figures decide what is reported, and passes for any honest rule."""
+    """Write a check that fails if test figures decide what is reported, and passes for any honest
+    rule.
+    """
     _prove(
         answer,
         rng,
         9,
-        "In your history, is the best epoch on test another than the best on validation and the last?",
+        "In your history, is the best epoch on test another than the best on validation and the "
+        "last?",
     )
 
 
@@ -1081,7 +1159,8 @@ def prove_9(answer: Answer, rng: torch.Generator) -> None:
     points=1,
     hints=[
         "Two lines: which epoch, by validation; then look at test once.",
-        "max(range(len(val_accuracy)), key=lambda epoch: val_accuracy[epoch]) is the first epoch that is best.",
+        "max(range(len(val_accuracy)), key=lambda epoch: val_accuracy[epoch]) is the first epoch "
+        "that is best.",
     ],
 )
 def mend_9(answer: Answer, rng: torch.Generator) -> None:
@@ -1130,8 +1209,10 @@ def mend_9(answer: Answer, rng: torch.Generator) -> None:
     difficulty="medium",
     points=2,
     hints=[
-        "Of the test images you know what must come out: (test_images − mean) / std, and nothing random.",
-        "Some images, not one, and none that looks the same in a mirror; compare with allclose. Or call it twice and "
+        "Of the test images you know what must come out: (test_images − mean) / std, and nothing "
+        "random.",
+        "Some images, not one, and none that looks the same in a mirror; compare with allclose. Or "
+        "call it twice and "
         "ask for the same test images.",
     ],
     seconds=20,
@@ -1159,7 +1240,9 @@ def prove_10(answer: Answer, rng: torch.Generator) -> None:
     ],
 )
 def mend_10(answer: Answer, rng: torch.Generator) -> None:
-    """Mend case 10: training images flipped at random and normalised, test images normalised alone."""
+    """Mend case 10: training images flipped at random and normalised, test images normalised
+    alone.
+    """
     train, test = (
         20 * torch.randn(24, 3, 4, 4, generator=rng) + 100,
         20 * torch.randn(9, 3, 4, 4, generator=rng) + 90,
@@ -1213,7 +1296,8 @@ def mend_10(answer: Answer, rng: torch.Generator) -> None:
     ]
     if not (rows[0] | rows[1]).all():
         raise Wrong(
-            "Some training image is neither (image − mean) / std nor its mirror image. Flips go left to right, the "
+            "Some training image is neither (image − mean) / std nor its mirror image. Flips go "
+            "left to right, the "
             "last dimension.",
             "training",
         )
@@ -1232,7 +1316,7 @@ def _mirrored(images: torch.Tensor, right: torch.Tensor) -> bool:
     return bool((rows[0] | rows[1]).all() and rows[0].any() and (~rows[0]).any())
 
 
-# --- what the best test epoch is worth --------------------------------------------------------------------------------
+# --- what the best test epoch is worth ------------------------------------------------------------
 
 
 def _reported(method: str, rule) -> np.ndarray:
@@ -1248,12 +1332,16 @@ def _reported(method: str, rule) -> np.ndarray:
     difficulty="easy",
     points=2,
     hints=[
-        "For each run two figures: case 9's, and that of your mended function. Take the difference, then the mean.",
-        "A loop over zip(runs['val'], runs['test']) with both functions; they return (epoch, accuracy).",
+        "For each run two figures: case 9's, and that of your mended function. Take the "
+        "difference, then the mean.",
+        "A loop over zip(runs['val'], runs['test']) with both functions; they return (epoch, "
+        "accuracy).",
     ],
 )
 def flattery(answer: Answer, rng: torch.Generator) -> None:
-    """Read off how many points the best test epoch adds to the plain student's figure, mean over the runs."""
+    """Read off how many points the best test epoch adds to the plain student's figure, mean over
+    the runs.
+    """
     best, honest = (
         _reported("plain", rule) for rule in (bug_cases.best_on_test, bug_cases.best_on_validation)
     )
@@ -1277,11 +1365,13 @@ def flattery(answer: Answer, rng: torch.Generator) -> None:
             ),
             "last epoch": (
                 (best - runs["test"][:, -1]).mean(),
-                "That is against the last epoch: against the epoch that is best on validation is asked for.",
+                "That is against the last epoch: against the epoch that is best on validation is "
+                "asked for.",
             ),
             "validation": (
                 (best - runs["val"].max(1)).mean(),
-                "That is against the best validation figure: against the *test* figure of that epoch is asked for.",
+                "That is against the best validation figure: against the *test* figure of that "
+                "epoch is asked for.",
             ),
             "largest": (
                 (best - honest).max(),
@@ -1305,7 +1395,8 @@ def flattery(answer: Answer, rng: torch.Generator) -> None:
     points=2,
     hints=[
         "Compute the gain, distilled minus plain, both ways. Are the two gains the same?",
-        "The largest of many figures that scatter lies further above their mean than that of few. Who draws more "
+        "The largest of many figures that scatter lies further above their mean than that of few. "
+        "Who draws more "
         "often?",
     ],
 )
@@ -1324,7 +1415,8 @@ def cancels(answer: Answer, rng: torch.Generator) -> None:
         "c": ("hides", f"Compute the gain both ways: which is larger? {both}"),
         "d": (
             "cannot tell",
-            f"A single pair of runs could not tell; {len(answer_parts.histories()['plain']['test'])} can. {both}",
+            "A single pair of runs could not tell; "
+            f"{len(answer_parts.histories()['plain']['test'])} can. {both}",
         ),
     }
     expect.choice(answer.value(), right, {letter: why[letter] for letter in why if letter != right})

@@ -12,8 +12,9 @@ from kdcourse.common.errors import UsageError
 class Analysis:
     """A section of the report. `Experiment.analyses` yields them.
 
-    text: plain, paragraphs apart by an empty line. alt: the figure in words, with its numbers; by default what the
-    figure says of itself, as those of `kdcourse.plots` do. Raises UsageError for a figure without words.
+    text: plain, paragraphs apart by an empty line. alt: the figure in words, with its numbers; by
+    default what the figure says of itself, as those of `kdcourse.plots` do. Raises UsageError for a
+    figure without words.
     """
 
     title: str

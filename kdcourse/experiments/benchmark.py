@@ -1,9 +1,10 @@
 """The methods of RepDistiller's table (Tian et al. 2020), side by side at equal budgets.
 
-networks="published": its four pairs and its protocol: SGD at 0.05, divided by 10 after 150, 180 and 210 of 240 epochs,
-batch 64, weight decay 5e-4; each method with the weights of RepDistiller and mdistiller. With "thin" networks, our
-optimiser and any data set it is a comparison of methods, not a repetition of the table; more methods of notebooks 04
-and 05 take part. No weight is tuned to the data, of any method.
+networks="published": its four pairs and its protocol: SGD at 0.05, divided by 10 after 150, 180 and
+210 of 240 epochs, batch 64, weight decay 5e-4; each method with the weights of RepDistiller and
+mdistiller. With "thin" networks, our optimiser and any data set it is a comparison of methods, not
+a repetition of the table; more methods of notebooks 04 and 05 take part. No weight is tuned to the
+data, of any method.
 """
 
 from collections.abc import Sequence
@@ -46,13 +47,17 @@ from kdcourse.models.cifar import (
 )
 from kdcourse.training import Recipe
 
-PAIRS = {  # teacher, student, DKD's weight for the classes that are not the target (mdistiller's configuration)
+# teacher, student, DKD's weight for the classes that are not the target (mdistiller's
+# configuration)
+PAIRS = {
     "ResNet32x4 → ResNet8x4": (resnet32x4, resnet8x4, 8.0),
     "WRN-40-2 → WRN-16-2": (wrn_40_2, wrn_16_2, 6.0),
     "ResNet56 → ResNet20": (resnet56, resnet20, 2.0),
     "VGG13 → VGG8": (vgg13, vgg8, 6.0),
 }
-CLIP = 5.0  # on the gradient's norm: the hint at weight 100, whose adapter has no batch norm here, diverged without it
+# on the gradient's norm: the hint at weight 100, whose adapter has no batch norm here, diverged
+# without it
+CLIP = 5.0
 THIN = "thin ResNets"
 PUBLISHED_METHODS = ("labels", "KD", "FitNets", "AT", "SP", "relational KD", "CRD", "DKD")
 
@@ -60,10 +65,11 @@ PUBLISHED_METHODS = ("labels", "KD", "FitNets", "AT", "SP", "relational KD", "CR
 def objectives(
     teacher: CachedTeacher, stages: Sequence[str], student: Sequence[str], nontarget: float = 8.0
 ) -> dict:
-    """What the student of each method learns from. stages, student: paths of the teacher's and the student's stages.
+    """What the student of each method learns from. stages, student: paths of the teacher's and the
+    student's stages.
 
-    The layers are RepDistiller's: all stages for AT, the second for the hint, the last for SP, and what the classifier
-    sees for relational KD, PKT and CRD.
+    The layers are RepDistiller's: all stages for AT, the second for the hint, the last for SP, and
+    what the classifier sees for relational KD, PKT and CRD.
     """
     last, seen = (student[-1], stages[-1]), ("avgpool", "avgpool")
     flow = [list(zip(s, s[1:], strict=False)) for s in (student, stages)]
@@ -94,13 +100,17 @@ sgd = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=5e-4)
 def three_drops(
     optimizer: torch.optim.Optimizer, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """A tenth of the learning rate after 150, 180 and 210 of 240 epochs, or the same shares of another number."""
+    """A tenth of the learning rate after 150, 180 and 210 of 240 epochs, or the same shares of
+    another number.
+    """
     milestones = [round(steps * at / 240) for at in (150, 180, 210)]
     return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
 
 
 class Benchmark(Experiment):
-    """All methods at equal budgets: RepDistiller's table, or the course's pair on the data at hand."""
+    """All methods at equal budgets: RepDistiller's table, or the course's pair on the data at
+    hand.
+    """
 
     name = "benchmark"
     about = "which method is best, at equal budgets?"
@@ -169,6 +179,7 @@ class Benchmark(Experiment):
                 "DKD's terms have full weight at once",
             ]
         return [
-            "the course's thin pair, optimiser and number of epochs: a comparison of methods, not that table",
+            "the course's thin pair, optimiser and number of epochs: a comparison of methods, not "
+            "that table",
             "every method with its published weights, tuned on other data and networks",
         ]

@@ -1,11 +1,13 @@
 """D2's question, answered by experiment: why does its distilled student gain next to nothing?
 
-D2 trains a ResNet-18 on CIFAR-10 with and without a ResNet-50 as its teacher. Here the same protocol is run on any data
-set with the course's pair, first as published, then with one fault mended at a time, each step on top of the last.
+D2 trains a ResNet-18 on CIFAR-10 with and without a ResNet-50 as its teacher. Here the same
+protocol is run on any data set with the course's pair, first as published, then with one fault
+mended at a time, each step on top of the last.
 
-What differs from D2: the pair; its optimiser (that of `baselines`; D2: SGD at 0.001); the data set's own augmentation;
-and the pretraining. D2's networks come with ImageNet's weights. Here the training images are cut in two halves: the
-stand-in is a student that has first learned the labels of one half, and the experiment is run on the other. The teacher
+What differs from D2: the pair; its optimiser (that of `baselines`; D2: SGD at 0.001); the data
+set's own augmentation; and the pretraining. D2's networks come with ImageNet's weights. Here the
+training images are cut in two halves: the stand-in is a student that has first learned the labels
+of one half, and the experiment is run on the other. The teacher
 is the same in every step: what is asked is how much a pretrained *student* leaves it to give.
 """
 
@@ -64,14 +66,18 @@ class RepairStep:
     flipped: bool = True  # are the test images flipped at random?
 
     def recipes(self, scratch: Recipe, pretrained: Recipe) -> tuple[Recipe, Recipe]:
-        """Of the plain and of the distilled network; the two given differ in the weights that they begin with."""
+        """Of the plain and of the distilled network; the two given differ in the weights that they
+        begin with.
+        """
         recipe = pretrained if self.pretrained else scratch
         distilled = replace(recipe, epochs=self.distilled_epochs, objective=self.distilled)
         return replace(recipe, epochs=self.plain_epochs), distilled
 
 
 def steps(teacher: Teacher, epochs: int) -> list[RepairStep]:
-    """D2 as published, then one fault mended at a time, each on top of the last. epochs: of D2's plain student."""
+    """D2 as published, then one fault mended at a time, each on top of the last. epochs: of D2's
+    plain student.
+    """
     # ResponseKD has the factor T², D2 has not
     without_square = dict(
         temperature=TEMPERATURE, soft_weight=SOFT_WEIGHT / TEMPERATURE**2, label_weight=LABEL_WEIGHT
@@ -88,13 +94,17 @@ def steps(teacher: Teacher, epochs: int) -> list[RepairStep]:
 
 
 def halves(data: DataSplits) -> tuple[DataSplits, DataSplits]:
-    """The training images in two halves with the same share of each class; validation and test stay as they are."""
+    """The training images in two halves with the same share of each class; validation and test stay
+    as they are.
+    """
     parts = [data.train.subset(rows) for rows in stratified(data.train.labels, (0.5, 0.5), seed=0)]
     return tuple(replace(data, train=part, fingerprint=part.fingerprint) for part in parts)
 
 
 def flipped(split: Split, seed: int) -> Split:
-    """The images of a split, each mirrored left to right with probability ½: what D2 does to its test set."""
+    """The images of a split, each mirrored left to right with probability ½: what D2 does to its
+    test set.
+    """
     images = split.take(np.arange(len(split)))  # (N, C, H, W)
     mirrored = np.random.default_rng(seed).random(len(split)) < 0.5
     images[mirrored] = images[mirrored, ..., ::-1]
@@ -110,9 +120,11 @@ def run(
     seeds: Sequence[int],
     views: int | None = None,
 ) -> pd.DataFrame:
-    """Every step with every seed: columns step, seed, plain, distilled (test accuracy, %) and the epochs of both.
+    """Every step with every seed: columns step, seed, plain, distilled (test accuracy, %) and the
+    epochs of both.
 
-    A network that two steps share is trained once. The pretrained student learns the other half for 2 · epochs.
+    A network that two steps share is trained once. The pretrained student learns the other half for
+    2 · epochs.
     """
     first, second = halves(data)
     rows = []
@@ -138,7 +150,9 @@ def _accuracy(recipe: Recipe, data: DataSplits, test: Split) -> float:
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a step: mean accuracies, the paired gain with half its 95 % interval, seeds and epochs."""
+    """A row a step: mean accuracies, the paired gain with half its 95 % interval, seeds and
+    epochs.
+    """
     rows = []
     for step, group in runs.groupby("step", sort=False):
         gain, half = paired_interval(group.distilled, group.plain)
@@ -151,10 +165,13 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def symptom(gain: float, half: float) -> str:
-    """Is the gain next to nothing, as D2's 0.1 points are? A sentence; gain ± half: the 95 % interval, in points.
+    """Is the gain next to nothing, as D2's 0.1 points are? A sentence; gain ± half: the 95 %
+    interval, in points.
 
-    It is if the whole interval lies within a point of zero, it is not if the whole interval lies further off. Between
-    the two the experiment does not say: an interval that merely includes zero may hold a large gain too.
+    It is if the whole interval lies within a point of zero, it is not if the whole interval lies
+    further off. Between
+    the two the experiment does not say: an interval that merely includes zero may hold a large gain
+      too.
     """
     if np.isnan(half):
         return f"whether D2's symptom shows is not decided: {gain:+.2f} points with one seed, which has no interval"
@@ -166,7 +183,7 @@ def symptom(gain: float, half: float) -> str:
     return f"whether D2's symptom shows, a gain next to nothing, is not decided: {interval}"
 
 
-# --- as a grid --------------------------------------------------------------------------------------------------------
+# --- as a grid ------------------------------------------------------------------------------------
 
 START = "start"  # the student that learned the other half
 COMPARED = {  # the two networks of each step: plain, distilled
@@ -182,7 +199,9 @@ FROM_SCRATCH = COMPARED["+ no pretraining"]
 def own_recipe(
     network: Callable, data: DataSplits, settings: Profile, seed: int, epochs: int
 ) -> Recipe:
-    """As D2 trains: SGD at 0.001 with momentum 0.9, batches of 100, flips alone. settings: not asked, see `Pair`."""
+    """As D2 trains: SGD at 0.001 with momentum 0.9, batches of 100, flips alone. settings: not
+    asked, see `Pair`.
+    """
     return Recipe(
         model=partial(network, channels=len(data.channels), classes=len(data.classes)),
         objective=CrossEntropy,
@@ -199,11 +218,11 @@ OWN = Pair(partial(own_recipe, partial(resnet50, pretrained=True)), partial(own_
 
 
 class D2(Experiment):
-    """D2 as a grid: each network that some step compares is trained once, and judged on the test images as they are
-    ("accuracy") and flipped at random ("accuracy flipped").
+    """D2 as a grid: each network that some step compares is trained once, and judged on the test
+    images as they are ("accuracy") and flipped at random ("accuracy flipped").
 
-    networks="published": D2's pair, ImageNet's weights and optimiser, on all images: nothing stands in for the
-    pretraining, so there are no halves and no start.
+    networks="published": D2's pair, ImageNet's weights and optimiser, on all images: nothing stands
+    in for the pretraining, so there are no halves and no start.
     """
 
     name = "d2"
@@ -298,7 +317,8 @@ class D2(Experiment):
                 columns={"step": "name", "gain, points": "gain", "± 95 % paired": "half"}
             )
             text = (
-                "Each step mends one fault more and compares a plain network with a distilled one. In the first two "
+                "Each step mends one fault more and compares a plain network with a distilled one. "
+                "In the first two "
                 "the test images are flipped at random."
             )
             first = table.iloc[0]
@@ -313,15 +333,19 @@ class D2(Experiment):
         epochs = (budget.teacher_epochs, budget.student_epochs, 2 * budget.student_epochs)
         if self.networks == "published":
             said = [
-                "Images are normalised by the data's own mean and standard deviation, not by ImageNet's."
+                "Images are normalised by the data's own mean and standard deviation, not by "
+                "ImageNet's."
             ]
         else:
             said = [
                 "The course's thin pair, not ResNet-50 and ResNet-18.",
-                f"AdamW with one cycle, batches of {self.settings.batch_size} and the data set's own augmentation, not "
+                f"AdamW with one cycle, batches of {self.settings.batch_size} and the data set's "
+                "own augmentation, not "
                 "SGD at 0.001, batches of 100 and flips.",
-                "ImageNet's weights are stood in for: a pretrained student has learned the labels of one half of the "
-                "training images, and the comparison is run on the other. The teacher learns both halves from scratch.",
+                "ImageNet's weights are stood in for: a pretrained student has learned the labels "
+                "of one half of the "
+                "training images, and the comparison is run on the other. The teacher learns both "
+                "halves from scratch.",
             ]
         if self.pixels != 224:
             size = f"{self.pixels}×{self.pixels} pixels" if self.pixels else "their own size"
@@ -335,14 +359,17 @@ class D2(Experiment):
                 )
             )
         said.append(
-            "D2 flips its test images at random. The table's accuracy is of test images as they are; the steps are "
+            "D2 flips its test images at random. The table's accuracy is of test images as they "
+            "are; the steps are "
             "judged as D2 judges until that is mended."
         )
         return said
 
 
 def by_step(frame: pd.DataFrame, epochs: int) -> pd.DataFrame:
-    """A grid's rows of one data set as `run` gives them: each step, with the seeds of which both networks are there."""
+    """A grid's rows of one data set as `run` gives them: each step, with the seeds of which both
+    networks are there.
+    """
     rows = []
     for step in steps(
         None, epochs

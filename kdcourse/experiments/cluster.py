@@ -1,4 +1,6 @@
-"""Runs of a grid as tasks of Ray: on the machines of a cluster, or on this one alone. Needs the extra `cluster`."""
+"""Runs of a grid as tasks of Ray: on the machines of a cluster, or on this one alone. Needs the
+extra `cluster`.
+"""
 
 import math
 import os
@@ -25,16 +27,18 @@ PROBE = 10  # s that a cluster's port may take to answer
 
 
 class Ray:
-    """Runs as tasks of Ray, each with `threads` CPU threads and, if there are GPUs, a GPU or a share of one.
+    """Runs as tasks of Ray, each with `threads` CPU threads and, if there are GPUs, a GPU or a
+    share of one.
 
-    address: of a cluster: "auto" for the one that this machine belongs to, "HOST:PORT" to name it, "ray://HOST:PORT"
-    from a machine outside. Without one, the Ray that this process uses already, which is left as it is, or else a new
-    one of this machine alone. jobs: runs at a time; on a cluster None is as many as there is room for. gpus: of each
-    run, such as 0.5.
+    address: of a cluster: "auto" for the one that this machine belongs to, "HOST:PORT" to name it,
+    "ray://HOST:PORT" from a machine outside. Without one, the Ray that this process uses already,
+    which is left as it is, or else a new
+    one of this machine alone. jobs: runs at a time; on a cluster None is as many as there is room
+    for. gpus: of each run, such as 0.5.
 
-    Data and teachers are sent to a machine once, and not read there. Checkpoints lie in the work folder of the machine
-    that trains. A run whose worker is lost is tried again, twice. Raises ClusterError for a cluster that does not
-    answer, has other versions or no room for a run.
+    Data and teachers are sent to a machine once, and not read there. Checkpoints lie in the work
+    folder of the machine that trains. A run whose worker is lost is tried again, twice. Raises
+    ClusterError for a cluster that does not answer, has other versions or no room for a run.
     """
 
     def __init__(
@@ -53,7 +57,8 @@ class Ray:
         if address is not None:
             if not self._ours:
                 raise UsageError(
-                    f"address={address}: this process uses a Ray already. Name none, or ray.shutdown() first"
+                    f"address={address}: this process uses a Ray already. Name none, or "
+                    "ray.shutdown() first"
                 )
             _join(address)
         elif self._ours:
@@ -162,7 +167,8 @@ def _begin(address: str, **options) -> None:
         advice = ""
         if isinstance(error, ConnectionError):
             advice = (
-                ". Is Ray running, this machine one of the cluster (from outside: ray://HOST:10001), and are "
+                ". Is Ray running, this machine one of the cluster (from outside: "
+                "ray://HOST:10001), and are "
                 "RAY_AUTH_MODE and the token the cluster's? See docs/scaling.md"
             )
         raise ClusterError(f"Ray ({address}): {error}{advice}") from error
@@ -177,14 +183,17 @@ def _probe(address: str) -> None:
         socket.create_connection((match[1], int(match[2])), timeout=PROBE).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(
-            f"{address}: nothing answers there ({error}). Start Ray there with `ray start --head`, or open its port"
+            f"{address}: nothing answers there ({error}). Start Ray there with `ray start --head`, "
+            "or open its port"
         ) from error
 
 
 def _work(
     about: dict, experiment: Experiment, run: Run, needed: bool, data, *packed: bytes
 ) -> RunOutcome:
-    """In a worker, perhaps on another machine. about: version and threads of the grid, and its work folder if named."""
+    """In a worker, perhaps on another machine. about: version and threads of the grid, and its work
+    folder if named.
+    """
     if kdcourse.__version__ != about["version"]:
         return RunOutcome(
             error=f"{socket.gethostname()} has kdcourse {kdcourse.__version__}, not {about['version']}"

@@ -1,12 +1,14 @@
-"""D4's question: is a student better off from scratch, with its teacher's answers, or with its teacher's features?
+"""D4's question: is a student better off from scratch, with its teacher's answers, or with its
+teacher's features?
 
-Three arms on a data set, with equal budgets and the same seeds: labels alone, response-based distillation (soft
-targets) and intermediate distillation (a hint, FitNets). In D4's paper the last two are called RKD and IKD.
+Three arms on a data set, with equal budgets and the same seeds: labels alone, response-based
+distillation (soft targets) and intermediate distillation (a hint, FitNets). In D4's paper the last
+two are called RKD and IKD.
 
-What differs from D4: the pair (unless it is `resnets()`), our optimiser and number of epochs, several seeds and not
-one, and the intermediate method. Ours is a hint at "layer3" of weight 1: with RepDistiller's 100 the hint's gradient
-was many times the label's on `scenes`, before training (notebook 05, section 5). What a weight does to accuracy is
-measured in section 7 there.
+What differs from D4: the pair (unless it is `resnets()`), our optimiser and number of epochs,
+several seeds and not one, and the intermediate method. Ours is a hint at "layer3" of weight 1: with
+RepDistiller's 100 the hint's gradient was many times the label's on `scenes`, before training
+(notebook 05, section 5). What a weight does to accuracy is measured in section 7 there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +34,8 @@ from kdcourse.models import resnet18, resnet50
 from kdcourse.training import Recipe, adamw, load_or_train
 
 ARMS = ("scratch", "response", "intermediate")
-MEASURES = {  # of complexity, see kdcourse.data.complexity; of each of D4's criteria that can differ, one
+# of complexity, see kdcourse.data.complexity; of each of D4's criteria that can differ, one
+MEASURES = {
     "effective_dimension": "effective dimension",
     "entropy": "entropy of the values (bits)",
     "intra_inter_ratio": "distance within classes / between",
@@ -54,7 +57,9 @@ PUBLISHED = pd.DataFrame(
 
 @dataclass(frozen=True)
 class Pair:
-    """Teacher and student learning from labels: two makers of recipes, called with (data, settings, seed, epochs)."""
+    """Teacher and student learning from labels: two makers of recipes, called with (data, settings,
+    seed, epochs).
+    """
 
     teacher: Callable[..., Recipe]
     student: Callable[..., Recipe]
@@ -64,7 +69,9 @@ THIN = Pair(baselines.teacher_recipe, baselines.student_recipe)  # the course's
 
 
 def resnets(stem: str = "imagenet") -> Pair:
-    """D4's architectures, ResNet-50 and ResNet-18 from scratch; for stem see `kdcourse.models.resnet18`."""
+    """D4's architectures, ResNet-50 and ResNet-18 from scratch; for stem see
+    `kdcourse.models.resnet18`.
+    """
     return Pair(
         partial(_resnet, partial(resnet50, stem=stem)),
         partial(_resnet, partial(resnet18, stem=stem)),
@@ -90,8 +97,9 @@ def arms(teacher: Teacher) -> dict[str, Callable]:
 def load(name: str, settings: Profile, **options) -> DataSplits:
     """A data set cut as D4 cuts it, if it has an official test set, else as the course does.
 
-    Images keep their own size where that is smaller than the profile's, and at least 16 pixels: of 8 the thin student
-    leaves a map of one, on which torch 2.15's bfloat16 convolution of stride 2 has a gradient that is not defined.
+    Images keep their own size where that is smaller than the profile's, and at least 16 pixels: of
+    8 the thin student leaves a map of one, on which torch 2.15's bfloat16 convolution of stride 2
+    has a gradient that is not defined.
     options: as for `kdcourse.data.load`.
     """
     info = CATALOG.get(name)
@@ -111,9 +119,11 @@ def run(
     student_epochs: int | None = None,
     pair: Pair = THIN,
 ) -> pd.DataFrame:
-    """Every arm with every seed: columns arm, seed, accuracy (test, %); the first row is the teacher, trained once.
+    """Every arm with every seed: columns arm, seed, accuracy (test, %); the first row is the
+    teacher, trained once.
 
-    Epochs as the profile says unless given; views are repeated after `settings.views` epochs, in every arm.
+    Epochs as the profile says unless given; views are repeated after `settings.views` epochs, in
+    every arm.
     """
     network, _ = load_or_train(
         pair.teacher(data, settings, 0, teacher_epochs), data, progress=False
@@ -129,7 +139,9 @@ def run(
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row of what `run` returns: the teacher, mean accuracies in %, paired differences, half intervals."""
+    """One row of what `run` returns: the teacher, mean accuracies in %, paired differences, half
+    intervals.
+    """
     by_arm = {arm: runs.accuracy[runs.arm == arm].to_numpy() for arm in ("teacher", *ARMS)}
     row = {arm: values.mean() for arm, values in by_arm.items()}
     row["scratch ± 95 %"] = mean_interval(by_arm["scratch"])[1]
@@ -189,8 +201,10 @@ class D4(Experiment):
                 continue
             yield Analysis(
                 f"Does the gain of {arm} distillation grow with complexity?",
-                "D4 says so, of complexity as it ranks it. Here complexity is measured on the training images. ρ: "
-                "Spearman's rank correlation over the data sets, with its 95 % interval; p by permutation, Holm's over "
+                "D4 says so, of complexity as it ranks it. Here complexity is measured on the "
+                "training images. ρ: "
+                "Spearman's rank correlation over the data sets, with its 95 % interval; p by "
+                "permutation, Holm's over "
                 "the measures. So few data sets can show no more than a very strong one.",
                 correlations(found),
                 plots.gain_against(found, MEASURES["nearest_neighbour_error"]),
@@ -211,7 +225,8 @@ class D4(Experiment):
 
 
 def gain_and_complexity(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """A row a data set: data, gain of an arm over scratch and half its interval (points), the measures of complexity.
+    """A row a data set: data, gain of an arm over scratch and half its interval (points), the
+    measures of complexity.
 
     frame: a row a run, as `Results.frame` gives it.
     """
@@ -230,7 +245,9 @@ def gain_and_complexity(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 
 def correlations(found: pd.DataFrame) -> pd.DataFrame:
-    """A row a measure of complexity: its rank correlation with the gain over the data sets of `gain_and_complexity`."""
+    """A row a measure of complexity: its rank correlation with the gain over the data sets of
+    `gain_and_complexity`.
+    """
     rows = []
     for measure in MEASURES.values():
         its = rank_correlation(found[measure], found.gain)

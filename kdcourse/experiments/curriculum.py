@@ -1,12 +1,15 @@
-"""D3's question: does a curriculum help a distilled student, if everyone sees the same number of samples?
+"""D3's question: does a curriculum help a distilled student, if everyone sees the same number of
+samples?
 
-D3 distils a ResNet-152 into a MobileNetV2 on mini-ImageNet, with and without a curriculum that an agent steers. Its
-curriculum trails plain distillation, and sees 60 % of the images an epoch. Here every arm of a comparison sees the
+D3 distils a ResNet-152 into a MobileNetV2 on mini-ImageNet, with and without a curriculum that an
+agent steers. Its curriculum trails plain distillation, and sees 60 % of the images an epoch. Here
+every arm of a comparison sees the
 same number of samples, in as many steps: `run` refuses arms that do not.
 
-What differs from D3, unless its own recipes are asked for (`mobilenet`, `imagenet_teacher`): the pair and its training,
-which are those of `baselines`; the data set's own augmentation; several seeds; the last epoch and not the best one on
-validation. Difficulty is measured on images as they are and renewed every `renew_every` epochs (D3: 20 of up to 1,000).
+What differs from D3, unless its own recipes are asked for (`mobilenet`, `imagenet_teacher`): the
+pair and its training, which are those of `baselines`; the data set's own augmentation; several
+seeds; the last epoch and not the best one on validation. Difficulty is measured on images as they
+are and renewed every `renew_every` epochs (D3: 20 of up to 1,000).
 """
 
 import hashlib
@@ -83,8 +86,9 @@ PUBLISHED = pd.DataFrame(
 class Arm:
     """What a student learns from, and which samples it sees.
 
-    ratio: r, the share of the images in an epoch. strategy: draws them by difficulty, θ by the schedule; without one,
-    the student goes through all images, pass after pass (`Passes`). hardest_first: the order of difficulty is turned
+    ratio: r, the share of the images in an epoch. strategy: draws them by difficulty, θ by the
+    schedule; without one, the student goes through all images, pass after pass (`Passes`).
+    hardest_first: the order of difficulty is turned
     round. keep_size: see `CurriculumSampler`; D3's epochs do not keep theirs.
     """
 
@@ -97,7 +101,9 @@ class Arm:
     keep_size: bool = True
 
     def sampler(self, count: int, epochs: int, seed: int) -> Callable[[int], np.ndarray]:
-        """(epoch) → indices. Until it is told of a difficulty, all of the `count` samples are equally hard."""
+        """(epoch) → indices. Until it is told of a difficulty, all of the `count` samples are
+        equally hard.
+        """
         if self.strategy is None:
             return Passes(count, epoch_size(count, self.ratio), seed=seed)
         return CurriculumSampler(
@@ -112,11 +118,13 @@ class Arm:
 
 
 class Passes:
-    """Pass after pass over all samples, each pass in an order of its own, cut into epochs of `size` samples.
+    """Pass after pass over all samples, each pass in an order of its own, cut into epochs of `size`
+    samples.
 
-    Plain training at a curriculum's pace: after E epochs E · size samples were seen, and of any two samples one at most
-    once more than the other. With size = count its epochs are those of `Batches` without a sampler. An epoch that ends
-    one pass and begins the next may hold a sample twice.
+    Plain training at a curriculum's pace: after E epochs E · size samples were seen, and of any two
+    samples one at most once more than the other. With size = count its epochs are those of
+    `Batches` without a sampler. An epoch that ends one pass and begins the next may hold a sample
+    twice.
     """
 
     def __init__(self, count: int, size: int, *, seed: int):
@@ -142,7 +150,8 @@ def teacher_only(teacher: Teacher) -> Callable[[], nn.Module]:
 def five_arms(teacher: Teacher) -> tuple[Arm, ...]:
     """The four students of D3's table, as D3 has them: the last sees fewer samples than the others.
 
-    Its θ follows a schedule here; in D3 the agent moves it (`environment` and `kdcourse.curriculum.agent.one_run`).
+    Its θ follows a schedule here; in D3 the agent moves it (`environment` and
+    `kdcourse.curriculum.agent.one_run`).
     """
     both = partial(ResponseKD, teacher, temperature=TEMPERATURE, soft_weight=0.4, label_weight=0.6)
     alone = teacher_only(teacher)
@@ -157,9 +166,10 @@ def five_arms(teacher: Teacher) -> tuple[Arm, ...]:
 def equal_arms(teacher: Teacher, ratio: float = 0.6) -> tuple[Arm, ...]:
     """Arms that all see `epoch_size(N, ratio)` samples an epoch: what differs is which.
 
-    "random subset" is drawn without regard to difficulty. "hard to easy" is "easy to hard" with the ranks turned round,
-    the anti-curriculum. "easiest, root" follows Platanios et al. 2019; "easiest, step" trains on the easiest first and
-    from half time on on all, as Bengio et al. 2009. "adaptive window" is D3's `adaptive`, sliding inside the range.
+    "random subset" is drawn without regard to difficulty. "hard to easy" is "easy to hard" with the
+    ranks turned round, the anti-curriculum. "easiest, root" follows Platanios et al. 2019;
+    "easiest, step" trains on the easiest first and from half time on on all, as Bengio et al. 2009.
+    "adaptive window" is D3's `adaptive`, sliding inside the range.
     """
     arm = partial(Arm, objective=teacher_only(teacher), ratio=ratio)
     return (
@@ -187,10 +197,12 @@ def train(
     student: Callable[..., Recipe] = baselines.student_recipe,
     device: str | torch.device | None = None,
 ) -> tuple[nn.Module, History]:
-    """The student of an arm, and what happened: found if it was trained before, trained (on) if not.
+    """The student of an arm, and what happened: found if it was trained before, trained (on) if
+    not.
 
-    student: makes its recipe, called with (data, settings, seed, epochs). Difficulty is D3's, by this very student: it
-    is measured before the first epoch and again every `renew_every` epochs. Raises as `fit` does.
+    student: makes its recipe, called with (data, settings, seed, epochs). Difficulty is D3's, by
+    this very student: it is measured before the first epoch and again every `renew_every` epochs.
+    Raises as `fit` does.
     """
     recipe = replace(student(data, settings, seed, epochs), objective=arm.objective, views=views)
     path = work_dir() / "models" / f"d3-{_key(arm, recipe, data, teacher, renew_every)}.pt"
@@ -246,13 +258,15 @@ def run(
 ) -> pd.DataFrame:
     """Every arm with every seed: columns arm, seed, samples seen, accuracy (test, %).
 
-    equal: raise UsageError if the arms do not all see the same number of samples. options: as for `train`.
+    equal: raise UsageError if the arms do not all see the same number of samples. options: as for
+      `train`.
     """
     samples = {arm: arm.samples(len(data.train), epochs) for arm in arms}
     if equal and len(set(samples.values())) > 1:
         said = ", ".join(f"{arm.name} {seen:,}" for arm, seen in samples.items())
         raise UsageError(
-            f"the arms see different numbers of samples ({said}): make them equal, or say equal=False"
+            f"the arms see different numbers of samples ({said}): make them equal, or say "
+            "equal=False"
         )
     rows = []
     for arm, seen in samples.items():
@@ -275,10 +289,12 @@ def environment(
     renew_every: int = RENEW_EVERY,
     **options,
 ):
-    """A `DistillationEnv` whose student, seed by seed, begins and trains as that of an arm. Needs the extra `agent`.
+    """A `DistillationEnv` whose student, seed by seed, begins and trains as that of an arm. Needs
+    the extra `agent`.
 
-    options: as for `DistillationEnv`; ratio and views should be those of the arms. Raises UsageError for a recipe that
-    keeps the best epoch or clips gradients, which the environment does not.
+    options: as for `DistillationEnv`; ratio and views should be those of the arms. Raises
+    UsageError for a recipe that keeps the best epoch or clips gradients, which the environment does
+    not.
     """
     from kdcourse.curriculum.environment import (
         DistillationEnv,
@@ -287,7 +303,8 @@ def environment(
     recipe = student(data, settings, 0, epochs)
     if recipe.keep != "last" or recipe.clip is not None:
         raise UsageError(
-            f"keep={recipe.keep!r}, clip={recipe.clip}: an environment's student has keep='last' and none"
+            f"keep={recipe.keep!r}, clip={recipe.clip}: an environment's student has keep='last' "
+            "and none"
         )
     training = dict(
         optimizer=recipe.optimizer, schedule=recipe.schedule, batch_size=recipe.batch_size
@@ -299,7 +316,8 @@ def environment(
 def steer(name: str, env, policy: Callable[[int], Callable], seeds: Sequence[int]) -> pd.DataFrame:
     """A policy in the place of an arm: the same columns as of `run`.
 
-    policy: called with the seed, makes one for `kdcourse.curriculum.agent.play`, which steers the run of that seed.
+    policy: called with the seed, makes one for `kdcourse.curriculum.agent.play`, which steers the
+      run of that seed.
     """
     from kdcourse.curriculum.agent import play
 
@@ -312,11 +330,12 @@ def steer(name: str, env, policy: Callable[[int], Callable], seeds: Sequence[int
 
 
 def summary(runs: pd.DataFrame, reference: str = REFERENCE) -> pd.DataFrame:
-    """A row an arm: mean accuracy, interval over seeds, paired difference to the reference arm and its interval.
+    """A row an arm: mean accuracy, interval over seeds, paired difference to the reference arm and
+    its interval.
 
-    The difference is over the seeds that both have. Only arms that saw as many samples as the reference have one:
-    others cannot say which images helped.
-    Raises UsageError if the reference is not among the arms.
+    The difference is over the seeds that both have. Only arms that saw as many samples as the
+    reference have one: others cannot say which images helped. Raises UsageError if the reference is
+    not among the arms.
     """
     if reference not in set(runs.arm):
         raise UsageError(f"reference={reference!r}: expected one of {', '.join(runs.arm.unique())}")
@@ -339,13 +358,15 @@ def summary(runs: pd.DataFrame, reference: str = REFERENCE) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-# --- D3's own networks and data ---------------------------------------------------------------------------------------
+# --- D3's own networks and data -------------------------------------------------------------------
 
 adam = partial(torch.optim.Adam, lr=1e-3, weight_decay=1e-4)
 
 
 def cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """From the optimiser's learning rate down to 1e-6 (Loshchilov & Hutter 2017, without restarts)."""
+    """From the optimiser's learning rate down to 1e-6 (Loshchilov & Hutter 2017, without
+    restarts).
+    """
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=1e-6)
 
 
@@ -361,10 +382,11 @@ def load(settings: Profile, **options) -> DataSplits:
 def mobilenet(
     data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None
 ) -> Recipe:
-    """D3's student, from scratch: MobileNetV2, Adam at 1e-3, cosine to 1e-6, batch 128, best epoch on validation.
+    """D3's student, from scratch: MobileNetV2, Adam at 1e-3, cosine to 1e-6, batch 128, best epoch
+    on validation.
 
-    epochs: as the profile says unless given; D3 trains for up to 1,000. The crops are the data set's own, not D3's
-    RandomResizedCrop. Small images get the small stem.
+    epochs: as the profile says unless given; D3 trains for up to 1,000. The crops are the data
+    set's own, not D3's RandomResizedCrop. Small images get the small stem.
     """
     return _recipe(mobilenet_v2, data, settings, seed, epochs or settings.student_epochs)
 
@@ -372,7 +394,9 @@ def mobilenet(
 def teacher_from_scratch(
     data: DataSplits, settings: Profile, seed: int = 0, epochs: int | None = None
 ) -> Recipe:
-    """A ResNet-152 that learns the labels as the student does: for data on which ImageNet's answers are of no use."""
+    """A ResNet-152 that learns the labels as the student does: for data on which ImageNet's answers
+    are of no use.
+    """
     return _recipe(resnet152, data, settings, seed, epochs or settings.teacher_epochs)
 
 
@@ -400,10 +424,12 @@ IMAGENET = tuple(
 
 
 def imagenet_teacher(data: DataSplits, class_index: str | os.PathLike) -> Teacher:
-    """D3's teacher: ResNet-152 with ImageNet's weights (torchvision's IMAGENET1K_V1), its logits picked by `label_map`.
+    """D3's teacher: ResNet-152 with ImageNet's weights (torchvision's IMAGENET1K_V1), its logits
+    picked by `label_map`.
 
-    The data must be bytes, 0 to 255, in three channels. It has seen the images of mini-ImageNet in its own training.
-    Raises DownloadError where the weights can neither be found nor fetched, and as `label_map` does.
+    The data must be bytes, 0 to 255, in three channels. It has seen the images of mini-ImageNet in
+    its own training. Raises DownloadError where the weights can neither be found nor fetched, and
+    as `label_map` does.
     """
     columns = label_map(data.classes, class_index)
     network = resnet152(
@@ -418,10 +444,11 @@ def imagenet_teacher(data: DataSplits, class_index: str | os.PathLike) -> Teache
 
 
 def label_map(classes: Sequence[str], class_index: str | os.PathLike) -> list[int]:
-    """The column of ImageNet's 1,000 for each class, called by its WordNet id ("n01532829") as its folder is.
+    """The column of ImageNet's 1,000 for each class, called by its WordNet id ("n01532829") as its
+    folder is.
 
-    class_index: the usual JSON file of ImageNet's classes, {"0": ["n01440764", "tench"], …}. Raises DataError if it
-    cannot be read or does not know a class.
+    class_index: the usual JSON file of ImageNet's classes, {"0": ["n01440764", "tench"], …}. Raises
+    DataError if it cannot be read or does not know a class.
     """
     try:
         content = json.loads(Path(class_index).read_text(encoding="utf-8"))
@@ -433,13 +460,14 @@ def label_map(classes: Sequence[str], class_index: str | os.PathLike) -> list[in
     missing = [name for name in classes if name not in column]
     if missing:
         raise DataError(
-            f"{class_index}: {len(missing)} of {len(classes)} classes are not in it, {missing[0]} for one. Class "
+            f"{class_index}: {len(missing)} of {len(classes)} classes are not in it, {missing[0]} "
+            "for one. Class "
             "folders must bear WordNet ids, as in ImageNet"
         )
     return [column[name] for name in classes]
 
 
-# --- as a grid --------------------------------------------------------------------------------------------------------
+# --- as a grid ------------------------------------------------------------------------------------
 
 OWN = (
     "D3: labels only",
@@ -466,10 +494,11 @@ def named_arms(teacher: Teacher) -> dict[str, Arm]:
 
 
 class D3(Experiment):
-    """D3 as a grid: the students of its table, whose curriculum sees fewer samples, and students that all see as many.
+    """D3 as a grid: the students of its table, whose curriculum sees fewer samples, and students
+    that all see as many.
 
-    networks="published": D3's pair and their training, both from scratch. The agent is no arm: it needs an extra, and
-    it moves the temperature besides; notebook 06 has it.
+    networks="published": D3's pair and their training, both from scratch. The agent is no arm: it
+    needs an extra, and it moves the temperature besides; notebook 06 has it.
     """
 
     name = "d3"
@@ -539,8 +568,10 @@ class D3(Experiment):
             table = _table(rows, EQUAL, control)
             if table is not None:
                 text = (
-                    "All of these see equally many samples. The random subset costs what a curriculum costs and knows "
-                    "nothing of difficulty: a curriculum that gains over plain KD and not over the random subset owes "
+                    "All of these see equally many samples. The random subset costs what a "
+                    "curriculum costs and knows "
+                    "nothing of difficulty: a curriculum that gains over plain KD and not over the "
+                    "random subset owes "
                     "nothing to its order."
                 )
                 pairs = [(arm, control) for arm in table.arm if arm != control]
@@ -550,9 +581,12 @@ class D3(Experiment):
             table = _table(rows, OWN, plain)
             if table is not None:
                 text = (
-                    "D3's students as they are; one that sees fewer samples has no difference in this table. Their "
-                    "gains over plain KD, further up, are not at equal samples: it sees the 60 % of the images an "
-                    "epoch that D3's curriculum is meant to see. Put between teacher only and curriculum, it parts "
+                    "D3's students as they are; one that sees fewer samples has no difference in "
+                    "this table. Their "
+                    "gains over plain KD, further up, are not at equal samples: it sees the 60 % "
+                    "of the images an "
+                    "epoch that D3's curriculum is meant to see. Put between teacher only and "
+                    "curriculum, it parts "
                     "their gap: first what the number of samples does, then the rest."
                 )
                 pairs = [(plain, REFERENCE), (REFERENCE, curriculum), (plain, curriculum)]
@@ -564,7 +598,8 @@ class D3(Experiment):
         if self.networks == "thin":
             said += [
                 "The course's thin pair, not ResNet-152 and MobileNetV2.",
-                f"AdamW with one cycle and batches of {self.settings.batch_size}, not Adam with a cosine and batches "
+                f"AdamW with one cycle and batches of {self.settings.batch_size}, not Adam with a "
+                "cosine and batches "
                 "of 128; the last epoch counts, not the best on validation.",
             ]
         if self.pixels != 224:
@@ -575,11 +610,14 @@ class D3(Experiment):
         return [
             *said,
             f"Students have {budget.student_epochs} epochs, D3's up to 1,000.",
-            "The teacher learns the labels of these data from scratch; D3's has ImageNet's weights, and so has seen "
+            "The teacher learns the labels of these data from scratch; D3's has ImageNet's "
+            "weights, and so has seen "
             "mini-ImageNet's images.",
             "Augmentation is the data set's own, not D3's crops and colour jitter.",
-            "The curriculum's θ goes from 0 to 1 by a schedule; in D3 an agent moves it, and the temperature.",
-            f"Difficulty is measured on images as they are, every {RENEW_EVERY} epochs; D3: on random crops, every 20.",
+            "The curriculum's θ goes from 0 to 1 by a schedule; in D3 an agent moves it, and the "
+            "temperature.",
+            f"Difficulty is measured on images as they are, every {RENEW_EVERY} epochs; D3: on "
+            "random crops, every 20.",
         ]
 
 
@@ -592,7 +630,9 @@ def _table(rows: pd.DataFrame, arms: Sequence[str], reference: str) -> pd.DataFr
 
 
 def _gaps(rows: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> Figure | None:
-    """Paired differences between arms, of those that have a seed in common; None if there are none."""
+    """Paired differences between arms, of those that have a seed in common; None if there are
+    none.
+    """
     accuracy = rows.pivot(index="seed", columns="arm", values="accuracy")
     points = []
     for one, other in pairs:

@@ -1,8 +1,8 @@
 """Where the runs of a grid are executed: in processes of this machine, or on a Ray cluster.
 
-An engine has `free` (can it take another run?), `busy` (is one under way?), `submit(experiment, run, networks,
-needed)`, `ended(timeout)`, which waits and gives the runs that ended with their outcomes, and `close()`, which stops
-what is under way.
+An engine has `free` (can it take another run?), `busy` (is one under way?), `submit(experiment,
+run, networks, needed)`, `ended(timeout)`, which waits and gives the runs that ended with their
+outcomes, and `close()`, which stops what is under way.
 """
 
 import multiprocessing as mp
@@ -38,10 +38,12 @@ class _Worker:
 
 
 class Local:
-    """Runs in processes of this machine, `jobs` at a time, each with `threads` CPU threads and a GPU if there is one.
+    """Runs in processes of this machine, `jobs` at a time, each with `threads` CPU threads and a
+    GPU if there is one.
 
-    A process a run: one that dies takes no other with it. Its run is tried again, twice; training goes on from its last
-    whole epoch. The number of threads is fixed, not what happens to be free: results depend on it in the last bits.
+    A process a run: one that dies takes no other with it. Its run is tried again, twice; training
+    goes on from its last whole epoch. The number of threads is fixed, not what happens to be free:
+    results depend on it in the last bits.
     """
 
     def __init__(self, jobs: int | None = None, threads: int = 1):
@@ -116,7 +118,9 @@ class Local:
 
 @contextmanager
 def _ctrl_c_held() -> Iterator[None]:
-    """Hold Ctrl-C back while a process is started: forkserver or worker, half started it would end with a traceback."""
+    """Hold Ctrl-C back while a process is started: forkserver or worker, half started it would end
+    with a traceback.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

@@ -1,11 +1,13 @@
 """D1's question: what did its student gain from distillation, and what from augmentation?
 
-D1 trains a ResNet-18 on EuroSAT's 13 bands without augmentation, then distils one *with* augmentation, and puts the
-difference down to distillation. Its ResNet-18 also keeps the image's resolution, while its teacher's stem reduces it to
-a quarter at once. Here all three change one at a time: augmentation × distillation × stem, every cell with every seed.
+D1 trains a ResNet-18 on EuroSAT's 13 bands without augmentation, then distils one *with*
+augmentation, and puts the difference down to distillation. Its ResNet-18 also keeps the image's
+resolution, while its teacher's stem reduces it to a quarter at once. Here all three change one at a
+time: augmentation × distillation × stem, every cell with every seed.
 
-What differs from D1: the pair, unless networks="published"; the optimiser (AdamW, one cycle); an eighth of D1's
-training images validate; several seeds. T = 4, soft weight 0.9, label weight 0.1: D1 does not give its own.
+What differs from D1: the pair, unless networks="published"; the optimiser (AdamW, one cycle); an
+eighth of D1's training images validate; several seeds. T = 4, soft weight 0.9, label weight 0.1: D1
+does not give its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +27,8 @@ from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
 from kdcourse.models import d1_student, d1_teacher, resnet18
 from kdcourse.training import Recipe, adamw
 
-# The cells of the design. "fine" is D1's own stem, which keeps the resolution; "coarse" reduces it at once.
+# The cells of the design. "fine" is D1's own stem, which keeps the resolution; "coarse" reduces it
+# at once.
 FACTORS = ("augmentation", "distillation", "stem")
 CELLS = {
     "labels": (False, False, "fine"),
@@ -89,7 +92,9 @@ class D1(Experiment):
         )
 
     def _own(self, recipe: Recipe, network, data: DataSplits) -> Recipe:
-        """D1's network in the place of the course's, at a learning rate for networks of its size."""
+        """D1's network in the place of the course's, at a learning rate for networks of its
+        size.
+        """
         if self.networks == "thin":
             return recipe
         return baselines.with_network(recipe, network, data, optimizer=partial(adamw, lr=1e-3))
@@ -99,9 +104,12 @@ class D1(Experiment):
             points = effects.rename(columns={"effect": "name", "points": "gain", "± 95 %": "half"})
             yield Analysis(
                 f"What each change brings: {data}",
-                "Each cell of augmentation × distillation × stem was trained with every seed. The effect of a factor "
-                "is the mean accuracy with it less that without it, over all the other cells; a × b is half of how "
-                "much more b brings with a than without. D1 changed augmentation and distillation together: its "
+                "Each cell of augmentation × distillation × stem was trained with every seed. The "
+                "effect of a factor "
+                "is the mean accuracy with it less that without it, over all the other cells; a × "
+                "b is half of how "
+                "much more b brings with a than without. D1 changed augmentation and distillation "
+                "together: its "
                 "difference cannot say which of the two made it.",
                 effects.round({"points": 2, "± 95 %": 2, "p": 3, "p (Holm)": 3}),
                 plots.gains(points),
@@ -116,7 +124,8 @@ class D1(Experiment):
         return [
             own,
             "a tenth of all tiles validates and does not train",
-            "AdamW with one cycle, T = 4, soft weight 0.9, label weight 0.1: D1 gives none of these",
+            "AdamW with one cycle, T = 4, soft weight 0.9, label weight 0.1: D1 gives none of "
+            "these",
         ]
 
 

@@ -1,8 +1,10 @@
-"""A grid of runs: which networks an experiment trains, one after another or side by side, and where the results lie.
+"""A grid of runs: which networks an experiment trains, one after another or side by side, and where
+the results lie.
 
-An `Experiment` is a recipe: data, split, models, objectives, budget and seeds. It lists its `Run`s, plain values that
-can be sent to a worker. `reproduce` hands them to an engine (`kdcourse.experiments.engines`) and writes each result as
-it comes, so that a second call does only what is missing.
+An `Experiment` is a recipe: data, split, models, objectives, budget and seeds. It lists its `Run`s,
+plain values that can be sent to a worker. `reproduce` hands them to an engine
+(`kdcourse.experiments.engines`) and writes each result as it comes, so that a second call does only
+what is missing.
 
     FOLDER/experiment.json          which experiment, at which size
     FOLDER/runs/NAME.json           one result
@@ -51,10 +53,11 @@ TEACHER = "teacher"
 
 @dataclass(frozen=True)
 class Run:
-    """One network to be trained and judged. Plain values: they stand in its JSON, and travel to a worker.
+    """One network to be trained and judged. Plain values: they stand in its JSON, and travel to a
+    worker.
 
-    arm: its row in the table. factors: what else tells it from others, such as ("stem", "small"). needs: the runs whose
-    networks it needs, its teacher first; they themselves must need none.
+    arm: its row in the table. factors: what else tells it from others, such as ("stem", "small").
+    needs: the runs whose networks it needs, its teacher first; they themselves must need none.
     """
 
     data: str
@@ -114,10 +117,11 @@ class Budget:
 class Experiment:
     """The recipe of an experiment: what is trained, on what, for how long. Subclasses say which.
 
-    settings: the profile. datasets, methods: names; empty for the experiment's own. seeds: of each student. limit:
-    training images at most, in the place of the budget's; validation gets as many at most, test stays whole. networks:
-    "thin" for the course's pair, "published" for the experiment's own. split_seed: learning rates were chosen on
-    validation data of split 1, and the test data of split 0 had been looked at before: hence 1.
+    settings: the profile. datasets, methods: names; empty for the experiment's own. seeds: of each
+    student. limit: training images at most, in the place of the budget's; validation gets as many
+    at most, test stays whole. networks: "thin" for the course's pair, "published" for the
+    experiment's own. split_seed: learning rates were chosen on validation data of split 1, and the
+    test data of split 0 had been looked at before: hence 1.
     """
 
     settings: Profile = field(default_factory=profile)
@@ -181,7 +185,9 @@ class Experiment:
         return of | asdict(self.budget) | {"version": kdcourse.__version__}
 
     def runs(self) -> list[Run]:
-        """A data set's teachers and a student for each method and seed: methods that share a seed share their crops."""
+        """A data set's teachers and a student for each method and seed: methods that share a seed
+        share their crops.
+        """
         taught_by = {arm: self.TAUGHT_BY.get(arm, TEACHER) for arm in self.arms}
         runs = []
         for data, factors in product(self.datasets or self.DATASETS, self.variants):
@@ -239,11 +245,15 @@ class Experiment:
     def judge(
         self, run: Run, network: nn.Module, data: DataSplits, networks: Sequence[nn.Module]
     ) -> dict:
-        """On the test images, which are touched here and nowhere else: numbers, and which answers were right."""
+        """On the test images, which are touched here and nowhere else: numbers, and which answers
+        were right.
+        """
         return judged(network, data.test, data, networks[0] if networks else None)
 
     def analyses(self, frame: pd.DataFrame) -> Iterator[Analysis]:
-        """What else is to be seen in the results: see `kdcourse.experiments.report`. frame: a row a run."""
+        """What else is to be seen in the results: see `kdcourse.experiments.report`. frame: a row a
+        run.
+        """
         return iter(())
 
     def differences(self) -> list[str]:
@@ -252,8 +262,9 @@ class Experiment:
 
 
 def judged(network: nn.Module, split: Split, data: DataSplits, teacher: nn.Module | None) -> dict:
-    """Accuracy (%), nll (nats), ece (%), recall of each class (%), the right answers as bits, the cost; and, with a
-    teacher, how often the network agrees with it (%) and KL(teacher ‖ network) (nats)."""
+    """Accuracy (%), nll (nats), ece (%), recall of each class (%), the right answers as bits, the
+    cost; and, with a teacher, how often the network agrees with it (%) and KL(teacher ‖ network)
+    (nats)."""
     logits, labels = predict(network, split)
     result = score(logits, labels, data.classes)
     price = cost(network, (len(data.channels), *data.image_size), latency=False)
@@ -277,7 +288,7 @@ def unpack_bits(text: str, count: int) -> np.ndarray:
     return np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8), count=count).astype(bool)
 
 
-# --- one run, wherever it is ------------------------------------------------------------------------------------------
+# --- one run, wherever it is ----------------------------------------------------------------------
 
 
 def execute(
@@ -355,13 +366,15 @@ def _unpack(content: bytes, experiment: Experiment, run: Run, data: DataSplits) 
     return network.eval()
 
 
-# --- the folder -------------------------------------------------------------------------------------------------------
+# --- the folder -----------------------------------------------------------------------------------
 
 
 class Results:
-    """The folder with the results of an experiment. One JSON file a run, written beside and moved into place.
+    """The folder with the results of an experiment. One JSON file a run, written beside and moved
+    into place.
 
-    Raises UsageError for a folder that belongs to another experiment or size. `set_aside` names the files that were
+    Raises UsageError for a folder that belongs to another experiment or size. `set_aside` names the
+    files that were
     damaged: they are renamed to .damaged, and their runs count as missing.
     """
 
@@ -385,7 +398,8 @@ class Results:
         for key in wanted:
             if found.get(key) != wanted[key]:
                 raise UsageError(
-                    f"{path}: holds results of another recipe: {key} is {found.get(key)!r}, now {wanted[key]!r}. Name "
+                    f"{path}: holds results of another recipe: {key} is {found.get(key)!r}, now "
+                    f"{wanted[key]!r}. Name "
                     "another folder for --output"
                 )
 
@@ -396,7 +410,8 @@ class Results:
             about = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(
-                f"{path}: not the folder of an experiment ({error}). Expected one that `kdcourse reproduce` wrote"
+                f"{path}: not the folder of an experiment ({error}). Expected one that `kdcourse "
+                "reproduce` wrote"
             ) from error
         if (
             not isinstance(about, dict)
@@ -426,7 +441,9 @@ class Results:
         return records
 
     def frame(self) -> pd.DataFrame:
-        """A row a run that is done: data, arm, seed, its factors, and its numbers, accuracies in %."""
+        """A row a run that is done: data, arm, seed, its factors, and its numbers, accuracies in
+        %.
+        """
         rows = []
         for record in self.records().values():
             if record["status"] == "done":
@@ -465,7 +482,9 @@ class Results:
         _write(self.folder / "runs" / f"{run.name}.json", record)
 
     def network(self, run: Run, record: dict) -> bytes | None:
-        """The packed network of a run that is done; None if its file is missing or not the one that was written."""
+        """The packed network of a run that is done; None if its file is missing or not the one that
+        was written.
+        """
         path = self._network(run)
         content = path.read_bytes() if path.exists() else b""
         return content if hashlib.sha256(content).hexdigest() == record.get("network") else None
@@ -478,7 +497,7 @@ def _write(path: Path, content: dict) -> None:
     write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-# --- the grid ---------------------------------------------------------------------------------------------------------
+# --- the grid -------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -551,11 +570,13 @@ def reproduce(
     live: Callable[[str], None] | None = None,
     ended: Callable[[Run, RunOutcome], None] | None = None,
 ) -> Progress:
-    """Do the runs that the folder lacks, those that failed before among them; write each result when it comes.
+    """Do the runs that the folder lacks, those that failed before among them; write each result
+    when it comes.
 
-    engine: see `kdcourse.experiments.engines`. echo: gets a line a run. live: gets the line of progress every second.
-    ended: called with each run and its outcome. Raises UsageError for a folder of another recipe, and DataError,
-    before anything is trained, for a data set that is not there.
+    engine: see `kdcourse.experiments.engines`. echo: gets a line a run. live: gets the line of
+      progress every second.
+    ended: called with each run and its outcome. Raises UsageError for a folder of another recipe,
+    and DataError, before anything is trained, for a data set that is not there.
     """
     results = Results(folder)
     runs = list(dict.fromkeys(experiment.runs()))

@@ -1,7 +1,9 @@
-"""A teacher of thirteen bands, a student of three: what is there in training and not where the student is used.
+"""A teacher of thirteen bands, a student of three: what is there in training and not where the
+student is used.
 
-"Learning using privileged information" (Vapnik & Vashist 2009), by distillation (Lopez-Paz et al. 2016). The student
-sees red, green and blue alone, as any camera gives them. The teacher sees the thirteen bands of the very same crops.
+"Learning using privileged information" (Vapnik & Vashist 2009), by distillation (Lopez-Paz et al.
+2016). The student sees red, green and blue alone, as any camera gives them. The teacher sees the
+thirteen bands of the very same crops.
 
 - "three bands": the student learns from labels.
 - "three (taught by three)": a teacher that sees no more than the student.
@@ -40,7 +42,9 @@ TAUGHT_BY = {
 
 
 class SomeBands(nn.Module):
-    """A network that is shown some channels of its images (B, C, H, W) alone. make(channels=…): makes the network."""
+    """A network that is shown some channels of its images (B, C, H, W) alone. make(channels=…):
+    makes the network.
+    """
 
     def __init__(self, make: Callable[..., nn.Module], bands: Sequence[int]):
         super().__init__()
@@ -98,5 +102,6 @@ class Bands(Experiment):
 
     def differences(self) -> list[str]:
         return [
-            "red, green and blue are Sentinel-2's own, reflectance in digital numbers, not a camera's picture"
+            "red, green and blue are Sentinel-2's own, reflectance in digital numbers, not a "
+            "camera's picture"
         ]

@@ -1,12 +1,12 @@
 """Where does distillation do harm? Published warnings, each beside the plain case.
 
-- "smoothed teacher": one that learned with label smoothing keeps no similarities between classes to pass on (Müller,
-  Kornblith & Hinton 2019, "When does label smoothing help?", section 4).
-- "stronger teacher": larger and trained for longer; a student may learn less from it (Cho & Hariharan 2019, "On the
-  efficacy of knowledge distillation"; Mirzadeh et al. 2020).
+- "smoothed teacher": one that learned with label smoothing keeps no similarities between classes to
+  pass on (Müller, Kornblith & Hinton 2019, "When does label smoothing help?", section 4).
+- "stronger teacher": larger and trained for longer; a student may learn less from it (Cho &
+  Hariharan 2019, "On the efficacy of knowledge distillation"; Mirzadeh et al. 2020).
 - "worse teacher": the teacher's own network, trained for a tenth of its epochs.
-- "hint": features of the same kind of network, and of another (MobileNetV2), where layers do not correspond (Chen et
-  al. 2021, "Cross-layer distillation with semantic calibration").
+- "hint": features of the same kind of network, and of another (MobileNetV2), where layers do not
+  correspond (Chen et al. 2021, "Cross-layer distillation with semantic calibration").
 - "label smoothing" is the control that needs no teacher.
 
 Whether any of it shows here is for the figures to say.

@@ -1,7 +1,9 @@
 """Results of longer runs, kept with the course.
 
-A table of a notebook is a CSV file, with the command that made each row. The runs of a grid are a JSON file, a line
-each: `pack` writes it, `recorded_runs` gives its frame, and `kdcourse report` makes the report of it.
+A table of a notebook is a CSV file, with the command that made each row. The runs of a grid are a
+JSON file, a line
+each: `pack` writes it, `recorded_runs` gives its frame, and `kdcourse report` makes the report of
+  it.
 """
 
 import json
@@ -19,7 +21,9 @@ FOLDER = Path(__file__).parent / "results"
 
 
 def recorded(experiment: str) -> pd.DataFrame:
-    """The rows of an experiment: "baselines", "response", …; the column `command` says what made them."""
+    """The rows of an experiment: "baselines", "response", …; the column `command` says what made
+    them.
+    """
     path = FOLDER / f"{experiment}.csv"
     if not path.exists():
         raise unknown(
@@ -31,7 +35,9 @@ def recorded(experiment: str) -> pd.DataFrame:
 def add_record(
     path: str | os.PathLike, data: DataSplits, results: pd.DataFrame, command: str
 ) -> None:
-    """Put the results of one data set into a CSV file in the place of its older ones, all or nothing."""
+    """Put the results of one data set into a CSV file in the place of its older ones, all or
+    nothing.
+    """
     path = Path(path)
     rows = results.assign(
         **{"data set": data.name, "test images": len(data.test), "command": command}
@@ -45,7 +51,9 @@ def add_record(
 
 
 class Packed(Results):
-    """The results that `pack` wrote, to be read as those of a folder. Raises DataError for another file."""
+    """The results that `pack` wrote, to be read as those of a folder. Raises DataError for another
+    file.
+    """
 
     def __init__(self, path: str | os.PathLike):
         super().__init__(path)
@@ -72,10 +80,11 @@ class Packed(Results):
 
 
 def pack(folder: str | os.PathLike, path: str | os.PathLike) -> Path:
-    """Put the results of a folder into one JSON file, a run a line; what all runs share stands once, under "same".
+    """Put the results of a folder into one JSON file, a run a line; what all runs share stands
+    once, under "same".
 
-    Of an error only the last line is kept: tracebacks name the folders of the machine that they come from. Networks
-    stay behind. Raises DataError for a folder without results.
+    Of an error only the last line is kept: tracebacks name the folders of the machine that they
+    come from. Networks stay behind. Raises DataError for a folder without results.
     """
     results, path = Results(folder), Path(path)
     about, records = results.about(), list(results.records().values())
@@ -103,7 +112,9 @@ def pack(folder: str | os.PathLike, path: str | os.PathLike) -> Path:
 
 
 def recorded_runs(experiment: str) -> pd.DataFrame:
-    """The runs of an experiment, packed with the course: "d4", …; a row each, as `Results.frame` has them."""
+    """The runs of an experiment, packed with the course: "d4", …; a row each, as `Results.frame`
+    has them.
+    """
     path = FOLDER / f"{experiment}.json"
     if not path.exists():
         raise unknown(

@@ -1,7 +1,7 @@
 """What a folder of results says: a page, and two CSV files. `kdcourse report` writes them.
 
-They are a function of the results alone: no date, no durations, nothing of the machine that writes them. So the same
-results give the same bytes, whatever was killed on the way.
+They are a function of the results alone: no date, no durations, nothing of the machine that writes
+them. So the same results give the same bytes, whatever was killed on the way.
 """
 
 import html
@@ -75,20 +75,23 @@ $lost
 """)
 
 
-# --- the table --------------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 
 def table(experiment: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
-    """Measured beside published: a row a data set, arm and combination of factors, in the order of `experiment.runs()`.
+    """Measured beside published: a row a data set, arm and combination of factors, in the order of
+    `experiment.runs()`.
 
-    frame: as `Results.frame` gives it. Columns: data, arm, the factors; accuracies in %: published, measured (mean over
-    seeds), "± 95 %", seeds; for each student but the reference, in points: published gain, gain, "gain ± 95 %", pairs;
-    p, "p (Holm)".
+    frame: as `Results.frame` gives it. Columns: data, arm, the factors; accuracies in %: published,
+    measured (mean over seeds), "± 95 %", seeds; for each student but the reference, in points:
+    published gain, gain, "gain ± 95 %", pairs; p, "p (Holm)".
 
-    A gain is over the REFERENCE arm, paired by seed, on the same data with the same factors, as far as the reference
-    has them. p is that of the paired t test, Holm's over all gains of the table; one without p counts as looked at.
-    What is not known is nan: an interval from one seed, a p from equal differences, an arm without runs. Published
-    figures are found by the columns that PUBLISHED's index names; without PUBLISHED there are no columns for them.
+    A gain is over the REFERENCE arm, paired by seed, on the same data with the same factors, as far
+    as the reference has them. p is that of the paired t test, Holm's over all gains of the table;
+    one without p counts as looked at.
+    What is not known is nan: an interval from one seed, a p from equal differences, an arm without
+    runs. Published figures are found by the columns that PUBLISHED's index names; without PUBLISHED
+    there are no columns for them.
     """
     runs = experiment.runs()
     factors = list(dict.fromkeys(name for run in runs for name, _ in run.factors))
@@ -138,14 +141,16 @@ def _published(experiment: Experiment, row: dict) -> float:
     return experiment.PUBLISHED.published.get(key, nan)
 
 
-# --- the files --------------------------------------------------------------------------------------------------------
+# --- the files ------------------------------------------------------------------------------------
 
 
 def write(source: str | os.PathLike, output: str | os.PathLike | None = None) -> Path:
-    """Write report.html, report.csv (the table) and runs.csv (a row a run), and return the page's path.
+    """Write report.html, report.csv (the table) and runs.csv (a row a run), and return the page's
+    path.
 
-    source: a folder of results, or a file that `pack` made of one. output: a folder, by default that of the results.
-    Raises DataError for what holds no results, UsageError for a file without an output.
+    source: a folder of results, or a file that `pack` made of one. output: a folder, by default
+    that of the results. Raises DataError for what holds no results, UsageError for a file without
+    an output.
     """
     source = Path(source)
     if source.is_file() and output is None:
@@ -161,7 +166,8 @@ def write(source: str | os.PathLike, output: str | os.PathLike | None = None) ->
     records = results.records()
     if not records:
         raise DataError(
-            f"{source}: no run has ended yet, nothing to report. Expected results of `kdcourse reproduce`"
+            f"{source}: no run has ended yet, nothing to report. Expected results of `kdcourse "
+            "reproduce`"
         )
     experiment = _narrowed(experiment, records)
     frame = results.frame()
@@ -207,7 +213,7 @@ def _damaged(folder: Path) -> list[str]:
     ]
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
+# --- the page -------------------------------------------------------------------------------------
 
 
 def _page(experiment, about, records, frame, rows, damaged) -> str:
@@ -279,9 +285,12 @@ def _table(experiment: Experiment, rows: pd.DataFrame, published: bool) -> str:
             lines.append(f'<tr><th scope="row">{arm}</th>{"".join(cells)}</tr>')
         bodies.append("<tbody>" + "\n".join(lines) + "</tbody>")
     notes = (
-        "± is half the width of the 95 % interval (Student’s t) over seeds, with the same teacher and test images; "
-        "one seed has none. Gains are paired by seed; n: the seeds that both have, if fewer. p is that of the paired "
-        f"t test; Holm’s allows for all {rows.gain.notna().sum()} gains of this table. {NONE}: not known."
+        "± is half the width of the 95 % interval (Student’s t) over seeds, with the same teacher "
+        "and test images; "
+        "one seed has none. Gains are paired by seed; n: the seeds that both have, if fewer. p is "
+        "that of the paired "
+        f"t test; Holm’s allows for all {rows.gain.notna().sum()} gains of this table. {NONE}: not "
+        "known."
     )
     if published:
         notes = f"In italics: as published ({experiment.SOURCE}), not measured here. All else was measured. {notes}"
@@ -331,7 +340,9 @@ def _gains(experiment: Experiment, rows: pd.DataFrame) -> str:
 
 
 def _figure(figure, alt: str) -> str:
-    """An image of 64 pixels an inch or more, so that letters stay readable: on a narrow screen it scrolls."""
+    """An image of 64 pixels an inch or more, so that letters stay readable: on a narrow screen it
+    scrolls.
+    """
     least = f"min-width:{64 * figure.get_figwidth():.0f}px"
     image = (
         f'<img role="img" alt="{html.escape(alt)}" src="{plots.data_uri(figure)}" style="{least}">'
@@ -420,7 +431,8 @@ def _lost(failed: dict[str, dict], missing: list[str], damaged: list[str]) -> st
         ]
     if missing:
         parts.append(
-            "<h2>Runs that are missing</h2>\n<p>Of the data sets, methods and seeds that were begun:</p>"
+            "<h2>Runs that are missing</h2>\n<p>Of the data sets, methods and seeds that were "
+            "begun:</p>"
         )
         parts.append(_list(missing))
     if damaged:

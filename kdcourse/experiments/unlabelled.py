@@ -1,14 +1,18 @@
-"""How far do a teacher's answers replace labels? A share of the tiles has labels; of the others there are the tiles.
+"""How far do a teacher's answers replace labels? A share of the tiles has labels; of the others
+there are the tiles.
 
 - share: of the training images that have labels, 10, 30 and 100 %.
 - "labels": the student learns from the labelled images alone.
 - "distilled": from the same images, and what a teacher answers to them.
-- "distilled (all images)": from all images. To those without a label the teacher's answer is all there is.
-- teacher: "own" learned from the labelled images alone, the case of one who has these data and no more; "all" from
-  all labels, the case of one who was handed a teacher by somebody with more labels.
+- "distilled (all images)": from all images. To those without a label the teacher's answer is all
+  there is.
+- teacher: "own" learned from the labelled images alone, the case of one who has these data and no
+  more; "all" from all labels, the case of one who was handed a teacher by somebody with more
+  labels.
 
-Every run sees as many samples, so fewer images are seen more often. All are normalised alike, by the mean and std of
-all images, which need no labels. Nothing is chosen by validation: the last epoch is judged.
+Every run sees as many samples, so fewer images are seen more often. All are normalised alike, by
+the mean and std of all images, which need no labels. Nothing is chosen by validation: the last
+epoch is judged.
 """
 
 from collections.abc import Iterator, Sequence
@@ -118,21 +122,27 @@ class Unlabelled(Experiment):
         )
         yield Analysis(
             "How far do the answers replace labels?",
-            "The gain over the student that learned from the labelled images alone, in points, paired by seed. "
-            "closed: which part of the way from there to the student that learned from all labels, in %; nan where "
-            "the labels alone do as well. More than 100 % is better than all labels without a teacher.",
+            "The gain over the student that learned from the labelled images alone, in points, "
+            "paired by seed. "
+            "closed: which part of the way from there to the student that learned from all labels, "
+            "in %; nan where "
+            "the labels alone do as well. More than 100 % is better than all labels without a "
+            "teacher.",
             found.round(2),
             plots.gain_map(gains, halves),
         )
 
     def differences(self) -> list[str]:
         return [
-            "labels are left out at random, of each class the same share: real labels are lacking otherwise"
+            "labels are left out at random, of each class the same share: real labels are lacking "
+            "otherwise"
         ]
 
 
 def labelled_indices(data: DataSplits, share: float) -> np.ndarray:
-    """Which training images have labels: of each class the share, one or more; a smaller share is part of a larger."""
+    """Which training images have labels: of each class the share, one or more; a smaller share is
+    part of a larger.
+    """
     classes = len(np.unique(data.train.labels))
     return stratified_sample(
         data.train.labels, max(classes, round(share * len(data.train))), seed=0
@@ -140,7 +150,9 @@ def labelled_indices(data: DataSplits, share: float) -> np.ndarray:
 
 
 def labelled(data: DataSplits, share: float) -> DataSplits:
-    """The data with the labelled training images alone; mean and std stay those of all, which need no labels."""
+    """The data with the labelled training images alone; mean and std stay those of all, which need
+    no labels.
+    """
     if share == 1:
         return data
     train = data.train.subset(labelled_indices(data, share))
@@ -148,7 +160,8 @@ def labelled(data: DataSplits, share: float) -> DataSplits:
 
 
 def replaced(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a data set, share, method and teacher: baseline (labels, %), gain, half its interval (points), closed (%).
+    """A row a data set, share, method and teacher: baseline (labels, %), gain, half its interval
+    (points), closed (%).
 
     frame: a row a run, as `Results.frame` gives it.
     """

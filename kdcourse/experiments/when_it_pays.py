@@ -1,16 +1,22 @@
-"""When does distillation pay? Its gain over the same student learning from labels alone, over a surface of conditions.
+"""When does distillation pay? Its gain over the same student learning from labels alone, over a
+surface of conditions.
 
-Four things change: how many training images the student has, how long it is trained, how good its teacher is, and how
-large the student is. The first two are crossed; the other two are changed one at a time at the short budget.
+Four things change: how many training images the student has, how long it is trained, how good its
+teacher is, and how large the student is. The first two are crossed; the other two are changed one
+at a time at the short budget.
 
-- share: of the training images, 1 to 100 %. Validation has no more images than training, test stays whole.
-- budget: in samples seen, the same for every share where that needs no more than 100 ("short") or 400 epochs ("long").
-- teacher: trained on "all" images, the case of one who has a large network and few labels of his own; or on the
-  "same" images as its student, the case where it knows nothing that the labels do not say.
+- share: of the training images, 1 to 100 %. Validation has no more images than training, test stays
+  whole.
+- budget: in samples seen, the same for every share where that needs no more than 100 ("short") or
+  400 epochs ("long").
+- teacher: trained on "all" images, the case of one who has a large network and few labels of his
+  own; or on the "same" images as its student, the case where it knows nothing that the labels do
+  not say.
 - student: "narrow", the course's, or "wide", of four times the channels.
 
-Both arms of a comparison see the same crops in the same order, as often. What nothing is chosen by is not tuned either:
-T = 4, soft weight 0.9, label weight 0.1 (RepDistiller's), and the optimiser of `baselines`.
+Both arms of a comparison see the same crops in the same order, as often. What nothing is chosen by
+is not tuned either: T = 4, soft weight 0.9, label weight 0.1 (RepDistiller's), and the optimiser of
+`baselines`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -73,7 +79,9 @@ class Pays(Experiment):
 
     @property
     def options(self) -> dict:
-        """In the smoke profile ten times as many images as usual there: every class has one in the least share."""
+        """In the smoke profile ten times as many images as usual there: every class has one in the
+        least share.
+        """
         options = super().options
         return options | {"limit": options["limit"] and 10 * options["limit"]}
 
@@ -134,14 +142,18 @@ class Pays(Experiment):
             return
         yield Analysis(
             "Where it pays, and where not",
-            "The gain of the distilled student over the same student learning from labels alone, in points, paired by "
-            "seed. Rows: what differs from the short budget with the narrow student and the teacher of all images. A "
-            "frame: the whole 95 % interval is on one side of zero. The intervals are not corrected for their number.",
+            "The gain of the distilled student over the same student learning from labels alone, "
+            "in points, paired by "
+            "seed. Rows: what differs from the short budget with the narrow student and the "
+            "teacher of all images. A "
+            "frame: the whole 95 % interval is on one side of zero. The intervals are not "
+            "corrected for their number.",
             figure=plots.gain_map(*maps(found)),
         )
         yield Analysis(
             "Does the teacher's lead foretell the gain?",
-            "A point a condition: how much better the teacher is than the student that learned from labels alone, and "
+            "A point a condition: how much better the teacher is than the student that learned "
+            "from labels alone, and "
             "what the student gained from it.",
             found.drop(columns="half").round(2),
             plots.gain_against(found, LEAD),
@@ -154,7 +166,9 @@ class Pays(Experiment):
     def teacher(
         self, network: nn.Module, taught: Run, part: DataSplits, data: DataSplits
     ) -> CachedTeacher:
-        """It sees images normalised as it learned them: by the mean and std of its own training images."""
+        """It sees images normalised as it learned them: by the mean and std of its own training
+        images.
+        """
         own = self.part(taught, data)
         if own.fingerprint == part.fingerprint:
             return CachedTeacher(network)
@@ -163,9 +177,11 @@ class Pays(Experiment):
 
 
 def gains(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a comparison: data, share, condition, baseline and teacher (accuracy, %), lead, gain, half, seeds.
+    """A row a comparison: data, share, condition, baseline and teacher (accuracy, %), lead, gain,
+    half, seeds.
 
-    frame: a row a run, as `Results.frame` gives it. gain and half, half the 95 % interval: points, paired by seed.
+    frame: a row a run, as `Results.frame` gives it. gain and half, half the 95 % interval: points,
+      paired by seed.
     """
     rows = []
     if frame.empty:
@@ -191,7 +207,9 @@ def gains(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def maps(found: pd.DataFrame) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
-    """What `gains` found as two tables a data set, for `plots.gain_map`: gains, and half their intervals."""
+    """What `gains` found as two tables a data set, for `plots.gain_map`: gains, and half their
+    intervals.
+    """
     tables = {"gain": {}, "half": {}}
     for value, (data, rows) in product(tables, found.groupby("data", sort=False)):
         table = rows.pivot(index="condition", columns="share", values=value).reindex(

@@ -47,8 +47,8 @@ class Submission:
 def collect(submissions: str | os.PathLike, scratch: Path) -> list[Submission]:
     """What students handed in: of a folder, or a zip, with a folder or a file for each student.
 
-    scratch: an empty folder, for what comes out of zips. Raises UsageError if there is nothing to grade, or the zip
-    itself cannot be read.
+    scratch: an empty folder, for what comes out of zips. Raises UsageError if there is nothing to
+    grade, or the zip itself cannot be read.
     """
     source = Path(submissions).expanduser()
     if source.is_dir():
@@ -57,7 +57,8 @@ def collect(submissions: str | os.PathLike, scratch: Path) -> list[Submission]:
         entries = _zip(source, _Unpacked(scratch, math.inf))
     elif source.exists():
         raise UsageError(
-            f"{source} is no folder and no zip. Name the folder of submissions, or the platform's zip."
+            f"{source} is no folder and no zip. Name the folder of submissions, or the platform's "
+            "zip."
         )
     else:
         raise UsageError(f"{source}: no such folder or zip.")
@@ -94,7 +95,7 @@ def _wanted(parts: Sequence[str]) -> bool:
     return _kind(parts[-1]) in ("ipynb", "zip")
 
 
-# --- folders ---------------------------------------------------------------------------------------------------------
+# --- folders --------------------------------------------------------------------------------------
 
 
 def _folder(root: Path) -> Iterator[_Entry]:
@@ -124,7 +125,7 @@ def _folder(root: Path) -> Iterator[_Entry]:
                 yield _Entry(parts, path, when=about.st_mtime)
 
 
-# --- zips ------------------------------------------------------------------------------------------------------------
+# --- zips -----------------------------------------------------------------------------------------
 
 
 class _Unpacked:
@@ -212,7 +213,9 @@ def _when(entry: zipfile.ZipInfo) -> float:
 
 
 def _unzipped(entries: Iterator[_Entry], scratch: Path) -> Iterator[_Entry]:
-    """Notebooks, and those within students' zips. One student's zip cannot use up what another's needs."""
+    """Notebooks, and those within students' zips. One student's zip cannot use up what another's
+    needs.
+    """
     for entry in entries:
         yield from _inner(entry, _Unpacked(scratch, MAX_ZIP), 1)
 
@@ -239,11 +242,13 @@ def _inner(entry: _Entry, unpacked: _Unpacked, depth: int) -> Iterator[_Entry]:
         yield _Entry(entry.parts, refused="The zip holds no notebook.")
 
 
-# --- whose -----------------------------------------------------------------------------------------------------------
+# --- whose ----------------------------------------------------------------------------------------
 
 
 def _submissions_of(entries: Sequence[_Entry], zipped: bool) -> list[Submission]:
-    """Of files that are neither notebook nor zip one a student, who handed in nothing else: that is said to them."""
+    """Of files that are neither notebook nor zip one a student, who handed in nothing else: that is
+    said to them.
+    """
     wanted = [entry for entry in entries if entry.refused != NO_NOTEBOOK]
     depth = _wrapping([entry.parts for entry in wanted]) if zipped else 0
     students = {_student(entry.parts[depth:]) for entry in wanted}
@@ -271,18 +276,24 @@ def _submissions_of(entries: Sequence[_Entry], zipped: bool) -> list[Submission]
 
 
 def _handed_in(name: str) -> bool:
-    """Whether a file by itself is a student's, and not the platform's list or a note of the instructor's."""
+    """Whether a file by itself is a student's, and not the platform's list or a note of the
+    instructor's.
+    """
     return _kind(name) in DOCUMENTS or bool(MOODLE.match(name) or CANVAS.match(name))
 
 
 def _clean(name: str) -> str:
-    """What can be written down: no control characters, nothing that is not Unicode, 200 characters."""
+    """What can be written down: no control characters, nothing that is not Unicode, 200
+    characters.
+    """
     name = name.encode("utf-8", "replace").decode()
     return "".join(letter if letter.isprintable() else "?" for letter in name)[:200].strip() or "?"
 
 
 def _wrapping(paths: Sequence[tuple[str, ...]]) -> int:
-    """1 if everything lies in one folder that is no student's: it holds several folders, no notebooks or exercises."""
+    """1 if everything lies in one folder that is no student's: it holds several folders, no
+    notebooks or exercises.
+    """
     within = all(len(parts) > 2 and not EXERCISE.match(parts[1]) for parts in paths)
     return int(
         within
@@ -292,7 +303,9 @@ def _wrapping(paths: Sequence[tuple[str, ...]]) -> int:
 
 
 def _student(parts: Sequence[str]) -> str:
-    """Whose it is: the outermost folder's name, or of a file by itself what stands before the exercise."""
+    """Whose it is: the outermost folder's name, or of a file by itself what stands before the
+    exercise.
+    """
     for pattern in (MOODLE, CANVAS):
         if found := pattern.match(parts[0]):
             return found["student"]

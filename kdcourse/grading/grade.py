@@ -1,7 +1,8 @@
 """Grade submissions: `kdcourse grade`.
 
-Each submission is judged by a process of its own, which has the student's code run in a sandbox (see
-`kdcourse.grading`). Its result is a file, written when it is done: a killed grading goes on where it was.
+Each submission is judged by a process of its own, which has the student's code run in a sandbox
+(see `kdcourse.grading`). Its result is a file, written when it is done: a killed grading goes on
+where it was.
 """
 
 import hashlib
@@ -51,7 +52,9 @@ class Job:
 
 @dataclass
 class Record:
-    """The result of a submission. status: "graded", "refused", or "failed" for want of a working machine."""
+    """The result of a submission. status: "graded", "refused", or "failed" for want of a working
+    machine.
+    """
 
     student: str
     exercise: str
@@ -71,7 +74,8 @@ def exercises() -> list[Exercise]:
     paths = sorted((root / "solutions").glob("sol_*.ipynb")) if root else []
     if not paths:
         raise UsageError(
-            "there are no solutions here: grading needs solutions/ of the repository. Run kdcourse from a checkout "
+            "there are no solutions here: grading needs solutions/ of the repository. Run kdcourse "
+            "from a checkout "
             "(pip install -e .)."
         )
     known = modules()
@@ -92,17 +96,20 @@ def grade(
 ) -> list[Record]:
     """Grade a folder or zip of submissions; one Record a submission.
 
-    Writes to `output`: results/ (a JSON file each), grades.csv, totals.csv, feedback/ (a page a student), report.html.
-    What is there already, of the same notebook and the same exercise, is not graded again.
+    Writes to `output`: results/ (a JSON file each), grades.csv, totals.csv, feedback/ (a page a
+    student), report.html. What is there already, of the same notebook and the same exercise, is not
+    graded again.
 
-    Raises UsageError where there is no sandbox and one is asked for, nothing to grade, or a reference does not pass.
+    Raises UsageError where there is no sandbox and one is asked for, nothing to grade, or a
+    reference does not pass.
     """
     jobs = min(cores(), 8) if jobs is None else jobs
     if jobs < 1:
         raise UsageError(f"--jobs {jobs}: expected 1 or more.")
     if sandboxed and (why := sandbox.refusal()):
         raise UsageError(
-            f"students' code must run in a sandbox, and there is none: {why} --unsandboxed grades without one: then a "
+            f"students' code must run in a sandbox, and there is none: {why} --unsandboxed grades "
+            "without one: then a "
             "submission can do on this machine all that you can."
         )
     known = {exercise.name: exercise for exercise in (exercises() if of is None else of)}
@@ -145,13 +152,15 @@ def grade(
     return records
 
 
-# --- what there is to grade ------------------------------------------------------------------------------------------
+# --- what there is to grade -----------------------------------------------------------------------
 
 
 def _sorted_out(
     found: Iterable[Submission], known: dict[str, Exercise], steps: dict, about: str
 ) -> tuple[list[Record], list[Job]]:
-    """Records of what is refused, jobs for the rest: of several of a student for an exercise, the newest."""
+    """Records of what is refused, jobs for the rest: of several of a student for an exercise, the
+    newest.
+    """
     records, newest = [], {}
     for submission in found:
         try:
@@ -222,8 +231,8 @@ def _check_references(pool: "_Pool", waiting: Sequence[Job], results: Path, abou
         wrong = [f"{task['task']}: {task['message']}" for task in record.tasks if task["fault"]]
         if record.status != "graded" or wrong:
             raise UsageError(
-                f"the reference solution of {record.exercise} is not right on this machine, so nothing was graded. "
-                + "; ".join(wrong or [record.reason])
+                f"the reference solution of {record.exercise} is not right on this machine, so "
+                "nothing was graded. " + "; ".join(wrong or [record.reason])
             )
         _write_record(results, record)
 
@@ -243,7 +252,7 @@ def _line(record: Record, number: int, of: int) -> str:
     )
 
 
-# --- processes -------------------------------------------------------------------------------------------------------
+# --- processes ------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -255,7 +264,9 @@ class _Worker:
 
 
 class _Pool:
-    """Judges submissions in processes, `jobs` at a time, a process each: one that dies takes no other with it."""
+    """Judges submissions in processes, `jobs` at a time, a process each: one that dies takes no
+    other with it.
+    """
 
     def __init__(self, jobs: int, limits: Limits, sandboxed: bool, hidden: Sequence[Path]):
         self.jobs, self.limits, self.sandboxed, self.hidden = jobs, limits, sandboxed, list(hidden)
@@ -266,7 +277,8 @@ class _Pool:
                 ["kdcourse.grading.grade", "kdcourse.grading.judge"]
             )
         self._workers: list[_Worker] = []
-        # What a submission may take beside the student's own code, before its process counts as stuck.
+        # What a submission may take beside the student's own code, before its process counts as
+        # stuck.
         self.patience = limits.seconds + 5 * limits.start_seconds
 
     def run(self, jobs: Sequence[Job]):
@@ -354,7 +366,8 @@ def _judge(
             step.task for step in steps if step.kind == "task" and step.task not in tasks
         ]:
             raise DataError(
-                f"{job.exercise.module} has no tasks {', '.join(lacking)}, which {job.exercise.notebook} has"
+                f"{job.exercise.module} has no tasks {', '.join(lacking)}, which "
+                f"{job.exercise.notebook} has"
             )
         plan = assemble(read(job.path), steps)
 

@@ -1,4 +1,6 @@
-"""One submission: its cells run in a sandbox, its answers are judged here, where none of the student's code runs."""
+"""One submission: its cells run in a sandbox, its answers are judged here, where none of the
+student's code runs.
+"""
 
 import secrets
 import time
@@ -26,7 +28,9 @@ LOST = {
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What became of a task. fault: "" if it is right. seconds: of the student's code, from cell to last call."""
+    """What became of a task. fault: "" if it is right. seconds: of the student's code, from cell to
+    last call.
+    """
 
     task: str
     points: float
@@ -43,7 +47,9 @@ class NotStarted(Exception):
 
 
 class Session:
-    """Runs a plan's cells as far as a task needs them. A process that is lost is replaced; what lost it is left out."""
+    """Runs a plan's cells as far as a task needs them. A process that is lost is replaced; what
+    lost it is left out.
+    """
 
     def __init__(self, steps: Sequence[GradedCell], start: Callable[[], Sandbox], limits: Limits):
         self.steps, self.start, self.limits = steps, start, limits
@@ -61,7 +67,9 @@ class Session:
         self.position = 0
 
     def ask(self, *request, seconds: float) -> object:
-        """A reply from the process. Raises Lost; the time that the student's code may take is counted."""
+        """A reply from the process. Raises Lost; the time that the student's code may take is
+        counted.
+        """
         began = time.monotonic()
         try:
             return self.sandbox.ask(*request, seconds=max(0.1, min(seconds, self.left)))
@@ -72,7 +80,9 @@ class Session:
             self.left -= time.monotonic() - began
 
     def reach(self, position: int) -> None:
-        """Have all cells before `position` run in a living process. Raises NotStarted, and Lost("over")."""
+        """Have all cells before `position` run in a living process. Raises NotStarted, and
+        Lost("over").
+        """
         while True:
             if self.left <= 0:
                 self.drop()
@@ -115,7 +125,9 @@ class Session:
         )
 
     def _instructors(self, position: int) -> dict:
-        """Run a cell before which none of the student's code ran: what goes wrong is the machine's fault."""
+        """Run a cell before which none of the student's code ran: what goes wrong is the machine's
+        fault.
+        """
         try:
             cell = _cell(
                 self.sandbox.ask(
@@ -186,7 +198,9 @@ class RemoteAnswer(Answer):
 
 
 def _believable(reply: object) -> CallOutcome | None:
-    """A reply as an CallOutcome, None if it is none. Types are what they should be; what they say may be a lie."""
+    """A reply as an CallOutcome, None if it is none. Types are what they should be; what they say
+    may be a lie.
+    """
     if not isinstance(reply, dict) or not {"value", "error", "after"} <= reply.keys():
         return None
     after, changed = reply["after"], reply.get("changed", ())
@@ -216,7 +230,7 @@ def _lost(why: str, limits: Limits, seconds: float) -> str:
     return LOST[why].format(seconds=seconds, memory=limits.memory)
 
 
-# --- a submission ----------------------------------------------------------------------------------------------------
+# --- a submission ---------------------------------------------------------------------------------
 
 
 def judge(
@@ -301,7 +315,9 @@ def _unbound(
 
 
 def _with_hint(verdict: Verdict, plan: Plan) -> Verdict:
-    """Add why a name is not known, if it is one of the student's own from a cell that is not graded."""
+    """Add why a name is not known, if it is one of the student's own from a cell that is not
+    graded.
+    """
     if verdict.fault == "raised":
         for name in sorted(plan.extra):
             if (
@@ -309,7 +325,8 @@ def _with_hint(verdict: Verdict, plan: Plan) -> Verdict:
                 and f"name '{name}' is not defined" in verdict.message
             ):
                 told = (
-                    f"{verdict.message}. You define `{name}` in another cell. Only the cells of the tasks are graded: "
+                    f"{verdict.message}. You define `{name}` in another cell. Only the cells of "
+                    "the tasks are graded: "
                     "what an answer needs belongs into its cell."
                 )
                 return replace(verdict, message=told)

@@ -1,4 +1,6 @@
-"""A student's solution cells among the instructor's: what is graded, whatever else the student's notebook holds."""
+"""A student's solution cells among the instructor's: what is graded, whatever else the student's
+notebook holds.
+"""
 
 import ast
 import json
@@ -21,8 +23,8 @@ class Refused(Exception):
 class GradedCell:
     """What is done with a cell, in the order of the instructor's notebook.
 
-    kind: "given" runs `source`, the instructor's; "solution" runs `source`, the student's; "task" judges what the
-    expression `source` stands for then.
+    kind: "given" runs `source`, the instructor's; "solution" runs `source`, the student's; "task"
+    judges what the expression `source` stands for then.
     """
 
     kind: str
@@ -32,7 +34,9 @@ class GradedCell:
 
 @dataclass(frozen=True)
 class Exercise:
-    """An exercise to grade. name: "ex04". notebook: the instructor's, with solutions. module: with its Tasks."""
+    """An exercise to grade. name: "ex04". notebook: the instructor's, with solutions. module: with
+    its Tasks.
+    """
 
     name: str
     notebook: Path
@@ -45,7 +49,9 @@ class Exercise:
 
 @dataclass
 class Plan:
-    """One submission of one exercise. found: whether the student has an answer, by task. notes: for the student."""
+    """One submission of one exercise. found: whether the student has an answer, by task. notes: for
+    the student.
+    """
 
     steps: list[GradedCell]
     found: dict[str, bool] = field(default_factory=dict)
@@ -55,7 +61,7 @@ class Plan:
     )  # names that are defined in cells of theirs that are not run
 
 
-# --- notebooks -------------------------------------------------------------------------------------------------------
+# --- notebooks ------------------------------------------------------------------------------------
 
 
 def read(path: Path) -> dict:
@@ -63,7 +69,8 @@ def read(path: Path) -> dict:
     size = path.stat().st_size
     if size > MAX_NOTEBOOK:
         raise Refused(
-            f"The file is {size / 1e6:,.0f} MB; {MAX_NOTEBOOK / 1e6:,.0f} MB are allowed. Clear the outputs and save."
+            f"The file is {size / 1e6:,.0f} MB; {MAX_NOTEBOOK / 1e6:,.0f} MB are allowed. Clear "
+            "the outputs and save."
         )
     try:
         notebook = json.loads(path.read_bytes())
@@ -101,7 +108,9 @@ def _grade_id(cell: dict) -> str:
 
 
 def instructor_steps(path: Path) -> list[GradedCell]:
-    """The steps of the instructor's notebook, with the reference's solutions. Raises DataError if it is damaged."""
+    """The steps of the instructor's notebook, with the reference's solutions. Raises DataError if
+    it is damaged.
+    """
     steps: list[GradedCell] = []
     for cell in read_notebook(path)["cells"]:
         source, about = text(cell["source"]), _nbgrader(cell)
@@ -117,13 +126,16 @@ def instructor_steps(path: Path) -> list[GradedCell]:
     solutions = [step.task for step in steps if step.kind == "solution"]
     if not tasks or set(tasks) - set(solutions) or len(set(tasks)) < len(tasks):
         raise DataError(
-            f"{path}: each task needs one solution cell and one check cell; found {solutions} and {tasks}."
+            f"{path}: each task needs one solution cell and one check cell; found {solutions} and "
+            f"{tasks}."
         )
     return steps
 
 
 def _asked(source: str, path: Path) -> tuple[str, str]:
-    """From `ex04.soft_target_loss.check(my_loss)`: the expression that is checked, and the task's name."""
+    """From `ex04.soft_target_loss.check(my_loss)`: the expression that is checked, and the task's
+    name.
+    """
     for node in ast.walk(ast.parse(source)):
         if (
             isinstance(node, ast.Call)
@@ -137,11 +149,12 @@ def _asked(source: str, path: Path) -> tuple[str, str]:
     )
 
 
-# --- which exercise --------------------------------------------------------------------------------------------------
+# --- which exercise -------------------------------------------------------------------------------
 
 
 def recognise(notebook: dict, file_name: str, steps: dict[str, list[GradedCell]]) -> str:
-    """The exercise that a notebook belongs to: by its cells' grade_ids, else its name, else the names it defines.
+    """The exercise that a notebook belongs to: by its cells' grade_ids, else its name, else the
+    names it defines.
 
     Raises Refused.
     """
@@ -156,7 +169,8 @@ def recognise(notebook: dict, file_name: str, steps: dict[str, list[GradedCell]]
     if best := _most({name: len(defined & _answers(steps[name])) for name in steps}):
         return best
     raise Refused(
-        "Which exercise is this? No cell bears the mark of a task, the file's name holds no ex01, ex02, …, "
+        "Which exercise is this? No cell bears the mark of a task, the file's name holds no ex01, "
+        "ex02, …, "
         "and no cell defines what a task asks for."
     )
 
@@ -175,7 +189,9 @@ def _answers(steps: Sequence[GradedCell]) -> set[str]:
 
 
 def defines(source: str) -> set[str]:
-    """The names that a cell defines on its outermost level; a guess from the text if it is no Python."""
+    """The names that a cell defines on its outermost level; a guess from the text if it is no
+    Python.
+    """
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -199,7 +215,7 @@ def defines(source: str) -> set[str]:
     return names
 
 
-# --- the graded notebook ---------------------------------------------------------------------------------------------
+# --- the graded notebook --------------------------------------------------------------------------
 
 
 def assemble(notebook: dict, steps: Sequence[GradedCell]) -> Plan:

@@ -1,7 +1,9 @@
-"""Plain data between the judge and a student's process, without pickle: a JSON header, then the bytes of the arrays.
+"""Plain data between the judge and a student's process, without pickle: a JSON header, then the
+bytes of the arrays.
 
-What is read comes from a process that a student may have taken over. So sizes are bounded, nothing is made by the name
-of its type but tensors and arrays of numbers, and whatever does not fit is `Unreadable`.
+What is read comes from a process that a student may have taken over. So sizes are bounded, nothing
+is made by the name of its type but tensors and arrays of numbers, and whatever does not fit is
+`Unreadable`.
 """
 
 import json
@@ -49,7 +51,9 @@ def lengths(prefix: bytes) -> tuple[int, int]:
 
 
 def unpack(header: bytes, arrays: bytes) -> object:
-    """The value of a message. Raises Unreadable, and nothing else, for one that `pack` did not write."""
+    """The value of a message. Raises Unreadable, and nothing else, for one that `pack` did not
+    write.
+    """
     try:
         return _decode(json.loads(header), memoryview(arrays))
     except (
@@ -64,7 +68,7 @@ def unpack(header: bytes, arrays: bytes) -> object:
         raise Unreadable(f"no message ({type(error).__name__})") from error
 
 
-# --- writing ---------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
 def _encode(value, arrays: list[bytes], depth: int):
@@ -122,7 +126,7 @@ def _array(value: np.generic | np.ndarray, arrays: list[bytes]) -> dict:
     return {"array": [little.dtype.str[1:], np.shape(value), scalar]}
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def _decode(tree, arrays: memoryview):

@@ -1,4 +1,6 @@
-"""What learners get of the exercises: `kdcourse release`. No solutions, no hidden tests, no keys."""
+"""What learners get of the exercises: `kdcourse release`. No solutions, no hidden tests, no
+keys.
+"""
 
 import json
 import os
@@ -58,12 +60,13 @@ graded, so what an answer needs belongs into its cell. Restart the kernel and ru
 
 
 def release(folder: str | os.PathLike) -> Path:
-    """Write the exercises, what to install and a README for learners to `folder`, and the same as `folder`.zip.
+    """Write the exercises, what to install and a README for learners to `folder`, and the same as
+    `folder`.zip.
 
     An earlier release there is replaced, when the new one is whole. Returns the path of the zip.
 
-    Raises UsageError outside a checkout, if exercises are out of step with solutions, or if the folder holds something
-    else; DataError for an exercise that still holds what should be hidden.
+    Raises UsageError outside a checkout, if exercises are out of step with solutions, or if the
+    folder holds something else; DataError for an exercise that still holds what should be hidden.
     """
     root = checkout()
     if root is None:
@@ -117,14 +120,17 @@ def _write(folder: Path, exercises: list[Path], root: Path) -> None:
 
 
 def _row(path: Path) -> str:
-    """An exercise's line in the README. Raises DataError if it shows what learners are not to see."""
+    """An exercise's line in the README. Raises DataError if it shows what learners are not to
+    see.
+    """
     cells = read_notebook(path)["cells"]
     title, points, tasks = text(cells[0]["source"]).splitlines()[0].lstrip("# "), 0, 0
     for cell in cells:
         about = cell["metadata"].get("nbgrader", {})
         if MARKER.search(text(cell["source"])) or cell.get("outputs"):
             raise DataError(
-                f"{path} holds a solution, a hidden test or an output. Run: kdcourse exercises build --force"
+                f"{path} holds a solution, a hidden test or an output. Run: kdcourse exercises "
+                "build --force"
             )
         tasks, points = tasks + bool(about.get("grade")), points + about.get("points", 0)
     return f"| [{title}](exercises/{path.name}) | {tasks} | {points} |"

@@ -70,7 +70,9 @@ def write_text(path: Path, text: str) -> None:
 def write(
     folder: Path, records: Sequence, exercises: Mapping[str, Exercise], facts: Mapping
 ) -> None:
-    """Write tables and pages. records: kdcourse.grading.grade.Record; facts: how they were graded."""
+    """Write tables and pages. records: kdcourse.grading.grade.Record; facts: how they were
+    graded.
+    """
     records = sorted(
         records, key=lambda record: (record.student.casefold(), record.student, record.exercise)
     )
@@ -85,7 +87,7 @@ def write(
     write_text(folder / "report.html", class_report(by_student, exercises, facts))
 
 
-# --- tables ----------------------------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence]) -> str:
@@ -149,7 +151,7 @@ def _points(record) -> tuple[float, float]:
     return sum(task["points"] for task in record.tasks), sum(task["of"] for task in record.tasks)
 
 
-# --- pages -----------------------------------------------------------------------------------------------------------
+# --- pages ----------------------------------------------------------------------------------------
 
 
 def feedback(student: str, records: Sequence, exercises: Mapping[str, Exercise]) -> str:
@@ -199,7 +201,9 @@ def _task(task: dict) -> str:
 def class_report(
     by_student: Mapping[str, Sequence], exercises: Mapping[str, Exercise], facts: Mapping
 ) -> str:
-    """The class: which task fails how, the commonest faults, every student's points, what was not graded."""
+    """The class: which task fails how, the commonest faults, every student's points, what was not
+    graded.
+    """
     records = [record for own in by_student.values() for record in own]
     graded = [record for record in records if record.status == "graded"]
     body = [
@@ -267,7 +271,9 @@ class _Markup(str):
 def _table(
     heads: Sequence[str], rows: Iterable[Sequence], words: int = 0, last: bool = False
 ) -> str:
-    """A table, every value escaped; `words` columns after the first, and with `last` the last, hold text."""
+    """A table, every value escaped; `words` columns after the first, and with `last` the last, hold
+    text.
+    """
 
     def look(place: int) -> str:
         return ' class="words"' if 0 < place <= words or (last and place == len(heads) - 1) else ""

@@ -1,8 +1,9 @@
-"""A process for a student's code that nothing gets out of but its answers: bubblewrap, limits, and a worker in it.
+"""A process for a student's code that nothing gets out of but its answers: bubblewrap, limits, and
+a worker in it.
 
-Inside there are the system's programs and libraries, Python with its packages and this package, all read-only, and an
-empty /tmp: no network, home, environment, solutions or submissions. Everything in it ends with the process that
-started it.
+Inside there are the system's programs and libraries, Python with its packages and this package, all
+read-only, and an empty /tmp: no network, home, environment, solutions or submissions. Everything in
+it ends with the process that started it.
 """
 
 import contextlib
@@ -55,7 +56,9 @@ INSTALL = (
 
 
 class Lost(Exception):
-    """The process is gone or was ended. why: "time", "memory", "died" or "unreadable". said: its last words."""
+    """The process is gone or was ended. why: "time", "memory", "died" or "unreadable". said: its
+    last words.
+    """
 
     def __init__(self, why: str, said: str = ""):
         super().__init__(f"{why}: {said}" if said else why)
@@ -64,7 +67,9 @@ class Lost(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """For one submission. seconds: of its own code, in all. memory: MB of a process. files: MB of one, and of /tmp."""
+    """For one submission. seconds: of its own code, in all. memory: MB of a process. files: MB of
+    one, and of /tmp.
+    """
 
     seconds: float = 180.0
     cell_seconds: float = 60.0
@@ -79,7 +84,8 @@ class Limits:
                 raise UsageError(f"{name}={value}: expected more than 0")
         if self.memory < 1200:
             raise UsageError(
-                f"memory={self.memory} MB: expected at least 1200; PyTorch alone needs half of that."
+                f"memory={self.memory} MB: expected at least 1200; PyTorch alone needs half of "
+                "that."
             )
 
 
@@ -96,8 +102,10 @@ def refusal() -> str:
     if tried.returncode:
         said = (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1][:300]
         return (
-            f"bubblewrap is here but does not work ({said}). It must be 0.8 or newer, and be allowed to make "
-            "namespaces: in a container that needs --privileged; where AppArmor forbids it, a profile for bwrap."
+            f"bubblewrap is here but does not work ({said}). It must be 0.8 or newer, and be "
+            "allowed to make "
+            "namespaces: in a container that needs --privileged; where AppArmor forbids it, a "
+            "profile for bwrap."
         )
     return ""
 
@@ -140,15 +148,18 @@ def _wrap(hidden: Sequence[Path], limits: Limits = Limits()) -> list[str]:  # no
 
 
 def _folders_above(path: str) -> list[str]:
-    """Made on purpose: those that bubblewrap makes by itself are closed to other users than itself."""
+    """Made on purpose: those that bubblewrap makes by itself are closed to other users than
+    itself.
+    """
     return [word for folder in list(Path(path).parents)[-2::-1] for word in ("--dir", str(folder))]
 
 
 def _user() -> int | None:
-    """If root grades: an id for the student's code, another for each judge. Root's processes have no limit.
+    """If root grades: an id for the student's code, another for each judge. Root's processes have
+    no limit.
 
-    None for others, and for a root that is one in name alone, in a container without other users: a namespace of users
-    does for them.
+    None for others, and for a root that is one in name alone, in a container without other users: a
+    namespace of users does for them.
     """
     if os.geteuid() != 0:
         return None
@@ -175,7 +186,9 @@ def _within(path: str, folders) -> bool:
 
 
 def _visible(hidden: Sequence[Path]) -> list[str]:
-    """Those of the hidden folders that would be seen inside, because they lie within what is shown."""
+    """Those of the hidden folders that would be seen inside, because they lie within what is
+    shown.
+    """
     real = {os.path.realpath(path) for path in hidden if os.path.isdir(path)}
     return sorted(path for path in real if _within(path, [*SYSTEM, *_python()]))
 
@@ -188,7 +201,9 @@ def _font_list() -> list[str]:
 
 
 class Sandbox:
-    """A worker in a sandbox (or, unsandboxed, in a plain process). `ask` it; `close` it. Raises Lost."""
+    """A worker in a sandbox (or, unsandboxed, in a plain process). `ask` it; `close` it. Raises
+    Lost.
+    """
 
     def __init__(self, limits: Limits, *, hidden: Sequence[Path] = (), sandboxed: bool = True):
         self.limits, self.lost = limits, ""
@@ -223,19 +238,25 @@ class Sandbox:
             self._lose("unreadable")
 
     def ask(self, *request, seconds: float) -> object:
-        """The reply to a request (see `worker.serve`), as plain data that may be forged. Raises Lost."""
+        """The reply to a request (see `worker.serve`), as plain data that may be forged. Raises
+        Lost.
+        """
         until = time.monotonic() + seconds
         self._send(protocol.pack(request), until)
         return self._receive(until)
 
     def said(self) -> str:
-        """The last line of what bubblewrap or Python said when the worker did not start, or was itself in error."""
+        """The last line of what bubblewrap or Python said when the worker did not start, or was
+        itself in error.
+        """
         self._said.seek(0)
         lines = self._said.read(20_000).decode(errors="replace").strip().splitlines()
         return lines[-1][:300] if lines else ""
 
     def close(self) -> None:
-        """End every process in it, and wait until they have ended: till then they count to their user's limit."""
+        """End every process in it, and wait until they have ended: till then they count to their
+        user's limit.
+        """
         self._ended.set()
         with contextlib.suppress(ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
             if (
@@ -257,7 +278,7 @@ class Sandbox:
         if self._scratch:
             self._scratch.cleanup()
 
-    # --- the pipe ----------------------------------------------------------------------------------------------------
+    # --- the pipe ---------------------------------------------------------------------------------
 
     def _lose(self, why: str):
         self.lost = self.lost or why
@@ -295,7 +316,7 @@ class Sandbox:
             parts += part
         return bytes(parts)
 
-    # --- memory ------------------------------------------------------------------------------------------------------
+    # --- memory -----------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         """The limits hold for each process; their sum is watched from here."""
@@ -317,7 +338,9 @@ def _children(pid: int) -> list[int]:
 
 
 def _memory(pid: int) -> int:
-    """Bytes in use by a process and all that it started, pages that are shared among them counted once (Linux)."""
+    """Bytes in use by a process and all that it started, pages that are shared among them counted
+    once (Linux).
+    """
     total, waiting = 0, [pid]
     while waiting:
         pid = waiting.pop()

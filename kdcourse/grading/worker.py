@@ -1,9 +1,11 @@
 """The process in which a student's code runs: `python -m kdcourse.grading.worker LIMITS`.
 
-It gives up its rights and bounds itself before PyTorch or any of the student's code is imported, then does what comes
-over standard input: run a cell, name a task's answer, call it, look at it. What the student's code writes to files 1
-and 2 goes nowhere; the beginning of what it prints goes with the replies. A student's code can take this process over,
-and so forge its own replies. The judge, elsewhere, believes nothing but the answers.
+It gives up its rights and bounds itself before PyTorch or any of the student's code is imported,
+then does what comes
+over standard input: run a cell, name a task's answer, call it, look at it. What the student's code
+writes to files 1 and 2 goes nowhere; the beginning of what it prints goes with the replies. A
+student's code can take this process over, and so forge its own replies. The judge, elsewhere,
+believes nothing but the answers.
 """
 
 import contextlib
@@ -63,7 +65,9 @@ def _bound(kind: int, value: int) -> None:
 
 
 def confine_address_space(limits: dict) -> None:
-    """Shared memory counts to no other limit. PyTorch's libraries need much more room than memory: so only now."""
+    """Shared memory counts to no other limit. PyTorch's libraries need much more room than memory:
+    so only now.
+    """
     if resource is not None and os.path.exists("/proc/self/statm"):
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
@@ -84,7 +88,9 @@ def serve(reading, writing, limits: dict) -> None:
     own = os.getpid()
 
     def cell(source: str, forget: str = "") -> dict:
-        """Run a cell; tell the error, if there is one. forget: a name that only this cell may define."""
+        """Run a cell; tell the error, if there is one. forget: a name that only this cell may
+        define.
+        """
         shell.user_ns.pop(forget, None)
         printed = safe_call._Beginning()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
@@ -152,7 +158,9 @@ def _write(writing, message: bytes) -> None:
 
 
 def _shell():
-    """IPython as in a notebook, but it keeps no history of what was run and printed, and shows no tracebacks."""
+    """IPython as in a notebook, but it keeps no history of what was run and printed, and shows no
+    tracebacks.
+    """
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 

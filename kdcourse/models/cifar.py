@@ -1,8 +1,9 @@
-"""The networks of the published benchmark on CIFAR-100 (Tian et al. 2020, "CRD"; code: RepDistiller).
+"""The networks of the published benchmark on CIFAR-100 (Tian et al. 2020, "CRD"; code:
+RepDistiller).
 
-Four pairs, teacher → student: `resnet32x4` → `resnet8x4`, `wrn_40_2` → `wrn_16_2`, `resnet56` → `resnet20`,
-`vgg13` → `vgg8`. Layers, parameters and initialisation are those of RepDistiller. Input: images (B, channels, H, W),
-made for 32×32; output: logits (B, classes).
+Four pairs, teacher → student: `resnet32x4` → `resnet8x4`, `wrn_40_2` → `wrn_16_2`, `resnet56` →
+`resnet20`, `vgg13` → `vgg8`. Layers, parameters and initialisation are those of RepDistiller.
+Input: images (B, channels, H, W), made for 32×32; output: logits (B, classes).
 
 `network.stages` are the paths of the features that RepDistiller compares. In its code's names:
 
@@ -11,9 +12,9 @@ made for 32×32; output: logits (B, classes).
   feat[-2]    network.stages[-1]  similarity-preserving
   feat[-1]    "avgpool"           relational KD, PKT, CRD
 
-For 32×32 images the stages of ResNet and WRN leave maps 32, 16 and 8 high, those of VGG 16, 8, 4 and 4. As there,
-features of ResNet and VGG are taken after the ReLU; those of WRN are the sums that leave a stage, before the next batch
-norm and ReLU.
+For 32×32 images the stages of ResNet and WRN leave maps 32, 16 and 8 high, those of VGG 16, 8, 4
+and 4. As there, features of ResNet and VGG are taken after the ReLU; those of WRN are the sums that
+leave a stage, before the next batch norm and ReLU.
 """
 
 from collections import OrderedDict
@@ -28,28 +29,36 @@ from kdcourse.models.pretrained import check_arguments
 
 
 class CifarResNet(nn.Sequential):
-    """Stem "conv1", "bn1", "relu"; stages of basic blocks; "avgpool", "flatten", "fc". See `resnet20`."""
+    """Stem "conv1", "bn1", "relu"; stages of basic blocks; "avgpool", "flatten", "fc". See
+    `resnet20`.
+    """
 
     stages = ("layer1", "layer2", "layer3")
 
 
 class WideResNet(nn.Sequential):
-    """Stem "conv1"; stages of pre-activation blocks; "bn1", "relu", "avgpool", "flatten", "fc". See `wrn_16_2`."""
+    """Stem "conv1"; stages of pre-activation blocks; "bn1", "relu", "avgpool", "flatten", "fc". See
+    `wrn_16_2`.
+    """
 
     stages = ("layer1", "layer2", "layer3")
 
 
 class VGG(nn.Sequential):
-    """Five blocks from "block0", "pool0" after the first to "pool2"; "avgpool", "flatten", "fc". See `vgg8`."""
+    """Five blocks from "block0", "pool0" after the first to "pool2"; "avgpool", "flatten", "fc".
+    See `vgg8`.
+    """
 
     stages = ("block1", "block2", "block3", "block4")  # "block0" counts as the stem
 
 
 def resnet20(channels: int = 3, classes: int = 100) -> CifarResNet:
-    """ResNet-20 for small images (He et al. 2016, sec. 4.2): 16, 32 and 64 channels at full, half and quarter size.
+    """ResNet-20 for small images (He et al. 2016, sec. 4.2): 16, 32 and 64 channels at full, half
+    and quarter size.
 
-    Shortcuts that change shape are 1×1 convolutions (option B); the paper's own for CIFAR-10 have no parameters
-    (option A). Takes images of any size. Raises UsageError for arguments that cannot be right.
+    Shortcuts that change shape are 1×1 convolutions (option B); the paper's own for CIFAR-10 have
+    no parameters (option A). Takes images of any size. Raises UsageError for arguments that cannot
+    be right.
     """
     return _resnet(20, (16, 16, 32, 64), channels, classes)
 
@@ -70,7 +79,8 @@ def resnet32x4(channels: int = 3, classes: int = 100) -> CifarResNet:
 
 
 def wrn_16_2(channels: int = 3, classes: int = 100) -> WideResNet:
-    """WRN-16-2 (Zagoruyko & Komodakis 2016, "Wide residual networks"): 32, 64 and 128 channels, no dropout.
+    """WRN-16-2 (Zagoruyko & Komodakis 2016, "Wide residual networks"): 32, 64 and 128 channels, no
+    dropout.
 
     Takes images of any size. Raises UsageError for arguments that cannot be right.
     """
@@ -83,10 +93,12 @@ def wrn_40_2(channels: int = 3, classes: int = 100) -> WideResNet:
 
 
 def vgg8(channels: int = 3, classes: int = 100) -> VGG:
-    """VGG (Simonyan & Zisserman 2015) of one convolution a block, with batch norm and a single linear layer.
+    """VGG (Simonyan & Zisserman 2015) of one convolution a block, with batch norm and a single
+    linear layer.
 
-    Three max-pools, then the average over what is left: images from 8×8 up. RepDistiller pools a fourth time, after
-    "block3", if images are 64 high; this does not. Raises UsageError for arguments that cannot be right.
+    Three max-pools, then the average over what is left: images from 8×8 up. RepDistiller pools a
+    fourth time, after "block3", if images are 64 high; this does not. Raises UsageError for
+    arguments that cannot be right.
     """
     return _vgg(1, channels, classes)
 
@@ -117,14 +129,18 @@ def _resnet(
 
 
 def _shortcut(before: int, after: int, stride: int) -> nn.Module | None:
-    """Where a block changes shape. No fewer than 16 channels here: see `kdcourse.models.resnet._shortcut`."""
+    """Where a block changes shape. No fewer than 16 channels here: see
+    `kdcourse.models.resnet._shortcut`.
+    """
     if before == after and stride == 1:
         return None
     return nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
 
 
 class PreActivationBlock(nn.Module):
-    """x + conv(relu(bn(conv(relu(bn(x)))))); where the width changes, a 1×1 convolution of relu(bn(x)) stands for x."""
+    """x + conv(relu(bn(conv(relu(bn(x)))))); where the width changes, a 1×1 convolution of
+    relu(bn(x)) stands for x.
+    """
 
     def __init__(self, before: int, after: int, stride: int = 1):
         super().__init__()
@@ -185,7 +201,9 @@ def _head(width: int, classes: int) -> OrderedDict:
 
 
 def _initialised(model: nn.Sequential) -> nn.Sequential:
-    """Convolutions drawn for ReLU, by fan-out (He et al. 2015), their biases 0; the rest stays as torch has it."""
+    """Convolutions drawn for ReLU, by fan-out (He et al. 2015), their biases 0; the rest stays as
+    torch has it.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

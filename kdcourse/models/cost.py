@@ -1,4 +1,6 @@
-"""What a network costs: parameters, multiply–adds, size and time. Measure before choosing a pair."""
+"""What a network costs: parameters, multiply–adds, size and time. Measure before choosing a
+pair.
+"""
 
 import statistics
 from collections.abc import Iterator
@@ -55,14 +57,15 @@ def cost(
     """Parameters, MACs, size and latency of a network for images of input_shape (C, H, W).
 
     MACs (multiply–adds) of one image, counted as convolutions and linear layers run:
-      convolution: H_out · W_out · C_out · (C_in / groups) · k_h · k_w; linear layer: inputs · outputs.
+      convolution: H_out · W_out · C_out · (C_in / groups) · k_h · k_w; linear layer: inputs ·
+        outputs.
     Biases, batch norm, activations and pooling are left out, as is usual; one MAC is two FLOPs.
-    Latency: median and 95th percentile of at least five forward passes (and half a second) after two to warm up, in
-    float32 and eval mode, where the network is, with `threads` CPU threads (default: torch's own number). It holds for
-    this machine.
+    Latency: median and 95th percentile of at least five forward passes (and half a second) after
+    two to warm up, in float32 and eval mode, where the network is, with `threads` CPU threads
+    (default: torch's own number). It holds for this machine.
 
-    The network's mode and torch's number of threads are as before afterwards. Raises UsageError for an input shape
-    that the network cannot take.
+    The network's mode and torch's number of threads are as before afterwards. Raises UsageError for
+    an input shape that the network cannot take.
     """
     before = torch.get_num_threads()
     threads = before if threads is None else threads
@@ -96,9 +99,9 @@ def cost(
 def stages(model: nn.Module, input_shape: tuple[int, int, int]) -> pd.DataFrame:
     """A network stage by stage: stage, channels, height, width (of its output), parameters, macs.
 
-    A stage is a child of the network ("conv1", "layer1", … "fc"; of MobileNetV2 "features.0" …). One that neither
-    multiplies nor changes the map (batch norm, ReLU, identity) is counted with the stage before it, so that the
-    columns add up to the network's. The first row is the input.
+    A stage is a child of the network ("conv1", "layer1", … "fc"; of MobileNetV2 "features.0" …).
+    One that neither multiplies nor changes the map (batch norm, ReLU, identity) is counted with the
+    stage before it, so that the columns add up to the network's. The first row is the input.
     """
     shapes, macs = _trace(model, input_shape)
     channels, height, width = input_shape
@@ -122,7 +125,9 @@ def stages(model: nn.Module, input_shape: tuple[int, int, int]) -> pd.DataFrame:
 
 
 def _children(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The children of a network; of a child "features", which holds a whole backbone, its own children."""
+    """The children of a network; of a child "features", which holds a whole backbone, its own
+    children.
+    """
     for name, child in model.named_children():
         if name == "features":
             yield from ((f"features.{i}", part) for i, part in child.named_children())
@@ -133,10 +138,13 @@ def _children(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _trace(
     model: nn.Module, input_shape: tuple[int, int, int]
 ) -> tuple[dict[str, tuple], dict[str, int]]:
-    """Run one image through: the output shape of every module by path, and the MACs of every layer by path."""
+    """Run one image through: the output shape of every module by path, and the MACs of every layer
+    by path.
+    """
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise UsageError(
-            f"input_shape={tuple(input_shape)}: expected (channels, height, width), for example (13, 32, 32)"
+            f"input_shape={tuple(input_shape)}: expected (channels, height, width), for example "
+            "(13, 32, 32)"
         )
     shapes, macs = {}, {}
 

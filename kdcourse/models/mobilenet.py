@@ -12,13 +12,15 @@ def mobilenet_v2(
 ) -> MobileNetV2:
     """torchvision's MobileNetV2 for any number of channels and classes.
 
-    stem: "imagenet" halves the resolution five times, for 224×224 images; "small" sets the first two strides to 1
-      (the first convolution, "features.0.0", and the first 24-channel block, "features.2"), so that a 32×32 image
-      ends as a 4×4 map and not as one point. All weights keep their shapes.
-    pretrained: start from ImageNet weights (IMAGENET1K_V1); the first convolution is adapted to `channels` by
-      `adapt_first_convolution`, the classifier is new.
+    stem: "imagenet" halves the resolution five times, for 224×224 images; "small" sets the first
+      two strides to 1 (the first convolution, "features.0.0", and the first 24-channel block,
+      "features.2"), so that a 32×32 image ends as a 4×4 map and not as one point. All weights keep
+      their shapes.
+    pretrained: start from ImageNet weights (IMAGENET1K_V1); the first convolution is adapted to
+      `channels` by `adapt_first_convolution`, the classifier is new.
 
-    Raises UsageError for arguments that cannot be right, DownloadError if the weights cannot be fetched.
+    Raises UsageError for arguments that cannot be right, DownloadError if the weights cannot be
+    fetched.
     """
     check_arguments(channels, classes, stem)
     model = torchvision.models.mobilenet_v2(weights=None, num_classes=classes)

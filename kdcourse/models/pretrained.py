@@ -24,9 +24,10 @@ def check_arguments(channels: int, classes: int, stem: str = "imagenet") -> None
 def adapt_first_convolution(weight: torch.Tensor, channels: int) -> torch.Tensor:
     """A filter bank for RGB, (O, 3, k, k), made one for `channels` bands: (O, channels, k, k).
 
-    Three channels keep their filters. Otherwise every band gets the mean of the RGB filters (cross-modality
-    pre-training: Wang et al. 2016, "Temporal Segment Networks", sec. 3.2) times 3 / channels, so that an image whose
-    bands are all alike is answered exactly as its grey RGB version was, and the next layer sees the scale it knows.
+    Three channels keep their filters. Otherwise every band gets the mean of the RGB filters
+    (cross-modality pre-training: Wang et al. 2016, "Temporal Segment Networks", sec. 3.2) times 3 /
+    channels, so that an image whose bands are all alike is answered exactly as its grey RGB version
+    was, and the next layer sees the scale it knows.
     """
     if channels == 3:
         return weight
@@ -36,8 +37,9 @@ def adapt_first_convolution(weight: torch.Tensor, channels: int) -> torch.Tensor
 def load_imagenet(model: nn.Module, weights: WeightsEnum, first: str, head: str) -> None:
     """Fill `model` with torchvision's ImageNet weights, all but its classifier, which stays fresh.
 
-    first, head: paths of the first convolution and of the classifier. A first convolution of another kernel size (the
-    small stem of a ResNet) stays fresh too. Downloaded once, into torch's own cache.
+    first, head: paths of the first convolution and of the classifier. A first convolution of
+    another kernel size (the small stem of a ResNet) stays fresh too. Downloaded once, into torch's
+    own cache.
 
     Raises DownloadError without a network, or if the file is damaged.
     """
@@ -51,8 +53,10 @@ def load_imagenet(model: nn.Module, weights: WeightsEnum, first: str, head: str)
     ) as error:  # no network, wrong checksum, bad file
         name = str(weights).split("_Weights")[0]
         raise DownloadError(
-            f"ImageNet weights of {name} could not be had from {weights.url} ({error}). Build it with "
-            f"pretrained=False and train it from scratch, or lay the file into {torch.hub.get_dir()}/checkpoints/"
+            f"ImageNet weights of {name} could not be had from {weights.url} ({error}). Build it "
+            "with "
+            "pretrained=False and train it from scratch, or lay the file into "
+            f"{torch.hub.get_dir()}/checkpoints/"
         ) from error
     convolution = model.get_submodule(first)
     adapted = adapt_first_convolution(state.pop(f"{first}.weight"), convolution.in_channels)

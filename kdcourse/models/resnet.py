@@ -1,8 +1,9 @@
-"""Residual networks (He et al. 2016): D1's pair, torchvision's own with any stem, and thin ones for students.
+"""Residual networks (He et al. 2016): D1's pair, torchvision's own with any stem, and thin ones for
+students.
 
-Every network here has the module paths "conv1", "bn1", "layer1" … "layer4" (thin ones of three stages: to "layer3"),
-"layer2.0", …, "fc", so that features can be tapped by path. Input: images (B, channels, H, W); output: logits
-(B, classes).
+Every network here has the module paths "conv1", "bn1", "layer1" … "layer4" (thin ones of three
+stages: to "layer3"), "layer2.0", …, "fc", so that features can be tapped by path. Input: images (B,
+channels, H, W); output: logits (B, classes).
 """
 
 import torch
@@ -28,9 +29,11 @@ def d1_teacher(channels: int = 13, classes: int = 10) -> ResNet:
 
 
 def d1_student(channels: int = 13, classes: int = 10) -> ResNet:
-    """D1's student: ResNet-18 whose stem keeps the full resolution, 3×3 at stride 1, no max-pool, 32 channels.
+    """D1's student: ResNet-18 whose stem keeps the full resolution, 3×3 at stride 1, no max-pool,
+    32 channels.
 
-    The convolutions of "layer1.0" that were replaced have a bias, which the batch norm after them makes idle.
+    The convolutions of "layer1.0" that were replaced have a bias, which the batch norm after them
+    makes idle.
     """
     check_arguments(channels, classes)
     model = torchvision.models.resnet18(weights=None)
@@ -49,13 +52,15 @@ def resnet18(
 ) -> ResNet:
     """torchvision's ResNet-18 for any number of channels and classes.
 
-    stem: "imagenet" is a 7×7 convolution at stride 2 and a max-pool, a quarter of the resolution, for 224×224 images;
-      "small" is a 3×3 convolution at stride 1 and no max-pool, for images of about 32×32 (He et al. 2016, sec. 4.2).
-    pretrained: start from ImageNet weights (torchvision's IMAGENET1K_V1, one training recipe for all sizes). Their
-      first convolution is adapted to `channels` by `adapt_first_convolution`; the classifier is always new, and so is
-      the first convolution of the small stem.
+    stem: "imagenet" is a 7×7 convolution at stride 2 and a max-pool, a quarter of the resolution,
+      for 224×224 images; "small" is a 3×3 convolution at stride 1 and no max-pool, for images of
+      about 32×32 (He et al. 2016, sec. 4.2).
+    pretrained: start from ImageNet weights (torchvision's IMAGENET1K_V1, one training recipe for
+      all sizes). Their first convolution is adapted to `channels` by `adapt_first_convolution`; the
+      classifier is always new, and so is the first convolution of the small stem.
 
-    Raises UsageError for arguments that cannot be right, DownloadError if the weights cannot be fetched.
+    Raises UsageError for arguments that cannot be right, DownloadError if the weights cannot be
+    fetched.
     """
     return _resnet("resnet18", channels, classes, stem, pretrained)
 
@@ -70,7 +75,9 @@ def resnet34(
 def resnet50(
     channels: int = 3, classes: int = 10, stem: str = "imagenet", pretrained: bool = False
 ) -> ResNet:
-    """torchvision's ResNet-50 (bottleneck blocks, stride in the 3×3 convolution); arguments as for `resnet18`."""
+    """torchvision's ResNet-50 (bottleneck blocks, stride in the 3×3 convolution); arguments as for
+    `resnet18`.
+    """
     return _resnet("resnet50", channels, classes, stem, pretrained)
 
 
@@ -148,10 +155,12 @@ class ThinResNet(nn.Module):
 
 
 def _shortcut(before: int, after: int, stride: int) -> nn.Module | None:
-    """Where a block changes shape: average-pool, then a 1×1 convolution (He et al. 2019, "Bag of tricks", ResNet-D).
+    """Where a block changes shape: average-pool, then a 1×1 convolution (He et al. 2019, "Bag of
+    tricks", ResNet-D).
 
-    Not a 1×1 convolution at stride 2: it would skip three pixels of four, and in torch 2.15 (oneDNN 3.14, AVX-512) its
-    backward pass writes past its memory for fewer than 16 channels in channels_last: the process dies.
+    Not a 1×1 convolution at stride 2: it would skip three pixels of four, and in torch 2.15 (oneDNN
+    3.14, AVX-512) its backward pass writes past its memory for fewer than 16 channels in
+    channels_last: the process dies.
     """
     if before == after and stride == 1:
         return None
@@ -164,18 +173,21 @@ def _shortcut(before: int, after: int, stride: int) -> nn.Module | None:
 def thin_resnet(
     depth: int = 8, width: int = 16, channels: int = 3, classes: int = 10, stem_stride: int = 1
 ) -> ThinResNet:
-    """A thin ResNet in the CIFAR style: 3×3 stem, then stages of `width`, 2·width, 4·width … channels.
+    """A thin ResNet in the CIFAR style: 3×3 stem, then stages of `width`, 2·width, 4·width …
+    channels.
 
-    depth 8 and 14: three stages of one and of two basic blocks (He et al. 2016, sec. 4.2, with pooled 1×1
-    shortcuts). depth 10: four stages of one block. The cost grows with width², so the width is the finer knob.
-    stem_stride 2 or 4 reduces the resolution at once, to a quarter or a sixteenth of the cost: at 4 the stem is a 4×4
-    convolution that cuts the image into patches, and much of the fine texture is lost.
+    depth 8 and 14: three stages of one and of two basic blocks (He et al. 2016, sec. 4.2, with
+    pooled 1×1 shortcuts). depth 10: four stages of one block. The cost grows with width², so the
+    width is the finer knob. stem_stride 2 or 4 reduces the resolution at once, to a quarter or a
+    sixteenth of the cost: at 4 the stem is a 4×4 convolution that cuts the image into patches, and
+    much of the fine texture is lost.
     """
     if depth not in THIN:
         raise unknown("depth of a thin ResNet", depth, THIN)
     check_arguments(channels, classes)
     if width < 1 or stem_stride not in (1, 2, 4):
         raise UsageError(
-            f"width={width}, stem_stride={stem_stride}: expected a width of 1 or more, a stride of 1, 2 or 4"
+            f"width={width}, stem_stride={stem_stride}: expected a width of 1 or more, a stride of "
+            "1, 2 or 4"
         )
     return ThinResNet(THIN[depth], width, channels, classes, stem_stride)

@@ -1,6 +1,8 @@
-"""What leads a notebook to Colab and sets it up there: its badge, and the head of its setup cell. `kdcourse badges`.
+"""What leads a notebook to Colab and sets it up there: its badge, and the head of its setup cell.
+`kdcourse badges`.
 
-Both are made from one setting, `[project.urls] Repository` in pyproject.toml, so that they always agree.
+Both are made from one setting, `[project.urls] Repository` in pyproject.toml, so that they always
+agree.
 """
 
 import re
@@ -20,14 +22,17 @@ HEAD = re.compile(
 
 
 def badges(check: bool = False) -> list[str]:
-    """Put badge and setup head into every notebook and solution of the checkout; returns what differed.
+    """Put badge and setup head into every notebook and solution of the checkout; returns what
+    differed.
 
-    check: change nothing. Raises UsageError outside a checkout, DataError for a notebook with no title or setup cell.
+    check: change nothing. Raises UsageError outside a checkout, DataError for a notebook with no
+      title or setup cell.
     """
     root = checkout()
     if root is None:
         raise UsageError(
-            "badges: run this in a checkout of the course, installed by `make setup` or `pip install -e .`."
+            "badges: run this in a checkout of the course, installed by `make setup` or `pip "
+            "install -e .`."
         )
     address = repository(root)
     differing = []
@@ -47,7 +52,9 @@ def repository(root: Path) -> str:
 
 
 def update(notebook: dict, path: Path, address: str) -> list[str]:
-    """Give the notebook (parsed JSON) its badge and setup head; returns which of the two were others before."""
+    """Give the notebook (parsed JSON) its badge and setup head; returns which of the two were
+    others before.
+    """
     cells = notebook["cells"]
     setup = [cell for cell in cells if cell["cell_type"] == "code" and "setup" in tags(cell)]
     if not cells or not text(cells[0]["source"]).startswith("# ") or len(setup) != 1:
@@ -74,7 +81,9 @@ def on_colab(place: str, address: str) -> str:
 
 
 def with_badge(source: str, path: Path, address: str) -> str:
-    """The title's cell with the badge of the notebook; a solution's badge opens the exercise made from it."""
+    """The title's cell with the badge of the notebook; a solution's badge opens the exercise made
+    from it.
+    """
     place = f"{path.parent.name}/{path.name}".replace("solutions/sol_", "exercises/ex_")
     wanted = f"[![Open in Colab]({PICTURE})]({on_colab(place, address)})"
     if BADGE.search(source):
@@ -84,9 +93,11 @@ def with_badge(source: str, path: Path, address: str) -> str:
 
 
 def with_head(source: str, path: Path, address: str) -> str:
-    """The setup cell, headed by what Colab needs. An extra that stood there, as in `kdcourse[agent]`, stays.
+    """The setup cell, headed by what Colab needs. An extra that stood there, as in
+    `kdcourse[agent]`, stays.
 
-    Colab's own packages become constraints: pip adds what is missing, and fails rather than replace one of them.
+    Colab's own packages become constraints: pip adds what is missing, and fails rather than replace
+    one of them.
     """
     found = HEAD.match(source)
     imports, body, rest = (

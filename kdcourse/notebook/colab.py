@@ -1,9 +1,9 @@
 """The course on Google Colab: what its setup cell does there, after the package is installed.
 
-Colab takes a machine back when it is idle, or after some hours. The scenes are soon made again, with the same
-fingerprint; networks that were trained, and the list of what was solved, are worth keeping. They go to the user's
-Drive, if the user says so, and training goes on from the last whole epoch. Everything else stays on the machine's own
-disk, which is faster.
+Colab takes a machine back when it is idle, or after some hours. The scenes are soon made again,
+with the same fingerprint; networks that were trained, and the list of what was solved, are worth
+keeping. They go to the user's Drive, if the user says so, and training goes on from the last whole
+epoch. Everything else stays on the machine's own disk, which is faster.
 """
 
 import os
@@ -20,10 +20,12 @@ DRIVE = Path("/content/drive")  # where Colab shows it
 
 
 def setup() -> None:
-    """On Colab: ask whether trained networks are to be kept on Drive, and keep them there, and beside them what one has
+    """On Colab: ask whether trained networks are to be kept on Drive, and keep them there, and
+    beside them what one has
     solved. Elsewhere: nothing.
 
-    Once they are there, it asks no more. Where nobody can answer, as in a run without a page, they stay here.
+    Once they are there, it asks no more. Where nobody can answer, as in a run without a page, they
+    stay here.
     """
     if "google.colab" not in sys.modules:
         return
@@ -56,7 +58,9 @@ def mounted() -> Path:
 
 
 def keep(folder: Path, drive: Path) -> None:
-    """Make `folder` a link to one on the drive, where all that it held goes. Files that are there already stay."""
+    """Make `folder` a link to one on the drive, where all that it held goes. Files that are there
+    already stay.
+    """
     target = drive / "kdcourse" / folder.name
     target.mkdir(parents=True, exist_ok=True)
     if folder.is_dir():

@@ -1,7 +1,8 @@
-"""The map of the course, which every notebook shows below its setup cell: `course_map.show("03")`, `show("ex03")`.
+"""The map of the course, which every notebook shows below its setup cell: `course_map.show("03")`,
+`show("ex03")`.
 
-It says what there is, how many minutes it takes, what of it you have done (from the file of `kdcourse progress`) and
-what comes next.
+It says what there is, how many minutes it takes, what of it you have done (from the file of
+`kdcourse progress`) and what comes next.
 """
 
 import html
@@ -13,7 +14,8 @@ from pathlib import Path
 from kdcourse.checking import progress
 from kdcourse.common.errors import unknown
 
-# No style sheet: JupyterLab drops it from notebooks that were not run yet. Colours that do on light and on dark paper.
+# No style sheet: JupyterLab drops it from notebooks that were not run yet. Colours that do on light
+# and on dark paper.
 TABLE = "border-collapse:collapse; table-layout:auto; width:100%; max-width:48em; margin:0.3em 0"
 CAPTION = "caption-side:top; text-align:left; padding:0.3em 0; color:inherit"
 ROW = "border-bottom:1px solid var(--jp-border-color2, rgba(128, 128, 128, 0.4))"
@@ -23,7 +25,8 @@ CELL = "padding:0.25em 0.5em; text-align:left; font-weight:normal"
 
 @dataclass(frozen=True)
 class Chapter:
-    """name: of its notebook, and after `ex_` of its exercise. minutes: to read; 0 for an exercise without a notebook.
+    """name: of its notebook, and after `ex_` of its exercise. minutes: to read; 0 for an exercise
+    without a notebook.
 
     tasks, task_minutes: of its exercise, 0 if it has none.
     """
@@ -63,7 +66,9 @@ CHAPTERS = (
 
 @dataclass(frozen=True)
 class CourseStep:
-    """A notebook or an exercise, as one goes from one to the next. here: what `show` is told in it."""
+    """A notebook or an exercise, as one goes from one to the next. here: what `show` is told in
+    it.
+    """
 
     here: str
     title: str
@@ -72,7 +77,9 @@ class CourseStep:
 
     @property
     def address(self) -> str:
-        """Where a link leads to it from the notebook that shows the map; "" if it is not here. On Colab: to Colab."""
+        """Where a link leads to it from the notebook that shows the map; "" if it is not here. On
+        Colab: to Colab.
+        """
         if "google.colab" in sys.modules:
             from kdcourse.notebook.badges import on_colab
 
@@ -94,7 +101,9 @@ def steps(chapter: Chapter) -> tuple[CourseStep | None, CourseStep | None]:
 
 
 def show(here: str) -> "Map":
-    """The map, as the value of a cell of notebook `here`: "03", of an exercise "ex03". Raises UsageError for others."""
+    """The map, as the value of a cell of notebook `here`: "03", of an exercise "ex03". Raises
+    UsageError for others.
+    """
     found = [step for chapter in CHAPTERS for step in steps(chapter) if step]
     if here not in (known := [step.here for step in found]):
         raise unknown("notebook", here, known)
@@ -143,7 +152,9 @@ def rows(known: dict[str, dict]) -> list[Row]:
 
 @dataclass(frozen=True, repr=False)
 class Map:
-    """A table in a notebook, lines of text elsewhere. What was done is looked up whenever it is shown."""
+    """A table in a notebook, lines of text elsewhere. What was done is looked up whenever it is
+    shown.
+    """
 
     here: CourseStep
     next: CourseStep | None = None
@@ -162,7 +173,8 @@ class Map:
         )
         notes = [
             f"You are here: {self.here.title}. {after}",
-            f"Right so far: {right} of {of} tasks, {answered} of {asked} questions. Run this cell again to count anew.",
+            f"Right so far: {right} of {of} tasks, {answered} of {asked} questions. Run this cell "
+            "again to count anew.",
         ]
         notes += [trouble] if trouble else []
         return {"text/plain": self._text(found, notes), "text/html": self._html(found, notes)}

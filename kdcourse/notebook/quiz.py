@@ -1,8 +1,11 @@
-"""Quizzes: `ask("04-temperature")` shows a question and its choices, and says why the one taken is right or not.
+"""Quizzes: `ask("04-temperature")` shows a question and its choices, and says why the one taken is
+right or not.
 
-The questions of notebook NN stand in `quizzes/NN.json`, away from the notebook, so that the key is not on the page:
+The questions of notebook NN stand in `quizzes/NN.json`, away from the notebook, so that the key is
+not on the page:
 
-    {"temperature": {"question": "…", "choices": [{"text": "…", "right": true, "explanation": "…"}, …]}, …}
+    {"temperature": {"question": "…", "choices": [{"text": "…", "right": true, "explanation": "…"},
+    …]}, …}
 
 Several choices may be right. Texts are plain, with `code` in backticks.
 """
@@ -43,7 +46,9 @@ class Question:
         return {place for place, choice in enumerate(self.choices) if choice.right}
 
     def answer(self, place: int, found: set[int]) -> str:
-        """What is said of a choice, as lines of text. found: the right ones so far, this one with them."""
+        """What is said of a choice, as lines of text. found: the right ones so far, this one with
+        them.
+        """
         choice, missing = self.choices[place], len(self.right - found)
         if not choice.right:
             return f"{LETTERS[place]}: not this one. {choice.explanation}"
@@ -131,13 +136,16 @@ def _question(entry, where: str) -> Question:
 
 
 class Quiz:
-    """A question that one can answer with mouse or keyboard, as often as one likes: a button a choice.
+    """A question that one can answer with mouse or keyboard, as often as one likes: a button a
+    choice.
 
-    Buttons, because JupyterLab keeps the arrow keys, by which radio buttons are reached, to itself; with letters on
-    them, because they cut long labels. What is said of a choice stands in a live region, which screen readers read out.
-    Where there is no kernel behind the page, question and choices take the buttons' place.
+    Buttons, because JupyterLab keeps the arrow keys, by which radio buttons are reached, to itself;
+    with letters on them, because they cut long labels. What is said of a choice stands in a live
+    region, which screen readers read out. Where there is no kernel behind the page, question and
+    choices take the buttons' place.
 
-    noted: its name in the file of progress, where an answer is noted once all that is right was found; "": nowhere.
+    noted: its name in the file of progress, where an answer is noted once all that is right was
+      found; "": nowhere.
     """
 
     def __init__(self, question: Question, noted: str = ""):
@@ -170,7 +178,9 @@ class Quiz:
         )
 
     def _note(self) -> list[str]:
-        """Note that it was answered; what is to be said of that, which a button's callback could not print."""
+        """Note that it was answered; what is to be said of that, which a button's callback could
+        not print.
+        """
         with warnings.catch_warnings(record=True, category=DataWarning, action="always") as said:
             try:
                 progress.note(self.noted, right=True)

@@ -1,4 +1,6 @@
-"""Controls that work in JupyterLab and Colab, in headless runs, and with a keyboard and a screen reader."""
+"""Controls that work in JupyterLab and Colab, in headless runs, and with a keyboard and a screen
+reader.
+"""
 
 import html
 from collections.abc import Callable
@@ -15,8 +17,8 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 class Explorer:
     """Controls above a picture that follows them, and a sentence that says what changed.
 
-    A notebook shows the live controls; where there is no kernel behind the page (GitHub, a static site) the picture as
-    it was at first takes their place.
+    A notebook shows the live controls; where there is no kernel behind the page (GitHub, a static
+    site) the picture as it was at first takes their place.
     """
 
     def __init__(
@@ -49,10 +51,13 @@ class Explorer:
 def explore(draw: Callable[..., tuple[Figure, str]], **controls: widgets.Widget) -> Explorer:
     """Let a learner move something and see what follows.
 
-    draw: called with the controls' values by name; returns a figure with alt text (as those of `kdcourse.plots`) and a
-      sentence for the reader who does not see it. Called once at first, then whenever a control changes.
-    controls: ipywidgets by the name of draw's argument, such as `size=widgets.IntSlider(value=1, min=1, max=9)`. For a
-      choice take ToggleButtons: JupyterLab keeps the arrow keys, by which a Dropdown is moved, to itself.
+    draw: called with the controls' values by name; returns a figure with alt text (as those of
+      `kdcourse.plots`) and a sentence for the reader who does not see it. Called once at first,
+      then whenever a control changes.
+    controls: ipywidgets by the name of draw's argument, such as `size=widgets.IntSlider(value=1,
+      min=1, max=9)`. For a
+      choice take ToggleButtons: JupyterLab keeps the arrow keys, by which a Dropdown is moved, to
+        itself.
     Raises UsageError if there are none.
     """
     if not controls:

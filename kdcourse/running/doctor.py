@@ -1,4 +1,6 @@
-"""Is this machine ready for the course? `kdcourse doctor`, and the picture that notebook 00 shows."""
+"""Is this machine ready for the course? `kdcourse doctor`, and the picture that notebook 00
+shows.
+"""
 
 import html
 import os
@@ -20,7 +22,8 @@ from kdcourse.common.system import cores
 
 GIB = 2**30
 
-# What a verdict looks like in a notebook: sign, word, colours. Blue, yellow and dark red differ in lightness, too.
+# What a verdict looks like in a notebook: sign, word, colours. Blue, yellow and dark red differ in
+# lightness, too.
 LOOKS = {
     "ok": ("✓", "ok", "background-color:#0b5394; color:#ffffff"),
     "look": ("!", "look at this", "background-color:#f0c000; color:#000000"),
@@ -146,11 +149,13 @@ def python() -> Check:
     return Check("Python", True, f"{platform.python_version()} ({short(Path(sys.executable))})")
 
 
-# --- packages --------------------------------------------------------------------------------------------------------
+# --- packages -------------------------------------------------------------------------------------
 
 
 def tested_versions() -> dict[str, str]:
-    """Version by package that the course was tested with: the lines of constraints.txt that hold on this machine."""
+    """Version by package that the course was tested with: the lines of constraints.txt that hold on
+    this machine.
+    """
     package = Path(__file__).resolve().parent.parent
     for path in (
         package / "constraints.txt",
@@ -171,7 +176,9 @@ def tested_versions() -> dict[str, str]:
 
 
 def packages() -> list[Check]:
-    """The packages that the course needs and those of the extra `lab`, which JupyterLab and `kdcourse run` need."""
+    """The packages that the course needs and those of the extra `lab`, which JupyterLab and
+    `kdcourse run` need.
+    """
     tested = tested_versions()
     checks = []
     for line in requires("kdcourse") or []:
@@ -204,7 +211,7 @@ def package_check(requirement: Requirement, tested: str | None, core: bool) -> C
     )
 
 
-# --- the machine -----------------------------------------------------------------------------------------------------
+# --- the machine ----------------------------------------------------------------------------------
 
 
 def processor() -> Check:
@@ -232,7 +239,9 @@ def memory() -> Check:
 
 
 def accelerator() -> list[Check]:
-    """The GPU, and whether training in bfloat16 is fast; nothing where PyTorch is missing, which `packages` says."""
+    """The GPU, and whether training in bfloat16 is fast; nothing where PyTorch is missing, which
+    `packages` says.
+    """
     if find_spec("torch") is None:
         return []
     import torch
@@ -254,7 +263,7 @@ def accelerator() -> list[Check]:
     return [Check("GPU", True, found), Check("bfloat16", True, f"{device.type}, {precision}")]
 
 
-# --- folders and data ------------------------------------------------------------------------------------------------
+# --- folders and data -----------------------------------------------------------------------------
 
 
 def short(path: Path) -> str:
@@ -291,7 +300,8 @@ def disk() -> Check:
 
 
 def where(info, root: Path) -> str:
-    """Where the files of a data set (a DatasetInfo) are under `root`, in words; empty if they are not.
+    """Where the files of a data set (a DatasetInfo) are under `root`, in words; empty if they are
+    not.
 
     An archive is named, not unpacked as loading would do.
     """

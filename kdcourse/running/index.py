@@ -1,4 +1,6 @@
-"""The page that `kdcourse run` leaves: what ran, how long, and each notebook's results table. One file, no scripts."""
+"""The page that `kdcourse run` leaves: what ran, how long, and each notebook's results table. One
+file, no scripts.
+"""
 
 import html
 import json
@@ -63,7 +65,9 @@ $sections
 
 
 class _Tables(HTMLParser):
-    """Keeps the markup of tables and the text; drops all else, with the content of styles and scripts."""
+    """Keeps the markup of tables and the text; drops all else, with the content of styles and
+    scripts.
+    """
 
     KEEP = {
         "table",
@@ -112,7 +116,9 @@ class _Tables(HTMLParser):
 
 
 def table_markup(markup: str) -> str:
-    """`markup` reduced to tables and text: no scripts, styles, links or attributes that could act."""
+    """`markup` reduced to tables and text: no scripts, styles, links or attributes that could
+    act.
+    """
     parser = _Tables()
     parser.feed(markup)
     parser.close()
@@ -120,7 +126,9 @@ def table_markup(markup: str) -> str:
 
 
 def results(notebook: dict) -> list[str]:
-    """The outputs of the cells tagged `results` as safe HTML: tables where there are any, else the text."""
+    """The outputs of the cells tagged `results` as safe HTML: tables where there are any, else the
+    text.
+    """
     found = []
     for cell in notebook["cells"]:
         if "results" in cell.get("metadata", {}).get("tags", []):
@@ -143,7 +151,9 @@ def _output(output: dict) -> str:
 def write_index(
     folder: Path, outcomes: Iterable, profile: str, dataset: str | None, parameters: dict | None
 ) -> Path:
-    """Write `index.html` for a run (outcomes: kdcourse.running.run.NotebookOutcome) beside the notebooks."""
+    """Write `index.html` for a run (outcomes: kdcourse.running.run.NotebookOutcome) beside the
+    notebooks.
+    """
     outcomes = list(outcomes)
     done = sum(outcome.status == "done" for outcome in outcomes)
     facts = {

@@ -1,10 +1,12 @@
 """How long notebooks would take on this machine: `kdcourse rehearse`.
 
-A notebook is run as `kdcourse run` does it, but of each training only the first epoch, STEPS steps of it at most. What
-is left out is added from the time of these. All else (data, figures, timings, `kdcourse reproduce` called by a
-notebook) is done as it stands. Nothing is kept: the networks are good for nothing.
+A notebook is run as `kdcourse run` does it, but of each training only the first epoch, STEPS steps
+of it at most. What is left out is added from the time of these. All else (data, figures, timings,
+`kdcourse reproduce` called by a notebook) is done as it stands. Nothing is kept: the networks are
+good for nothing.
 
-Not foreseen: answers of a teacher that a later epoch would have asked for (forward passes, each made once).
+Not foreseen: answers of a teacher that a later epoch would have asked for (forward passes, each
+  made once).
 """
 
 import importlib
@@ -31,7 +33,9 @@ STEPS, WARM = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """seconds: what a notebook would take; its rehearsal took `outcome.seconds`. done, left_out: training steps."""
+    """seconds: what a notebook would take; its rehearsal took `outcome.seconds`. done, left_out:
+    training steps.
+    """
 
     outcome: NotebookOutcome
     seconds: float
@@ -40,7 +44,9 @@ class Estimate:
 
 
 class Few:
-    """The first batches of an epoch, and the seconds of a step over them. All else is that of `batches`."""
+    """The first batches of an epoch, and the seconds of a step over them. All else is that of
+    `batches`.
+    """
 
     def __init__(self, batches: "Batches", count: int):
         self.batches, self.count = batches, min(count, STEPS)
@@ -116,9 +122,11 @@ def rehearse(
     parameters: dict[str, object] | None = None,
     live: Callable[[str], None] | None = None,
 ) -> Iterator[Estimate]:
-    """An Estimate a notebook, one after the other. Arguments, errors: as of `kdcourse.running.run.run`.
+    """An Estimate a notebook, one after the other. Arguments, errors: as of
+    `kdcourse.running.run.run`.
 
-    A notebook finds what an earlier one of `names` has trained, as it would; what others train it trains itself.
+    A notebook finds what an earlier one of `names` has trained, as it would; what others train it
+    trains itself.
     """
     paths = select(names)
     with tempfile.TemporaryDirectory(prefix="kdcourse-rehearsal-") as folder:

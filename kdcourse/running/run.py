@@ -1,8 +1,10 @@
 """Run notebooks from the command line: `kdcourse run`.
 
-Each notebook is executed by papermill in a worker process of its own (this module, run with `-m`). The worker's
-standard input is its lifeline: when it closes, however the parent ended, the worker stops its kernel and takes away
-what is half-written. So Ctrl-C, a time limit and a parent that was killed are one and the same case.
+Each notebook is executed by papermill in a worker process of its own (this module, run with `-m`).
+The worker's
+standard input is its lifeline: when it closes, however the parent ended, the worker stops its
+kernel and takes away what is half-written. So Ctrl-C, a time limit and a parent that was killed are
+one and the same case.
 """
 
 import contextlib
@@ -66,7 +68,7 @@ class NotebookOutcome:
     notes: tuple[str, ...] = ()  # what it warned of about the data
 
 
-# --- which notebooks -------------------------------------------------------------------------------------------------
+# --- which notebooks ------------------------------------------------------------------------------
 
 
 def notebooks_folder() -> Path:
@@ -75,15 +77,18 @@ def notebooks_folder() -> Path:
 
 
 def select(names: Sequence[str] = ()) -> list[Path]:
-    """Paths of the notebooks called `names`: names ("03_baselines"), numbers ("03") or paths; by default all.
+    """Paths of the notebooks called `names`: names ("03_baselines"), numbers ("03") or paths; by
+    default all.
 
-    Raises UsageError for a name that no notebook has, a missing file, or two notebooks that would share an output.
+    Raises UsageError for a name that no notebook has, a missing file, or two notebooks that would
+    share an output.
     """
     folder = notebooks_folder()
     course = {path.stem: path for path in sorted(folder.glob("0*.ipynb"))}
     if not names and not course:
         raise UsageError(
-            f"no notebooks in {folder}. Run this in a checkout of the course, or name notebooks by path."
+            f"no notebooks in {folder}. Run this in a checkout of the course, or name notebooks by "
+            "path."
         )
     paths = [_find(name, course, folder) for name in names] or list(course.values())
     stems = [path.stem for path in paths]
@@ -124,12 +129,14 @@ def prepare(path: Path) -> NotebookJob:
     language = metadata.get("language_info", {}).get("name") or kernel.get("language")
     if language != "python":
         raise DataError(
-            f"{path} is a notebook for {language or 'no language'} (kernel {kernel.get('name', 'not named')!r}); "
+            f"{path} is a notebook for {language or 'no language'} (kernel "
+            f"{kernel.get('name', 'not named')!r}); "
             "the course runs Python. Choose the kernel 'Python 3' in JupyterLab and save."
         )
     if not any("parameters" in tags(cell) for cell in notebook["cells"]):
         raise DataError(
-            f"{path} has no cell tagged `parameters`, so a profile or data set cannot reach it. Add the tag to the "
+            f"{path} has no cell tagged `parameters`, so a profile or data set cannot reach it. "
+            "Add the tag to the "
             'cell that holds `profile = None` and `dataset = "scenes"`.'
         )
     code_cells = sum(
@@ -154,11 +161,12 @@ def warned(cells: list[dict]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-# --- their parameters ------------------------------------------------------------------------------------------------
+# --- their parameters -----------------------------------------------------------------------------
 
 
 def parse_parameter(assignment: str) -> tuple[str, object]:
-    """`"limit=300"` to `("limit", 300)`. Values are Python or YAML: 1e-3, none, true, [1, 2]; anything else is text.
+    """`"limit=300"` to `("limit", 300)`. Values are Python or YAML: 1e-3, none, true, [1, 2];
+    anything else is text.
 
     Raises UsageError if there is no name or no `=`.
     """
@@ -201,7 +209,8 @@ def assign(tasks: list[NotebookJob], parameters: dict[str, object], echo: Echo) 
 
 
 def find_dataset(name: str) -> str:
-    """The data set's name, or the absolute path of a folder of images (a notebook runs in its own folder).
+    """The data set's name, or the absolute path of a folder of images (a notebook runs in its own
+    folder).
 
     Raises UsageError if it is neither, DataError if the files or the folder are not here.
     """
@@ -215,7 +224,7 @@ def find_dataset(name: str) -> str:
     return os.path.abspath(os.path.expanduser(name))
 
 
-# --- the kernel ------------------------------------------------------------------------------------------------------
+# --- the kernel -----------------------------------------------------------------------------------
 
 
 def check_kernel() -> None:
@@ -235,8 +244,9 @@ def check_kernel() -> None:
         raise UsageError(
             f"there is no Jupyter kernel python3 for {sys.executable}. {repair}"
         ) from error
-    # A bare "python" is replaced by the running interpreter; a path is taken as it stands. Not `samefile` of the
-    # programs themselves: those of all virtual environments are links to the same one.
+    # A bare "python" is replaced by the running interpreter; a path is taken as it stands. Not
+    # `samefile` of the programs themselves: those of all virtual environments are links to the same
+    # one.
     if command.is_absolute() and command.parent.resolve() != Path(sys.executable).parent.resolve():
         raise UsageError(
             f"the Jupyter kernel python3 runs {command}, not {sys.executable}. {repair}"
@@ -255,7 +265,7 @@ def kernel_environment(profile: str, jobs: int) -> dict[str, str]:
     return environment
 
 
-# --- one notebook ----------------------------------------------------------------------------------------------------
+# --- one notebook ---------------------------------------------------------------------------------
 
 
 class Worker:
@@ -268,7 +278,8 @@ class Worker:
         self.partial = output / f".{task.name}.partial.ipynb"
         self.log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self.started = time.monotonic()
-        # A session of its own: the terminal's Ctrl-C reaches the parent alone, which then closes the lifeline.
+        # A session of its own: the terminal's Ctrl-C reaches the parent alone, which then closes
+        # the lifeline.
         self.process = subprocess.Popen(
             [sys.executable, "-m", "kdcourse.running.run"],
             stdin=subprocess.PIPE,
@@ -320,7 +331,9 @@ class Worker:
                 self.partial.unlink(missing_ok=True)
 
     def outcome(self, *, timed_out: bool = False) -> NotebookOutcome:
-        """What came of it, once the process has ended; puts the executed notebook into its place."""
+        """What came of it, once the process has ended; puts the executed notebook into its
+        place.
+        """
         reply = self._reply()
         ok = reply.get("ok", False) and not timed_out
         status = "done" if ok else "timed out" if timed_out or reply.get("timed_out") else "failed"
@@ -350,7 +363,9 @@ class Worker:
         return outcome
 
     def _reply(self) -> dict:
-        """The worker's reply, or else the last line of its log. The log also holds what the kernel printed."""
+        """The worker's reply, or else the last line of its log. The log also holds what the kernel
+        printed.
+        """
         with self.log:
             self.log.seek(0)
             lines = [line for line in self.log.read().splitlines() if line.strip()]
@@ -364,7 +379,9 @@ class Worker:
         }
 
     def _written(self) -> dict | None:
-        """The notebook as far as it was written; None (and no file) if it was cut short while being written."""
+        """The notebook as far as it was written; None (and no file) if it was cut short while being
+        written.
+        """
         try:
             return json.loads(self.partial.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
@@ -373,7 +390,8 @@ class Worker:
 
 
 def _lead_back(executed: Path, root: Path) -> None:
-    """Links of a notebook to files of its checkout, root, lead there from the folder of the executed one, too.
+    """Links of a notebook to files of its checkout, root, lead there from the folder of the
+    executed one, too.
 
     Not from outside the checkout, where JupyterLab, which is started in it, opens nothing.
     """
@@ -386,7 +404,9 @@ def _lead_back(executed: Path, root: Path) -> None:
 
 
 def work() -> None:
-    """The worker process: executes the notebook that the first line of standard input names, replies in a line."""
+    """The worker process: executes the notebook that the first line of standard input names,
+    replies in a line.
+    """
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_watch_lifeline, args=(Path(job["partial"]),), daemon=True).start()
 
@@ -433,7 +453,7 @@ def _watch_lifeline(partial: Path) -> None:
     os._exit(1)
 
 
-# --- all of them -----------------------------------------------------------------------------------------------------
+# --- all of them ----------------------------------------------------------------------------------
 
 
 def run(
@@ -450,13 +470,15 @@ def run(
     echo: Echo = print,
     live: Echo | None = None,
 ) -> list[NotebookOutcome]:
-    """Execute notebooks and write them, with an `index.html`, to the folder `output`; one NotebookOutcome a notebook.
+    """Execute notebooks and write them, with an `index.html`, to the folder `output`; one
+    NotebookOutcome a notebook.
 
-    `jobs` notebooks at a time, each with its share of the cores. `timeout`: seconds a notebook may take; one that takes
-    longer is stopped and tried once more. `environment`: variables for the kernels, besides those they have. A line a
-    notebook goes to `echo`; a line that may be overwritten goes to `live` several times a second.
-    Raises UsageError and DataError before anything is run. On KeyboardInterrupt kernels are stopped, unfinished
-    outputs removed and the index written before it is passed on.
+    `jobs` notebooks at a time, each with its share of the cores. `timeout`: seconds a notebook may
+    take; one that takes longer is stopped and tried once more. `environment`: variables for the
+    kernels, besides those they have. A line a notebook goes to `echo`; a line that may be
+    overwritten goes to `live` several times a second. Raises UsageError and DataError before
+    anything is run. On KeyboardInterrupt kernels are stopped, unfinished outputs removed and the
+    index written before it is passed on.
     """
     chosen = find_profile(profile).name
     timeout = TIMEOUTS[chosen] if timeout is None else timeout
@@ -494,7 +516,8 @@ def run(
                 outcome = worker.outcome(timed_out=late)
                 if outcome.status == "timed out" and worker.task.attempt == 1:
                     echo(
-                        f"{outcome.name:<{width}}  took longer than {timeout:g} s: stopped, trying once more"
+                        f"{outcome.name:<{width}}  took longer than {timeout:g} s: stopped, trying "
+                        "once more"
                     )
                     worker.task.attempt = 2
                     queue.appendleft(worker.task)
@@ -519,7 +542,9 @@ def run(
 
 
 def _next(queue: Sequence[NotebookJob], running: Sequence[Worker]) -> NotebookJob | None:
-    """The first notebook that needs none which is still to end: else it would train the same networks beside it."""
+    """The first notebook that needs none which is still to end: else it would train the same
+    networks beside it.
+    """
     unfinished = {task.name for task in queue} | {worker.task.name for worker in running}
     ready = [task for task in queue if not task.needs & (unfinished - {task.name})]
     if not ready and not running:  # they need one another: in their order, then
@@ -528,7 +553,9 @@ def _next(queue: Sequence[NotebookJob], running: Sequence[Worker]) -> NotebookJo
 
 
 def _wanted(name: str, value: object, tasks: list[NotebookJob]) -> bool:
-    """The profile also goes by the environment, so notebooks need not have it as a parameter; no data set, no word."""
+    """The profile also goes by the environment, so notebooks need not have it as a parameter; no
+    data set, no word.
+    """
     if name == "profile":
         return any(name in task.known for task in tasks)
     return name != "dataset" or value is not None

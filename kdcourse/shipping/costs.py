@@ -1,4 +1,6 @@
-"""What shipped files cost, all measured alike: each alone in a fresh process that has onnxruntime and no torch."""
+"""What shipped files cost, all measured alike: each alone in a fresh process that has onnxruntime
+and no torch.
+"""
 
 import json
 import os
@@ -21,12 +23,14 @@ def costs(
     batch_size: int = 64,
     rounds: int = 1,
 ):
-    """A row a file of `kdcourse export`: what it takes, how fast it answers, and how well. files: {"name": path}.
+    """A row a file of `kdcourse export`: what it takes, how fast it answers, and how well. files:
+    {"name": path}.
 
-    test: the split that accuracy and calibration are measured on. Columns: network; size (bytes on disk); parameters;
-    macs (of one image); median_ms and p95_ms (of a single image); images_per_second (in batches); memory_mb (the most
-    that the process ever held) and own_mb (of which not by Python and onnxruntime before the file was read);
-    accuracy, low, high and ece (%); threads. Timings are medians over rounds in which the files take turns.
+    test: the split that accuracy and calibration are measured on. Columns: network; size (bytes on
+    disk); parameters; macs (of one image); median_ms and p95_ms (of a single image);
+    images_per_second (in batches); memory_mb (the most that the process ever held) and own_mb (of
+    which not by Python and onnxruntime before the file was read); accuracy, low, high and ece (%);
+    threads. Timings are medians over rounds in which the files take turns.
 
     Raises UsageError for arguments, DataError for a file that is not ours.
     """
@@ -37,7 +41,8 @@ def costs(
 
     if not files or min(threads, batch_size, rounds) < 1:
         raise UsageError(
-            f"{len(files)} files, threads={threads}, batch_size={batch_size}, rounds={rounds}: expected 1 or more each"
+            f"{len(files)} files, threads={threads}, batch_size={batch_size}, rounds={rounds}: "
+            "expected 1 or more each"
         )
     models = {name: Model(path) for name, path in files.items()}
     timed = {name: [] for name in files}
@@ -60,7 +65,8 @@ def costs(
 
 
 def on_front(rows, of: Sequence[str]) -> list[bool]:
-    """Whether no other row is at least as accurate at no more of each cost, and better in one (Pareto's front).
+    """Whether no other row is at least as accurate at no more of each cost, and better in one
+    (Pareto's front).
 
     rows: a table with the column accuracy and the costs `of`.
     """
@@ -83,7 +89,8 @@ def in_fresh_process(
     done = subprocess.run(line, capture_output=True, text=True)
     if done.returncode:
         raise DataError(
-            f"{path}: could not be measured ({(done.stderr.strip().splitlines() or ['no reason given'])[-1]})"
+            f"{path}: could not be measured "
+            f"({(done.stderr.strip().splitlines() or ['no reason given'])[-1]})"
         )
     return json.loads(done.stdout)
 

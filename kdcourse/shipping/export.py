@@ -1,8 +1,9 @@
 """From a trained network to one file that takes raw images and needs nothing of the course.
 
-The file holds the network with its normalisation in front: images (B, C, H, W) float32 in the data's own units go in,
-for any B, and logits (B, classes) come out. Its metadata, the entry "kdcourse", says as JSON what it is: classes,
-channels (bands), image_size, dtype, mean, std, parameters, macs, data, versions …
+The file holds the network with its normalisation in front: images (B, C, H, W) float32 in the
+data's own units go in, for any B, and logits (B, classes) come out. Its metadata, the entry
+"kdcourse", says as JSON what it is: classes, channels (bands), image_size, dtype, mean, std,
+parameters, macs, data, versions …
 
 Before anything is written, the file's answers are compared with the network's.
 """
@@ -45,7 +46,9 @@ BATCH = 128
 
 
 class Raw(nn.Module):
-    """A network that takes raw images (B, C, H, W): network((images − mean) / std), as `Batches` normalises."""
+    """A network that takes raw images (B, C, H, W): network((images − mean) / std), as `Batches`
+    normalises.
+    """
 
     def __init__(self, network: nn.Module, mean, std):
         super().__init__()
@@ -117,7 +120,9 @@ FORMATS = {"onnx": Onnx, "pt2": Pt2}
 
 @dataclass(frozen=True)
 class Agreement:
-    """The network's and the file's answers to the same images. Accuracies are None for images that were made up."""
+    """The network's and the file's answers to the same images. Accuracies are None for images that
+    were made up.
+    """
 
     images: int
     difference: (
@@ -157,7 +162,8 @@ class Exported:
         if self.int8:
             lines[0] += f", int8; {self.float32_size:,} in float32"
             lines.append(
-                f"int8 against PyTorch, {self.int8}; calibrated on {self.calibrated} validation images"
+                f"int8 against PyTorch, {self.int8}; calibrated on {self.calibrated} validation "
+                "images"
             )
         return "\n".join(lines + [self.note] * bool(self.note))
 
@@ -173,12 +179,15 @@ def export(
 ) -> Exported:
     """Write a network that was trained on `data` to one file, and compare the two on `data.test`.
 
-    The network may be any `nn.Module` that `torch.export` can follow, images (B, C, H, W) normalised → logits. It stays
-    as it is, where it is. format: "onnx" or "pt2". int8: quantise it, calibrated on `data.val`. name: of the network,
-    by default its class.
+    The network may be any `nn.Module` that `torch.export` can follow, images (B, C, H, W)
+    normalised → logits. It stays
+    as it is, where it is. format: "onnx" or "pt2". int8: quantise it, calibrated on `data.val`.
+    name: of the network, by default its class.
 
-    Raises ExportError if it cannot be exported, or if the file's logits differ from the network's by more than
-    TOLERANCE of the largest: then nothing is written. UsageError for an argument that cannot be right.
+    Raises ExportError if it cannot be exported, or if the file's logits differ from the network's
+    by more than
+    TOLERANCE of the largest: then nothing is written. UsageError for an argument that cannot be
+      right.
     """
     return _export(
         network,
@@ -199,19 +208,21 @@ def export_checkpoint(
     dataset: str | None = None,
     check: bool = True,
 ) -> Exported:
-    """As `export`, for a checkpoint of `load_or_train`: it says which network it holds and what that was trained on.
+    """As `export`, for a checkpoint of `load_or_train`: it says which network it holds and what
+    that was trained on.
 
-    path: by default the checkpoint's name with the format's suffix, in the current folder. dataset: a name or folder in
-    place of the data that the network was trained on. check=False: without data, the answers to made-up images alone
-    are compared, and nothing can be quantised.
+    path: by default the checkpoint's name with the format's suffix, in the current folder. dataset:
+    a name or folder in place of the data that the network was trained on. check=False: without
+    data, the answers to made-up images alone are compared, and nothing can be quantised.
 
-    Raises CheckpointError for a file that holds no trained network, or not all that is needed; DataError if the data
-    are not there; else as `export`.
+    Raises CheckpointError for a file that holds no trained network, or not all that is needed;
+    DataError if the data are not there; else as `export`.
     """
     _checked(format, int8)
     if int8 and not check:
         raise UsageError(
-            "int8 is calibrated on validation images and cannot go without data: leave out --no-check"
+            "int8 is calibrated on validation images and cannot go without data: leave out "
+            "--no-check"
         )
     about, weights = read(checkpoint)
     network = rebuilt(about["model"], checkpoint)
@@ -231,21 +242,26 @@ def export_checkpoint(
 
 
 def read(checkpoint: str | os.PathLike) -> tuple[dict, dict]:
-    """What a checkpoint says of its network, and the weights. Raises CheckpointError if that is not all there."""
+    """What a checkpoint says of its network, and the weights. Raises CheckpointError if that is not
+    all there.
+    """
     content = files.load(checkpoint)
     if not {"student", "finished", "settings"} <= set(content):
         held = ", ".join(sorted(set(content) - {"format"}))
         raise CheckpointError(
-            f"{checkpoint}: holds no trained network but {held}. Name a file that `load_or_train` kept"
+            f"{checkpoint}: holds no trained network but {held}. Name a file that `load_or_train` "
+            "kept"
         )
     if not content["finished"]:
         raise CheckpointError(
-            f"{checkpoint}: trained for {len(content['history'])} of {content['settings']['epochs']} epochs. Train it "
+            f"{checkpoint}: trained for {len(content['history'])} of "
+            f"{content['settings']['epochs']} epochs. Train it "
             "to the end first: run again what trained it"
         )
     if not content.get("about"):
         raise CheckpointError(
-            f"{checkpoint}: does not say which network it holds: kept by an older version, or by `fit` itself. Delete "
+            f"{checkpoint}: does not say which network it holds: kept by an older version, or by "
+            "`fit` itself. Delete "
             "it and train it again (load_or_train; `kdcourse run` for a notebook's), or use "
             "kdcourse.shipping.export.export(network, data, path)"
         )
@@ -253,7 +269,8 @@ def read(checkpoint: str | os.PathLike) -> tuple[dict, dict]:
 
 
 def rebuilt(described, source: object = "the checkpoint") -> nn.Module:
-    """The network, with fresh weights, that `describe` told of: a function of kdcourse.models and plain arguments.
+    """The network, with fresh weights, that `describe` told of: a function of kdcourse.models and
+    plain arguments.
 
     Nothing is imported by a name in a file. Raises CheckpointError for anything else.
     """
@@ -279,7 +296,8 @@ def rebuilt(described, source: object = "the checkpoint") -> nn.Module:
     if not isinstance(described, str) or described not in makers or not plain:
         what = described if isinstance(described, str) else "a network"
         raise CheckpointError(
-            f"{source}: holds {what}, which is not built by a function of kdcourse.models alone. Build it yourself, "
+            f"{source}: holds {what}, which is not built by a function of kdcourse.models alone. "
+            "Build it yourself, "
             "load the weights, and use kdcourse.shipping.export.export(network, data, path)"
         )
     try:
@@ -307,12 +325,15 @@ def _checked(format: str, int8: bool) -> None:
 
 
 def _data(about: dict, dataset: str | None) -> tuple[DataSplits, str]:
-    """The data that a network was trained on, or others with the same classes and channels, and what to say of them."""
+    """The data that a network was trained on, or others with the same classes and channels, and
+    what to say of them.
+    """
     asked = dict(about["asked"])
     fewer = asked.pop("fewer", [])
     if not asked and dataset is None:
         raise UsageError(
-            f"trained on arrays in memory ({about['data']}): name a data set with --dataset, or --no-check"
+            f"trained on arrays in memory ({about['data']}): name a data set with --dataset, or "
+            "--no-check"
         )
     if dataset is not None and dataset != asked.get("name"):
         asked, fewer = {"image_size": about["image_size"][0]}, []
@@ -362,7 +383,8 @@ def _export(
         answers = kind.opened(content)
         if (shape := answers(made).shape) != (MADE, len(about["classes"])):
             raise UsageError(
-                f"the network answers {MADE} images with shape {shape}, expected ({MADE}, {len(about['classes'])}), a "
+                f"the network answers {MADE} images with shape {shape}, expected ({MADE}, "
+                f"{len(about['classes'])}), a "
                 "logit a class"
             )
         float32 = _compare(raw, answers, images, labels)
@@ -392,7 +414,9 @@ def _made(about: dict) -> np.ndarray:
 
 
 def _program(network: Raw, example: torch.Tensor) -> torch.export.ExportedProgram:
-    """The network as a graph, for any number of images. Raises ExportError if torch cannot follow it."""
+    """The network as a graph, for any number of images. Raises ExportError if torch cannot follow
+    it.
+    """
     try:
         with quiet():
             return torch.export.export(
@@ -404,7 +428,8 @@ def _program(network: Raw, example: torch.Tensor) -> torch.export.ExportedProgra
         TypeError,
     ) as error:  # what torch.export says of code that it cannot follow
         raise ExportError(
-            f"{type(network.network).__name__}: torch.export cannot follow this network for any number of images "
+            f"{type(network.network).__name__}: torch.export cannot follow this network for any "
+            "number of images "
             f"({type(error).__name__}: {brief(error)})"
         ) from error
 

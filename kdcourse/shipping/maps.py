@@ -1,4 +1,5 @@
-"""A map: a whole scene classified tile by tile and written as a GeoTIFF that a GIS opens, without torch.
+"""A map: a whole scene classified tile by tile and written as a GeoTIFF that a GIS opens, without
+torch.
 
 The scene is read in strips as high as a tile, so it may be larger than memory.
 """
@@ -57,8 +58,10 @@ class Mapped:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.path}: {self.megapixels:.2f} megapixels in {self.tiles} tiles, {self.seconds:.1f} s, "
-            f"{self.pace:.2f} s a megapixel, of which the network {self.answering / self.megapixels:.2f}"
+            f"{self.path}: {self.megapixels:.2f} megapixels in {self.tiles} tiles, "
+            f"{self.seconds:.1f} s, "
+            f"{self.pace:.2f} s a megapixel, of which the network "
+            f"{self.answering / self.megapixels:.2f}"
         ]
         lines += [f"{name:<24}{share:6.1f} %" for name, share in self.shares.items()]
         return "\n".join(
@@ -67,7 +70,9 @@ class Mapped:
 
 
 def colours(classes: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Red, green and blue (0 … 255) of each class: EuroSAT's own, else hues far from one another."""
+    """Red, green and blue (0 … 255) of each class: EuroSAT's own, else hues far from one
+    another.
+    """
     found = []
     for i, name in enumerate(classes):
         text = COLOURS.get(name)
@@ -90,15 +95,16 @@ def classify(
 ) -> Mapped:
     """Classify a scene, a GeoTIFF with the model's bands, and write its map.
 
-    The map has the scene's pixels, size and place: uint8, the number of a class, 255 where there is none; a colour
-    table; the names as tags CLASS_0, CLASS_1 … of its band. Each block of step × step pixels gets the class of the
-    tile × tile pixels around it; at the scene's borders the tile is moved inwards. step: by default `tile`.
+    The map has the scene's pixels, size and place: uint8, the number of a class, 255 where there is
+    none; a colour table; the names as tags CLASS_0, CLASS_1 … of its band. Each block of step ×
+    step pixels gets the class of the tile × tile pixels around it; at the scene's borders the tile
+    is moved inwards. step: by default `tile`.
 
-    A pixel whose bands all have the scene's nodata value has no class. A tile with more than half of such pixels is
-    not classified; in others they are filled with each band's mean over the rest.
+    A pixel whose bands all have the scene's nodata value has no class. A tile with more than half
+    of such pixels is not classified; in others they are filled with each band's mean over the rest.
 
-    Raises DataError for a scene that cannot be read or does not suit the model, or a map that cannot be written;
-    UsageError for an argument. Then there is no map, and an older one stays.
+    Raises DataError for a scene that cannot be read or does not suit the model, or a map that
+    cannot be written; UsageError for an argument. Then there is no map, and an older one stays.
     """
     step = step or tile
     for name, value in (("tile", tile), ("step", step), ("batch_size", batch_size)):
@@ -106,7 +112,8 @@ def classify(
             raise UsageError(f"{name}={value}: expected 1 or more")
     if step > tile:
         raise UsageError(
-            f"step={step}: expected no more than the tile's {tile} pixels, or some would not be looked at"
+            f"step={step}: expected no more than the tile's {tile} pixels, or some would not be "
+            "looked at"
         )
     if len(model.classes) > NONE:
         raise UsageError(
@@ -163,8 +170,8 @@ def overview(
 ) -> np.ndarray:
     """A GeoTIFF as a small picture: (bands, H, W), the longer side `size` pixels or less.
 
-    bands: counted from 1, as rasterio does. average: the mean of the pixels at each place, else the nearest one, which
-    alone makes sense of classes. Raises DataError.
+    bands: counted from 1, as rasterio does. average: the mean of the pixels at each place, else the
+    nearest one, which alone makes sense of classes. Raises DataError.
     """
     how = Resampling.average if average else Resampling.nearest
     with _errors(path), rasterio.open(path) as file:
@@ -181,7 +188,9 @@ def _around(start: int, step: int, tile: int, length: int) -> int:
 def _tile(
     model: Model, scene, strip: np.ndarray, seen: np.ndarray, left: int, tile: int
 ) -> np.ndarray:
-    """The pixels that the model is asked about, (C, h, w) in its size; holes are filled with the band's mean."""
+    """The pixels that the model is asked about, (C, h, w) in its size; holes are filled with the
+    band's mean.
+    """
     image, whole = strip[:, :, left : left + tile], seen[:, left : left + tile]
     if not whole.all():
         image = np.where(whole, image, image[:, whole].mean(1)[:, None, None].astype(image.dtype))

@@ -1,4 +1,6 @@
-"""Answers of an exported network to image files, by onnxruntime alone: nothing here imports torch."""
+"""Answers of an exported network to image files, by onnxruntime alone: nothing here imports
+torch.
+"""
 
 import csv
 import json
@@ -23,11 +25,12 @@ FORMAT = 1  # of that entry
 class Model:
     """An ONNX file made by `kdcourse export`, ready to answer.
 
-    source: the file, or its content. `about` is what the file says of itself; `classes` and `channels` are names,
-    `image_size` is (height, width), `dtype` the type of the pixels that it was trained on. threads: CPU threads to
-    answer with, by default all that this process may use.
+    source: the file, or its content. `about` is what the file says of itself; `classes` and
+    `channels` are names, `image_size` is (height, width), `dtype` the type of the pixels that it
+    was trained on. threads: CPU threads to answer with, by default all that this process may use.
 
-    Raises DataError for a file that is missing, no ONNX file, or not one of ours; UsageError without onnxruntime.
+    Raises DataError for a file that is missing, no ONNX file, or not one of ours; UsageError
+    without onnxruntime.
     """
 
     def __init__(self, source: str | os.PathLike | bytes, threads: int | None = None):
@@ -38,18 +41,22 @@ class Model:
             newer = self.about["format"] > FORMAT
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"{name}: an ONNX file, but it does not say its classes and bands: not made by `kdcourse export`"
+                f"{name}: an ONNX file, but it does not say its classes and bands: not made by "
+                "`kdcourse export`"
             ) from error
         if newer:
             raise DataError(
-                f"{name}: made by a newer kdcourse ({self.about['versions']['kdcourse']}): install that one"
+                f"{name}: made by a newer kdcourse ({self.about['versions']['kdcourse']}): install "
+                "that one"
             )
         self.classes, self.channels = tuple(self.about["classes"]), tuple(self.about["channels"])
         self.image_size, self.dtype = tuple(self.about["image_size"]), np.dtype(self.about["dtype"])
 
     @property
     def pictures(self) -> bool:
-        """Whether it takes pictures as Pillow reads them, grey or colour, and not GeoTIFFs of bands."""
+        """Whether it takes pictures as Pillow reads them, grey or colour, and not GeoTIFFs of
+        bands.
+        """
         return self.dtype == np.uint8 and len(self.channels) in (1, 3)
 
     @property
@@ -60,7 +67,8 @@ class Model:
         return f"GeoTIFFs of {len(self.channels)} bands ({', '.join(self.channels)}), {self.dtype}"
 
     def read(self, path: str | os.PathLike) -> np.ndarray:
-        """An image file as (C, H, W) in the model's type and size, read and resized as the training data were.
+        """An image file as (C, H, W) in the model's type and size, read and resized as the training
+        data were.
 
         Raises DataError that names the file, what is wrong with it and what was expected.
         """
@@ -83,7 +91,9 @@ class Model:
             return read_image(path, len(self.channels), size=None)
 
     def sized(self, path: str | os.PathLike, image: np.ndarray) -> np.ndarray:
-        """An image (C, H, W) in the model's size. Raises DataError that names the file if that cannot be done."""
+        """An image (C, H, W) in the model's size. Raises DataError that names the file if that
+        cannot be done.
+        """
         height, width = self.image_size
         if image.shape[1:] == (height, width):
             return image
@@ -120,7 +130,8 @@ def band_count(path: str | os.PathLike) -> int:
 def predict(
     model: Model, paths: Iterable[str | os.PathLike], batch_size: int = 64
 ) -> Iterator[tuple[str, np.ndarray | DataError]]:
-    """What `model` answers to files, and to all images in folders: (file, probabilities (classes,)) of each, in order.
+    """What `model` answers to files, and to all images in folders: (file, probabilities (classes,))
+    of each, in order.
 
     A file that cannot be used comes with its DataError. At most batch_size images are in memory.
     """
@@ -153,7 +164,8 @@ def _files(
             yield (
                 path,
                 DataError(
-                    f"{path}: no images in it ({' '.join(sorted(suffixes))}). The model takes {model.takes}"
+                    f"{path}: no images in it ({' '.join(sorted(suffixes))}). The model takes "
+                    f"{model.takes}"
                 ),
             )
         for name, _ in found:
@@ -176,9 +188,11 @@ def _answered(model: Model, read: Sequence[tuple[str, np.ndarray | DataError]]) 
 
 @contextmanager
 def table(path: str | os.PathLike | None, classes: Sequence[str]) -> Iterator:
-    """A function that writes (file, probabilities) as a row of the CSV file `path`, which is there when all is done.
+    """A function that writes (file, probabilities) as a row of the CSV file `path`, which is there
+    when all is done.
 
-    Columns: file, class, probability, and the probability of each class. Without a path it writes nothing.
+    Columns: file, class, probability, and the probability of each class. Without a path it writes
+      nothing.
     """
     if path is None:
         yield lambda file, probabilities: None
@@ -198,7 +212,9 @@ def table(path: str | os.PathLike | None, classes: Sequence[str]) -> Iterator:
 
 @contextmanager
 def beside(path: str | os.PathLike) -> Iterator[str]:
-    """The name of a file to write, which takes the place of `path` once all went well, and is removed if it did not."""
+    """The name of a file to write, which takes the place of `path` once all went well, and is
+    removed if it did not.
+    """
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise UsageError(f"{path}: no folder {os.path.dirname(path)}")
     temporary = f"{os.fspath(path)}.{os.getpid()}.partial"
@@ -231,7 +247,8 @@ def _session(source: str | os.PathLike | bytes, threads: int):
             ) from error
         if packed:
             raise DataError(
-                f"{source}: not an ONNX file but one of PyTorch. Make one: `kdcourse export … --format onnx`"
+                f"{source}: not an ONNX file but one of PyTorch. Make one: `kdcourse export … "
+                "--format onnx`"
             )
         source = os.fspath(source)
     try:

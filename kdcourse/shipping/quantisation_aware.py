@@ -1,9 +1,10 @@
 """Quantisation-aware training: a network that computes as its int8 file will, and can still learn.
 
-Weights and inputs of each convolution and linear layer are rounded in the forward pass; the gradient passes as if they
-were not (the straight-through estimator: Bengio, Léonard & Courville 2013). So training moves the weights to where
-rounding does less harm (Jacob et al. 2018, sec. 3). With `ResponseKD` the float teacher teaches the rounded student
-(Mishra & Marr 2018, "Apprentice"; Polino, Pascanu & Alistarh 2018).
+Weights and inputs of each convolution and linear layer are rounded in the forward pass; the
+gradient passes as if they were not (the straight-through estimator: Bengio, Léonard & Courville
+2013). So training moves the weights to where rounding does less harm (Jacob et al. 2018, sec. 3).
+With `ResponseKD` the float teacher teaches the rounded student (Mishra & Marr 2018, "Apprentice";
+Polino, Pascanu & Alistarh 2018).
 
     student = rounded(student, calibration)                     # images as Batches normalises them
     fit(student, data, ResponseKD(teacher), epochs=3, precision="float32", …)
@@ -26,7 +27,9 @@ MEMORY = 0.9  # how much of the known range a batch in training leaves
 def round_through(
     values: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | int, low: int, high: int
 ):
-    """scale · (q − zero) with q = clamp(round(values / scale) + zero, low, high); its gradient is that of `values`."""
+    """scale · (q − zero) with q = clamp(round(values / scale) + zero, low, high); its gradient is
+    that of `values`.
+    """
     q = (torch.round(values / scale) + zero).clamp(low, high)
     return values + (scale * (q - zero) - values).detach()
 
@@ -34,8 +37,9 @@ def round_through(
 class Rounded(nn.Module):
     """A convolution or linear layer whose weights and inputs are rounded.
 
-    Weights: symmetric, a scale for each output channel, from its largest weight. Inputs: a scale and a zero point for
-    the whole tensor, from the range of what came in; in training the range follows.
+    Weights: symmetric, a scale for each output channel, from its largest weight. Inputs: a scale
+    and a zero point for the whole tensor, from the range of what came in; in training the range
+    follows.
     """
 
     def __init__(self, layer: nn.Conv2d | nn.Linear, weight_bits: int, input_bits: int):
@@ -80,10 +84,12 @@ def rounded(
     weight_bits: int = WEIGHT_BITS,
     input_bits: int = 8,
 ) -> nn.Module:
-    """A copy whose convolutions and linear layers round; batch norm is folded into the convolution before it.
+    """A copy whose convolutions and linear layers round; batch norm is folded into the convolution
+    before it.
 
-    calibration: normalised images (B, C, H, W), validation images, that the ranges of the inputs are taken from.
-    Without further training this is plain post-training quantisation. Raises UsageError for bits that cannot be right.
+    calibration: normalised images (B, C, H, W), validation images, that the ranges of the inputs
+    are taken from. Without further training this is plain post-training quantisation. Raises
+    UsageError for bits that cannot be right.
     """
     for name, bits in (("weight_bits", weight_bits), ("input_bits", input_bits)):
         if not 2 <= bits <= 16:
@@ -106,7 +112,9 @@ def rounded(
 
 
 def plain(network: nn.Module) -> nn.Module:
-    """A copy of a `rounded` network with ordinary layers, their weights rounded: what `export` takes."""
+    """A copy of a `rounded` network with ordinary layers, their weights rounded: what `export`
+    takes.
+    """
 
     def layer(module: Rounded) -> nn.Module:
         with torch.no_grad():
@@ -127,7 +135,9 @@ def _replace(network: nn.Module, kinds, maker) -> None:
 
 
 def _fold(network: nn.Module) -> None:
-    """Fold each batch norm into the convolution that was registered right before it, as the exporter does."""
+    """Fold each batch norm into the convolution that was registered right before it, as the
+    exporter does.
+    """
     before, last = None, None
     for name, child in network.named_children():
         if isinstance(child, nn.BatchNorm2d) and isinstance(last, nn.Conv2d):

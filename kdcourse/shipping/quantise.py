@@ -1,8 +1,9 @@
 """Eight bits instead of 32: a network's weights and activations as integers, after training.
 
-x ≈ scale · (q − zero point), q in −128 … 127 (Jacob et al. 2018, "Quantization and training of neural networks for
-efficient integer-arithmetic-only inference", eq. 1). Weights have a scale for each output channel; activations one for
-each tensor, from their range over *calibration* images: validation images here, never test images.
+x ≈ scale · (q − zero point), q in −128 … 127 (Jacob et al. 2018, "Quantization and training of
+neural networks for efficient integer-arithmetic-only inference", eq. 1). Weights have a scale for
+each output channel; activations one for each tensor, from their range over *calibration* images:
+validation images here, never test images.
 """
 
 import logging
@@ -17,7 +18,8 @@ from kdcourse.common.errors import UsageError
 from kdcourse.data.splits import Split
 
 CALIBRATION = 256  # images
-# What computes with integers. Not Sub and Mul: raw values of all bands do not fit 8 bits, so normalising stays float32.
+# What computes with integers. Not Sub and Mul: raw values of all bands do not fit 8 bits, so
+# normalising stays float32.
 INTEGER = [
     "Conv",
     "Gemm",
@@ -32,7 +34,8 @@ INTEGER = [
 
 
 def calibration_images(split: Split, count: int = CALIBRATION) -> np.ndarray:
-    """`count` raw images of a validation split, or all if there are fewer, spread evenly: (N, C, H, W) float32.
+    """`count` raw images of a validation split, or all if there are fewer, spread evenly: (N, C, H,
+    W) float32.
 
     Raises UsageError for another split: what is measured on test must not have chosen anything.
     """
@@ -45,10 +48,12 @@ def calibration_images(split: Split, count: int = CALIBRATION) -> np.ndarray:
 
 
 def quantise(content: bytes, calibration: Split, batch_size: int = 32) -> bytes:
-    """An ONNX network in float32 → the same in int8: static quantisation in QDQ form by onnxruntime.
+    """An ONNX network in float32 → the same in int8: static quantisation in QDQ form by
+    onnxruntime.
 
-    calibration: the validation split; see `calibration_images`. Weights take 7 of the 8 bits (`reduce_range`), so that
-    processors without VNNI, whose 16-bit sums would overflow, answer alike.
+    calibration: the validation split; see `calibration_images`. Weights take 7 of the 8 bits
+    (`reduce_range`), so that processors without VNNI, whose 16-bit sums would overflow, answer
+    alike.
     """
     import onnx
     from onnxruntime import quantization

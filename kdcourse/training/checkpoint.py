@@ -1,4 +1,6 @@
-"""Checkpoints: written beside and moved into place, so that a file under its own name is always whole."""
+"""Checkpoints: written beside and moved into place, so that a file under its own name is always
+whole.
+"""
 
 import hashlib
 import os
@@ -27,7 +29,8 @@ DAMAGED = (
 def save(path: str | os.PathLike, content: dict) -> None:
     """Write `content` (tensors, numbers, strings, lists, dictionaries) to `path`, all or nothing.
 
-    Raises CheckpointError if it cannot be written (disk full, no permission); an older file stays as it was.
+    Raises CheckpointError if it cannot be written (disk full, no permission); an older file stays
+    as it was.
     """
     path = Path(path)
     temporary = None
@@ -47,7 +50,9 @@ def save(path: str | os.PathLike, content: dict) -> None:
 
 
 def load(path: str | os.PathLike) -> dict:
-    """A checkpoint made by `save`, tensors on the CPU. Raises CheckpointError if it is missing, damaged or foreign."""
+    """A checkpoint made by `save`, tensors on the CPU. Raises CheckpointError if it is missing,
+    damaged or foreign.
+    """
     path = Path(path)
     try:
         with zipfile.ZipFile(
@@ -70,7 +75,9 @@ def load(path: str | os.PathLike) -> dict:
 
 
 def load_weights(model: nn.Module, state: dict, source: object = "the checkpoint") -> None:
-    """Put a state dict into `model`. Raises CheckpointError, naming what differs, if it is of another architecture."""
+    """Put a state dict into `model`. Raises CheckpointError, naming what differs, if it is of
+    another architecture.
+    """
     own = model.state_dict()
     differing = [name for name in own if name not in state or state[name].shape != own[name].shape]
     differing += [name for name in state if name not in own]
@@ -78,8 +85,10 @@ def load_weights(model: nn.Module, state: dict, source: object = "the checkpoint
         name = differing[0]
         shapes = [tuple(s[name].shape) if name in s else "absent" for s in (own, state)]
         raise CheckpointError(
-            f"{source}: belongs to another architecture. {len(differing)} of {len(own)} entries differ, first {name}: "
-            f"{shapes[0]} in the model, {shapes[1]} in the file. Build the model as it was when the file was made"
+            f"{source}: belongs to another architecture. {len(differing)} of {len(own)} entries "
+            f"differ, first {name}: "
+            f"{shapes[0]} in the model, {shapes[1]} in the file. Build the model as it was when "
+            "the file was made"
         )
     model.load_state_dict(state)
 
@@ -96,7 +105,9 @@ def digest(model: nn.Module) -> str:
 
 
 def describe(thing):
-    """A description of a setting that is the same in every process: numbers, names and, for networks, their bits."""
+    """A description of a setting that is the same in every process: numbers, names and, for
+    networks, their bits.
+    """
     if thing is None or isinstance(thing, str | int | float | bool):
         return thing
     if isinstance(thing, partial):
@@ -119,6 +130,7 @@ def describe(thing):
     name = getattr(thing, "__qualname__", None)
     if name is None or "<" in name:
         raise UsageError(
-            f"{thing!r} cannot be kept by name: use a module-level function, a class or functools.partial"
+            f"{thing!r} cannot be kept by name: use a module-level function, a class or "
+            "functools.partial"
         )
     return f"{thing.__module__}.{name}"

@@ -1,8 +1,10 @@
-"""One run over several processes, each with a GPU of its own. `torchrun` starts them; each calls `fit` alike.
+"""One run over several processes, each with a GPU of its own. `torchrun` starts them; each calls
+`fit` alike.
 
-Every process holds the whole network and takes its share of each batch. DistributedDataParallel averages the gradients
-(Li et al. 2020), and batch norm is made to see the whole batch. So a step does what one process would do, up to
-rounding. Where there is one process, nothing here does anything.
+Every process holds the whole network and takes its share of each batch. DistributedDataParallel
+averages the gradients (Li et al. 2020), and batch norm is made to see the whole batch. So a step
+does what one process would do, up to rounding. Where there is one process, nothing here does
+anything.
 """
 
 import os
@@ -23,7 +25,9 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def join() -> None:
-    """Meet the other processes, if `torchrun` started several (WORLD_SIZE) and they have not met yet."""
+    """Meet the other processes, if `torchrun` started several (WORLD_SIZE) and they have not met
+    yet.
+    """
     if (
         dist.is_available()
         and not dist.is_initialized()
@@ -50,25 +54,29 @@ def is_first() -> bool:
 def own_device(device: torch.device) -> torch.device:
     """On CUDA the GPU of this process, which is number LOCAL_RANK of its machine.
 
-    Raises UsageError where there are fewer GPUs than processes, and for a device on which processes cannot meet.
+    Raises UsageError where there are fewer GPUs than processes, and for a device on which processes
+    cannot meet.
     """
     if world() == 1 or device.type == "cpu":
         return device
     if device.type != "cuda":
         raise UsageError(
-            f"device={device}: several processes need CUDA or the CPU. Give device='cpu', or start one"
+            f"device={device}: several processes need CUDA or the CPU. Give device='cpu', or start "
+            "one"
         )
     local, gpus = int(os.environ.get("LOCAL_RANK", device.index or 0)), torch.cuda.device_count()
     if local >= gpus:
         raise UsageError(
-            f"process {local} (from 0) of this machine has no GPU, there are {gpus}: torchrun --nproc-per-node {gpus}"
+            f"process {local} (from 0) of this machine has no GPU, there are {gpus}: torchrun "
+            f"--nproc-per-node {gpus}"
         )
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
 
 
 def from_first(function: Callable, *arguments, **named):
-    """What `function` returns in the first process, in all of them; if it raises a KDCourseError there, all raise it.
+    """What `function` returns in the first process, in all of them; if it raises a KDCourseError
+    there, all raise it.
 
     None goes on before the first is done.
     """
@@ -87,11 +95,13 @@ def from_first(function: Callable, *arguments, **named):
 
 
 class Share(Batches):
-    """This process' images of each batch of `Batches`: every `world()`-th, so that shares differ by one at most.
+    """This process' images of each batch of `Batches`: every `world()`-th, so that shares differ by
+    one at most.
 
-    images, counted: how many images the batch that was cut last has in all, and how many of them are this process'.
-      counted is 0 where a batch has fewer images than there are processes: the image in it then stands in, so that the
-      process keeps step with the others, and must count for nothing.
+    images, counted: how many images the batch that was cut last has in all, and how many of them
+      are this process'. counted is 0 where a batch has fewer images than there are processes: the
+      image in it then stands in, so that the process keeps step with the others, and must count for
+      nothing.
     """
 
     images = counted = 0
@@ -110,12 +120,16 @@ class Share(Batches):
 
     @property
     def weight(self) -> float:
-        """Of this process' loss: then the mean over processes, DistributedDataParallel's, is the mean over images."""
+        """Of this process' loss: then the mean over processes, DistributedDataParallel's, is the
+        mean over images.
+        """
         return self.counted * world() / self.images
 
 
 def global_means(means: dict[str, torch.Tensor], share: Share) -> dict[str, torch.Tensor]:
-    """Means over the whole batch, the same in all processes, from each one's means over its share."""
+    """Means over the whole batch, the same in all processes, from each one's means over its
+    share.
+    """
     if world() == 1:
         return means
     total = (
@@ -138,9 +152,9 @@ class _Step(nn.Module):
 
 @contextmanager
 def parallel(student: nn.Module, objective: nn.Module, share: Share) -> Iterator[nn.Module]:
-    """Student and objective as one module, (batch) → terms, in DistributedDataParallel: they start as the first process
-    has them. Within the context their batch norms see the whole batch. Modules, parameters and state dicts stay as
-    they are.
+    """Student and objective as one module, (batch) → terms, in DistributedDataParallel: they start
+    as the first process has them. Within the context their batch norms see the whole batch.
+    Modules, parameters and state dicts stay as they are.
     """
     step = _Step(student, objective)
     if world() == 1:
@@ -160,10 +174,11 @@ def parallel(student: nn.Module, objective: nn.Module, share: Share) -> Iterator
 
 
 def global_batch_norm(norm: nn.Module, share: Share, x: torch.Tensor) -> torch.Tensor:
-    """Batch norm whose mean and variance are those of the whole batch; x (B, C, …) is this process' share of it.
+    """Batch norm whose mean and variance are those of the whole batch; x (B, C, …) is this process'
+    share of it.
 
-    Ioffe & Szegedy 2015, algorithm 1. Gradients flow through mean and variance to the images of all processes. On GPUs
-    nn.SyncBatchNorm does the same; it knows no CPU.
+    Ioffe & Szegedy 2015, algorithm 1. Gradients flow through mean and variance to the images of all
+    processes. On GPUs nn.SyncBatchNorm does the same; it knows no CPU.
     """
     if not norm.training:
         return type(norm).forward(norm, x)
@@ -174,7 +189,8 @@ def global_batch_norm(norm: nn.Module, share: Share, x: torch.Tensor) -> torch.T
     )  # of each channel, in the whole batch
     if values < 2:
         raise ValueError(
-            f"expected more than 1 value a channel in training, got an input of shape {tuple(x.shape)}"
+            "expected more than 1 value a channel in training, got an input of shape "
+            f"{tuple(x.shape)}"
         )
     mine = float(share.counted > 0) / values
     mean = sum_over_processes(mine * full.sum(over))

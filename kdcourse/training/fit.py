@@ -1,4 +1,6 @@
-"""The one loop. Every network of the course is trained by `fit`; what it learns from is the objective's affair."""
+"""The one loop. Every network of the course is trained by `fit`; what it learns from is the
+objective's affair.
+"""
 
 import logging
 import os
@@ -38,7 +40,9 @@ adamw.__doc__ = "The default optimiser (Loshchilov & Hutter 2019): called with t
 
 
 def one_cycle(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """Up to the optimiser's learning rate in 20 % of the steps, then down by a cosine (Smith & Topin 2019)."""
+    """Up to the optimiser's learning rate in 20 % of the steps, then down by a cosine (Smith &
+    Topin 2019).
+    """
     rates = [group["lr"] for group in optimizer.param_groups]
     rise = 0.2 if steps > 5 else 0.3  # at 0.2 of 5 steps OneCycleLR divides by zero
     return torch.optim.lr_scheduler.OneCycleLR(
@@ -117,36 +121,44 @@ def fit(
     on_epoch: Callable[[dict], None] | None = None,
     about: dict | None = None,
 ) -> History:
-    """Train `student` on `data.train`, validate on `data.val` after each epoch; `data.test` is never touched.
+    """Train `student` on `data.train`, validate on `data.val` after each epoch; `data.test` is
+    never touched.
 
-    objective: `nn.Module`, (student, batch) → dict of named, weighted loss terms; their sum is minimised. Its own
-      parameters are optimised with the student's. If it has a method `prepare(student, batch, samples)`, that is called
-      once before training, with a small batch and the number of training images: the place to make adapters.
-    optimizer: called with the parameters. schedule: called with (optimizer, number of steps), stepped every batch.
+    objective: `nn.Module`, (student, batch) → dict of named, weighted loss terms; their sum is
+      minimised. Its own parameters are optimised with the student's. If it has a method
+      `prepare(student, batch, samples)`, that is called once before training, with a small batch
+      and the number of training images: the place to make adapters.
+    optimizer: called with the parameters. schedule: called with (optimizer, number of steps),
+      stepped every batch.
     augment: "default" (the data set's own), a name in `AUGMENTATIONS`, an `Augmentation`, or None.
     views: how many epochs of augmentation are distinct (see `Batches`); None: all are.
-    checkpoint: a file written after every epoch. If it is there already, training goes on from it and ends with the
-      same bits as a run that was never stopped (CPU, same number of threads).
-    until: stop after this many of the epochs; the same call without it, or with a larger one, goes on. Needs
-      `checkpoint`.
+    checkpoint: a file written after every epoch. If it is there already, training goes on from it
+      and ends with the same bits as a run that was never stopped (CPU, same number of threads).
+    until: stop after this many of the epochs; the same call without it, or with a larger one, goes
+      on. Needs `checkpoint`.
     precision: "auto", "float32" or "bfloat16" (autocast). clip: bound on the gradient's norm.
     keep: "last", or "best" for the weights of the epoch that was best on validation.
-    on_epoch: called with each epoch's record, as it stands in the History, after the checkpoint was written.
-    about: plain values that the checkpoint is to hold besides: what `load_or_train` says of network and data.
+    on_epoch: called with each epoch's record, as it stands in the History, after the checkpoint was
+      written.
+    about: plain values that the checkpoint is to hold besides: what `load_or_train` says of network
+      and data.
 
-    Several processes: where `torchrun` started them, each calls `fit` with the same arguments and takes its share of
-    every batch; `batch_size` counts the images of all. The result is that of one process up to rounding, except where
-    network or objective draw at random (dropout, the negatives of ContrastiveKD), and where an objective compares the
-    images of a batch with each other or keeps a bank of them: it sees its share alone. The first process writes the
-    checkpoint, shows the progress and calls `on_epoch`; all return the same History. See docs/scaling.md.
+    Several processes: where `torchrun` started them, each calls `fit` with the same arguments and
+    takes its share of every batch; `batch_size` counts the images of all. The result is that of one
+    process up to rounding, except where network or objective draw at random (dropout, the negatives
+    of ContrastiveKD), and where an objective compares the images of a batch with each other or
+    keeps a bank of them: it sees its share alone. The first process writes the checkpoint, shows
+    the progress and calls `on_epoch`; all return the same History. See docs/scaling.md.
 
-    Raises UsageError for an argument, or a network, that does not fit the data; TrainingError at the first loss that
-    is not finite; CheckpointError for a file of another run. Interrupted (Ctrl-C, Jupyter's stop), it leaves the last
-    whole epoch's checkpoint and the student in eval mode.
+    Raises UsageError for an argument, or a network, that does not fit the data; TrainingError at
+    the first loss that is not finite; CheckpointError for a file of another run. Interrupted
+    (Ctrl-C, Jupyter's stop), it leaves the last whole epoch's checkpoint and the student in eval
+    mode.
     """
     if not isinstance(data, DataSplits):
         raise UsageError(
-            f"data={type(data).__name__}: expected DataSplits, from kdcourse.data.load or, of arrays of your own, from "
+            f"data={type(data).__name__}: expected DataSplits, from kdcourse.data.load or, of "
+            "arrays of your own, from "
             "DataSplits.from_arrays"
         )
     if not isinstance(epochs, Integral) or epochs < 1:
@@ -217,7 +229,8 @@ def fit(
         try:
             for epoch in range(len(history.records), until or epochs):
                 started = time.perf_counter()
-                # for dropout and the like: nothing a checkpoint must hold; each process draws for its own images
+                # for dropout and the like: nothing a checkpoint must hold; each process draws for
+                # its own images
                 torch.manual_seed(seed * 100_003 + epoch + 1_000_000_007 * processes.rank())
                 record = {"epoch": epoch + 1, "lr": scheduler.get_last_lr()[0]}
                 record |= _train_epoch(run, step, batches, parameters, dtype, clip, epoch)
@@ -298,7 +311,8 @@ class _Run:
         if differing:
             name = differing[0]
             raise CheckpointError(
-                f"{path}: belongs to another run: {name} was {theirs.get(name)}, is now {settings[name]}. "
+                f"{path}: belongs to another run: {name} was {theirs.get(name)}, is now "
+                f"{settings[name]}. "
                 "Name another file, or delete this one to train afresh"
             )
         files.load_weights(self.student, content["student"], path)
@@ -339,8 +353,10 @@ def _train_epoch(
                 if not torch.isfinite(means[name])
             ]
             raise TrainingError(
-                f"epoch {epoch + 1}, batch {number}: loss not finite ({', '.join(broken) or 'the sum overflows'}). "
-                "Lower the learning rate, clip the gradient (clip=1.0), or look for a log of zero in that term"
+                f"epoch {epoch + 1}, batch {number}: loss not finite "
+                f"({', '.join(broken) or 'the sum overflows'}). "
+                "Lower the learning rate, clip the gradient (clip=1.0), or look for a log of zero "
+                "in that term"
             )
         run.optimizer.zero_grad(set_to_none=True)
         (batches.weight * loss).backward()
@@ -375,7 +391,8 @@ def _check_answers(student: nn.Module, data: DataSplits, device: torch.device) -
         ) from error
     if logits.shape != (1, len(data.classes)):
         raise UsageError(
-            f"the network answers an image with shape {tuple(logits.shape[1:])}, expected ({len(data.classes)},), a "
+            f"the network answers an image with shape {tuple(logits.shape[1:])}, expected "
+            f"({len(data.classes)},), a "
             "logit a class. Build it with classes=len(data.classes)"
         )
 

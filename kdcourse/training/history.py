@@ -7,11 +7,12 @@ import pandas as pd
 
 @dataclass
 class History:
-    """One record an epoch: `epoch` (from 1), `loss` and each of its terms (means over the epoch's samples),
-    `train_accuracy` and `val_accuracy` in %, `val_loss` in nats, `lr`, `seconds`.
+    """One record an epoch: `epoch` (from 1), `loss` and each of its terms (means over the epoch's
+    samples), `train_accuracy` and `val_accuracy` in %, `val_loss` in nats, `lr`, `seconds`.
 
-    `train_accuracy` is measured as `val_accuracy` is: after the epoch, in eval mode, without augmentation, on as many
-    training samples as there are in validation. So the gap between them is overfitting and nothing else.
+    `train_accuracy` is measured as `val_accuracy` is: after the epoch, in eval mode, without
+    augmentation, on as many training samples as there are in validation. So the gap between them is
+    overfitting and nothing else.
     """
 
     records: list[dict] = field(default_factory=list)
@@ -41,6 +42,8 @@ class History:
             return "History: no epochs yet"
         at = self.records[self.reported_epoch - 1]
         return (
-            f"History: {len(self.records)} epochs, holding the {self.keep} one ({self.reported_epoch}): train "
-            f"{at['train_accuracy']:.1f} %, validation {at['val_accuracy']:.1f} % ({self.precision}, {self.device})"
+            f"History: {len(self.records)} epochs, holding the {self.keep} one "
+            f"({self.reported_epoch}): train "
+            f"{at['train_accuracy']:.1f} %, validation {at['val_accuracy']:.1f} % "
+            f"({self.precision}, {self.device})"
         )

@@ -21,8 +21,9 @@ from kdcourse.training.history import History
 class Recipe:
     """Everything that decides what a trained network will be, except the data.
 
-    `model` and `objective` are called to make a fresh one: use `functools.partial(resnet18, channels=13, classes=10)`,
-    a class, or a module-level function. The other fields are arguments of `fit`.
+    `model` and `objective` are called to make a fresh one: use `functools.partial(resnet18,
+    channels=13, classes=10)`, a class, or a module-level function. The other fields are arguments
+    of `fit`.
     """
 
     model: Callable[[], nn.Module]
@@ -53,11 +54,12 @@ def load_or_train(
     progress: bool = True,
     on_epoch: Callable[[dict], None] | None = None,
 ) -> tuple[nn.Module, History]:
-    """The network of this recipe: read if it was trained before, trained (or trained on) and kept if not.
+    """The network of this recipe: read if it was trained before, trained (or trained on) and kept
+    if not.
 
-    Kept in `work_dir()/models/NAME-KEY.pt`; a change of recipe, data or package version makes another key. precision,
-    device and on_epoch (see `fit`) are no part of it: a network that is done is taken as it is, without a call of
-    on_epoch, and its History says what it was trained in.
+    Kept in `work_dir()/models/NAME-KEY.pt`; a change of recipe, data or package version makes
+    another key. precision, device and on_epoch (see `fit`) are no part of it: a network that is
+    done is taken as it is, without a call of on_epoch, and its History says what it was trained in.
     """
     path = work_dir() / "models" / f"{name}-{recipe.key(data)}.pt"
     with torch.random.fork_rng(devices=[]):  # networks are made on the CPU

@@ -15,7 +15,9 @@ def says(page, node: dict) -> str:
 
 
 def serious(page, *selectors: str, dark: bool = False) -> list[str]:
-    """Serious and critical findings in the elements that are selected, as lines. dark: only what a theme can change."""
+    """Serious and critical findings in the elements that are selected, as lines. dark: only what a
+    theme can change.
+    """
     from axe_playwright_python.sync_playwright import Axe
 
     options = {"resultTypes": ["violations"]} | ({"runOnly": ["color-contrast"]} if dark else {})
@@ -23,7 +25,8 @@ def serious(page, *selectors: str, dark: bool = False) -> list[str]:
         Axe().run(page, {"include": [[selector] for selector in selectors]}, options).response
     )
     return [
-        f"{found['help']} ({found['id']}, {found['impact']}): {node['html'][:200]}, which says: {says(page, node)}"
+        f"{found['help']} ({found['id']}, {found['impact']}): {node['html'][:200]}, which says: "
+        f"{says(page, node)}"
         for found in response["violations"]
         if found["impact"] in ("serious", "critical")
         for node in found["nodes"]

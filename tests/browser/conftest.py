@@ -56,7 +56,9 @@ def lab(browser, work, output, tmp_path_factory) -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def opened(browser, lab) -> Iterator:
-    """Opens a notebook of the tree: `opened("notebooks/00_start_here.ipynb")`. Its kernel stops with the next one."""
+    """Opens a notebook of the tree: `opened("notebooks/00_start_here.ipynb")`. Its kernel stops
+    with the next one.
+    """
     from browser.page import Notebook
 
     pages = []

@@ -15,14 +15,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SETTINGS = {  # by plugin; what differs from JupyterLab's own settings, and why
-    # Every cell is drawn, also out of sight: else neither axe nor a test finds what is below the fold.
+    # Every cell is drawn, also out of sight: else neither axe nor a test finds what is below the
+    # fold.
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
 }
 STARTS, STOPS = 120, 30  # seconds that the server may take
 
 
 class Lab:
-    """A JupyterLab server on a copy of the notebooks and exercises, with nobody's settings. To be closed by `close`."""
+    """A JupyterLab server on a copy of the notebooks and exercises, with nobody's settings. To be
+    closed by `close`.
+    """
 
     def __init__(self, folder: Path):
         self.tree, self.log = folder / "tree", folder / "lab.log"

@@ -1,4 +1,6 @@
-"""A notebook in JupyterLab as a learner meets it: opened, run through the menus, its controls moved by keyboard."""
+"""A notebook in JupyterLab as a learner meets it: opened, run through the menus, its controls moved
+by keyboard.
+"""
 
 import re
 import time
@@ -12,7 +14,8 @@ from playwright.sync_api import Locator, Page, Route
 NOT_OURS = (
     "Canceled future for ",  # a kernel was restarted while JupyterLab waited for its answer, such as on the debugger
 )
-BADGE = "https://colab.research.google.com/assets/colab-badge.svg"  # the only thing that a notebook loads from elsewhere
+# the only thing that a notebook loads from elsewhere
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 BLANK = '<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20"><rect width="117" height="20" fill="#777"/></svg>'
 
 QUIZ = "xpath=//*[contains(@class,'widget-vbox')][.//ol[@type='A']]"
@@ -41,7 +44,9 @@ def until(done: Callable[[], object], seconds: float, what: str) -> object:
 
 
 class Notebook:
-    """A notebook open in JupyterLab. complaints: what the browser's console, the page and requests said was wrong."""
+    """A notebook open in JupyterLab. complaints: what the browser's console, the page and requests
+    said was wrong.
+    """
 
     def __init__(self, page: Page, address: str):
         self.page, self.complaints = page, []
@@ -69,7 +74,7 @@ class Notebook:
         if response.status >= 400:
             self.complaints.append(f"{response.status} {response.request.method} {response.url}")
 
-    # --- running -----------------------------------------------------------------------------------------------------
+    # --- running ----------------------------------------------------------------------------------
 
     def menu(self, name: str, *entries: str) -> None:
         """Choose an entry of a menu."""
@@ -82,7 +87,9 @@ class Notebook:
         label.last.click()
 
     def run_all(self, seconds: float) -> None:
-        """Restart the kernel and run all cells through the menus, up to the end or the first error."""
+        """Restart the kernel and run all cells through the menus, up to the end or the first
+        error.
+        """
         self.menu(
             "Edit", "Clear Outputs of All Cells"
         )  # else the numbers of the last run look like those of this one
@@ -98,7 +105,9 @@ class Notebook:
         )
 
     def cells(self) -> list[dict]:
-        """Of each code cell its number ("*" while it runs), its errors and what it wrote to stderr."""
+        """Of each code cell its number ("*" while it runs), its errors and what it wrote to
+        stderr.
+        """
         return self.page.evaluate(FINDINGS)
 
     def cell(self, holds: str) -> Locator:
@@ -126,7 +135,7 @@ class Notebook:
         )
         return "\n".join(cell.locator(".jp-OutputArea-output").all_inner_texts())
 
-    # --- keyboard ----------------------------------------------------------------------------------------------------
+    # --- keyboard ---------------------------------------------------------------------------------
 
     def tab_to(self, control: Locator) -> None:
         """From its cell on, press Tab until the control has the focus."""
@@ -142,7 +151,9 @@ class Notebook:
         )
 
     def controls(self) -> list[Locator]:
-        """Every control in an output but the buttons of quizzes, and of those that choose the one already chosen."""
+        """Every control in an output but the buttons of quizzes, and of those that choose the one
+        already chosen.
+        """
         found = self.page.locator(".jp-Notebook .jp-OutputArea .jupyter-widgets").locator(CONTROLS)
         places = found.evaluate_all(
             """all => all.map((control, i) => control.matches('.mod-active')
@@ -151,7 +162,8 @@ class Notebook:
         return [found.nth(i) for i in places if i >= 0]
 
     def move(self, control: Locator) -> str:
-        """Move a control by keyboard until its picture and the sentence have both changed, and back.
+        """Move a control by keyboard until its picture and the sentence have both changed, and
+        back.
 
         Its label. Raises AssertionError if they do not change.
         """
@@ -196,7 +208,7 @@ class Notebook:
         until(lambda: said.inner_text() not in ("", before), 60, "an answer to the quiz")
         return said.inner_text()
 
-    # --- looking -----------------------------------------------------------------------------------------------------
+    # --- looking ----------------------------------------------------------------------------------
 
     @contextmanager
     def dark(self) -> Iterator[None]:
@@ -212,7 +224,9 @@ class Notebook:
         self.page.locator(f"body[data-jp-theme-light={light}]").wait_for(state="attached")
 
     def photograph(self, folder: Path, name: str) -> None:
-        """Its pictures, each with its controls, and the whole page in pieces, as folder/name-*.png."""
+        """Its pictures, each with its controls, and the whole page in pieces, as
+        folder/name-*.png.
+        """
         outputs = self.page.locator(".jp-Notebook .jp-OutputArea-output").filter(
             has=self.page.locator("img")
         )
@@ -222,7 +236,8 @@ class Notebook:
             self.page.locator(".jp-Notebook .jp-WindowedPanel-outer"),
             self.page.viewport_size["height"] - 200,
         )
-        height = scrolled.evaluate(  # up to the end of the last cell: below it is JupyterLab's empty space
+        # up to the end of the last cell: below it is JupyterLab's empty space
+        height = scrolled.evaluate(
             """panel => [...panel.querySelectorAll('.jp-Cell')].at(-1).getBoundingClientRect().bottom
                 - panel.getBoundingClientRect().top + panel.scrollTop"""
         )

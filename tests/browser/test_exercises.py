@@ -1,4 +1,6 @@
-"""An exercise in the browser: a check failed, hinted, passed. And the bar that shows how far a training is."""
+"""An exercise in the browser: a check failed, hinted, passed. And the bar that shows how far a
+training is.
+"""
 
 import nbformat
 import pytest
@@ -60,7 +62,9 @@ def test_a_check_failed_hinted_passed(opened, output):
 
 
 def test_a_bar_is_seen_while_a_network_trains(opened, lab, output):
-    """And is gone when it has: three trainings in a cell leave what is printed, and no empty lines above it."""
+    """And is gone when it has: three trainings in a cell leave what is printed, and no empty lines
+    above it.
+    """
     from browser.page import (
         until,
     )  # not above: it wants Playwright, which only `make test-browser` brings

@@ -1,4 +1,6 @@
-"""Every notebook in JupyterLab and a real browser, in the smoke profile: run, moved by keyboard, looked at."""
+"""Every notebook in JupyterLab and a real browser, in the smoke profile: run, moved by keyboard,
+looked at.
+"""
 
 import csv
 import re
@@ -20,7 +22,9 @@ TROUBLE = re.compile(
 
 @pytest.fixture(scope="module", params=NOTEBOOKS)
 def notebook(request, opened, lab, output):
-    """A notebook, run from top to bottom. At the end its line of output/browser/list.csv is written."""
+    """A notebook, run from top to bottom. At the end its line of output/browser/list.csv is
+    written.
+    """
     started, logged = time.monotonic(), len(lab.log.read_text())
     notebook = opened(f"notebooks/{request.param}.ipynb")
     notebook.name, notebook.moved = request.param, []

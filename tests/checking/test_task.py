@@ -46,7 +46,7 @@ def times_two(x):
     return 2 * x
 
 
-# --- guarded calls ---------------------------------------------------------------------------------------------------
+# --- guarded calls --------------------------------------------------------------------------------
 
 
 def test_value_is_plain_and_a_copy():
@@ -173,7 +173,7 @@ def test_a_piece_that_cannot_be_made_is_no_fault_of_the_learner():
         call(lambda x: x, (AnswerPart("nowhere"),))
 
 
-# --- verdicts --------------------------------------------------------------------------------------------------------
+# --- verdicts -------------------------------------------------------------------------------------
 
 
 def test_right_and_wrong(twice):
@@ -271,7 +271,7 @@ def test_a_task_is_made_with_care():
         make(times_two, hints=[])
 
 
-# --- in the notebook -------------------------------------------------------------------------------------------------
+# --- in the notebook ------------------------------------------------------------------------------
 
 
 def test_check_shows_and_remembers(twice, shown):

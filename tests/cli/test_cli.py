@@ -1,4 +1,6 @@
-"""The command line as a user meets it: help, statuses, one-line errors. What `run` does: tests/course/test_run.py."""
+"""The command line as a user meets it: help, statuses, one-line errors. What `run` does:
+tests/course/test_run.py.
+"""
 
 import json
 import subprocess
@@ -50,7 +52,8 @@ def test_help_is_there_before_pytorch_is():
         "from kdcourse.cli import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: pass\n"
-        "heavy = {'torch', 'numpy', 'pandas', 'matplotlib', 'papermill', 'rasterio'} & set(sys.modules)\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'matplotlib', 'papermill', 'rasterio'} & "
+        "set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
@@ -61,7 +64,7 @@ def test_version(call):
     assert call("--version").output.strip() == f"kdcourse, version {version('kdcourse')}"
 
 
-# --- errors ----------------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,7 @@ def test_a_data_set_that_is_not_here_says_how_to_get_it(call, tmp_path, monkeypa
     assert result.exit_code == 2 and "Did you mean eurosat_ms" in result.output
 
 
-# --- reproduce -------------------------------------------------------------------------------------------------------
+# --- reproduce ------------------------------------------------------------------------------------
 
 TINY = (
     "reproduce d4 --profile smoke --datasets digits --seeds 1 --methods response --jobs 2 --output"
@@ -170,7 +173,8 @@ def test_what_reproduce_hands_on(call, tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "reproduce", watched)
     monkeypatch.chdir(tmp_path)
     call(
-        "reproduce d1 --profile smoke --datasets digits,usps, --methods labels --limit 30 --jobs 3 --threads 2"
+        "reproduce d1 --profile smoke --datasets digits,usps, --methods labels --limit 30 --jobs 3 "
+        "--threads 2"
     )
     call("reproduce d1 --profile gpu --output here")
     call("reproduce d1 --profile gpu --networks thin")
@@ -249,7 +253,7 @@ def test_tensorboard_without_its_package(call, tmp_path, monkeypatch):
     )
 
 
-# --- data ------------------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------
 
 
 def test_list_has_every_data_set_and_says_what_is_here(call, tmp_path, monkeypatch):
@@ -297,7 +301,7 @@ def test_real_data_are_found(monkeypatch, real_data):
     assert "(810 files" in CliRunner().invoke(main, ["data", "info", "eurosat_ms"]).output
 
 
-# --- doctor ----------------------------------------------------------------------------------------------------------
+# --- doctor ---------------------------------------------------------------------------------------
 
 
 def test_doctor_as_text_and_as_json(call):

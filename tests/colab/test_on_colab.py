@@ -1,7 +1,8 @@
-"""Every notebook as on Colab, in the smoke profile: its own setup cell, old ipywidgets and IPython. `make test-colab`.
+"""Every notebook as on Colab, in the smoke profile: its own setup cell, old ipywidgets and IPython.
+`make test-colab`.
 
-The stand-in is an environment with Colab's versions, a package `google.colab`, and git told to take the repository from
-a copy of this working tree.
+The stand-in is an environment with Colab's versions, a package `google.colab`, and git told to take
+the repository from a copy of this working tree.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""docs/errors.md: its entries are messages that the code still has, and errors lead to its sections."""
+"""docs/errors.md: its entries are messages that the code still has, and errors lead to its
+sections.
+"""
 
 import ast
 import inspect

@@ -104,7 +104,8 @@ def test_the_bandit_worked_out_by_hand():
         action = bandit(None)
         bandit.learn(action, rewards[int(action[1])])
         taken.append(int(action[1]))
-    # each once; n = 2: equal bonuses, so the larger mean; n = 3: 0.5 + √(2 ln 3 / 2) = 1.55 < 0.25 + √(2 ln 3) = 1.73
+    # each once; n = 2: equal bonuses, so the larger mean; n = 3: 0.5 + √(2 ln 3 / 2) = 1.55 < 0.25
+    # + √(2 ln 3) = 1.73
     assert taken == [0, 4, 0, 4]
     greedy = Bandit(exploration=0.0)
     for _ in range(20):

@@ -77,7 +77,8 @@ def test_the_ends_of_the_scale():
     sure, unsure = torch.tensor([[30.0, 0, 0]]), torch.zeros(1, 3)
     easy = sample_difficulty(sure, sure)
     assert [part.item() for part in easy] == pytest.approx([0, 0, 0, 0], abs=1e-6)
-    # an unsure teacher: 1 − 1/3, entropy 1; the student is sure of one class: KL is about 20, cut at 5
+    # an unsure teacher: 1 − 1/3, entropy 1; the student is sure of one class: KL is about 20, cut
+    # at 5
     hard = sample_difficulty(unsure, sure)
     assert [part.item() for part in hard] == pytest.approx([2 / 3, 1, 1, 0.3 * 2 / 3 + 0.3 + 0.4])
 
@@ -160,7 +161,8 @@ def test_the_teachers_margin_by_hand():
 
 
 def test_forgetting_events_by_hand():
-    """Four samples over five epochs, 1 = right: 1 0 1 0 1 is forgotten twice, 0 0 1 1 1 never, 1 1 1 1 0 once.
+    """Four samples over five epochs, 1 = right: 1 0 1 0 1 is forgotten twice, 0 0 1 1 1 never, 1 1
+    1 1 0 once.
 
     The last, 0 0 0 0 0, is never learned: as hard as the 5 times that it was seen.
     """

@@ -36,7 +36,9 @@ PART_BY_PART = ("accuracy", "loss", "early", "absolute")
 
 
 def small_net(width=4):
-    """With batch norm and dropout: state and randomness, so that resuming has something to get wrong."""
+    """With batch norm and dropout: state and randomness, so that resuming has something to get
+    wrong.
+    """
     return nn.Sequential(
         nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Dropout(0.2),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 3),
@@ -216,7 +218,9 @@ def test_an_episode_is_what_fit_makes_of_the_same_sampler(make_env, make_data, k
 
 
 def test_the_schedule_of_the_rate_holds_when_sizes_vary(make_env):
-    """D3's window holds half as many samples at θ = 0 and 1: the steps are counted for the largest."""
+    """D3's window holds half as many samples at θ = 0 and 1: the steps are counted for the
+    largest.
+    """
     env = make_env(strategy="adaptive", keep_size=False)
     _, _, infos = run(env, [(1, 0), (1, 2), (1, 4), (1, 2)])
     sizes = [info["samples"] for info in infos]

@@ -58,14 +58,17 @@ def drawn(strategy, threshold, ratio=0.7, count=100, **options):
 
 
 def test_easy_to_hard_by_hand():
-    # θ = 0: the easiest 50, buckets of 10. Power 3: 125, 27, 8, 1, 1 of 162, times 70: 54.01, 11.7, 3.5, 0.4, 0.4.
-    # Rounded down and 2 left over to the first: 56, 11, 3, 0, 0. There are 10 in a bucket: 10 + 10 + 3 = 23, not 70.
+    # θ = 0: the easiest 50, buckets of 10. Power 3: 125, 27, 8, 1, 1 of 162, times 70: 54.01, 11.7,
+    # 3.5, 0.4, 0.4. Rounded down and 2 left over to the first: 56, 11, 3, 0, 0. There are 10 in a
+    # bucket: 10 + 10 + 3 = 23, not 70.
     assert [tuple(stretch) for stretch in easy_to_hard.plan(100, 0, 0.7)] == [
         (0, 10, 10), (10, 20, 10), (20, 30, 3), (30, 40, 0), (40, 50, 0),
     ]  # fmt: skip
-    # θ = 1: all 100. Power 1: 5, 3, 2, 1, 1 of 12, times 70: 29, 17, 11, 5, 5 and 3 left over: 32 of 20 in the first.
+    # θ = 1: all 100. Power 1: 5, 3, 2, 1, 1 of 12, times 70: 29, 17, 11, 5, 5 and 3 left over: 32
+    # of 20 in the first.
     assert drawn(easy_to_hard, 1) == [20, 17, 11, 5, 5]
-    # with its size kept, the 12 too many go to the second bucket, which has room for 3, and to the third
+    # with its size kept, the 12 too many go to the second bucket, which has room for 3, and to the
+    # third
     assert drawn(easy_to_hard, 1, keep_size=True) == [20, 20, 20, 5, 5]
     # and at θ = 0 the easiest 70 are covered: all of them
     difficulty = ramp(100)
@@ -76,11 +79,13 @@ def test_easy_to_hard_by_hand():
 
 def test_hard_mining_by_hand():
     assert drawn(hard_mining, 0) == [14, 14, 14, 14, 14]
-    # θ = 0.5, power 2: 1, 1, 4, 9, 25 of 40, times 70: 1, 1, 7, 15, 43 and 3 left over to the last: 46 of 20
+    # θ = 0.5, power 2: 1, 1, 4, 9, 25 of 40, times 70: 1, 1, 7, 15, 43 and 3 left over to the last:
+    # 46 of 20
     assert drawn(hard_mining, 0.5) == [1, 1, 7, 15, 20]
     # 26 too many: 5 to the fourth, 13 to the third, 8 to the second
     assert drawn(hard_mining, 0.5, keep_size=True) == [1, 9, 20, 20, 20]
-    # θ = 1, power 3: 1, 1, 8, 27, 125 of 162, times 70: 0, 0, 3, 11, 54 and 2 left over: 34 of 70 are drawn
+    # θ = 1, power 3: 1, 1, 8, 27, 125 of 162, times 70: 0, 0, 3, 11, 54 and 2 left over: 34 of 70
+    # are drawn
     assert drawn(hard_mining, 1) == [0, 0, 3, 11, 20]
     assert drawn(hard_mining, 1, keep_size=True) == [0, 10, 20, 20, 20]
 
@@ -88,7 +93,8 @@ def test_hard_mining_by_hand():
 def test_mixed_by_hand():
     # θ = 0, power 2: hard mining at 0.5 from the other end
     assert drawn(mixed, 0) == [20, 15, 7, 1, 1]
-    # θ = 0.25, power 1.5: 11.18, 5.20, 2.83, 1, 1 of 21.2, times 70: 36, 17, 9, 3, 3 and 2 left over to the first
+    # θ = 0.25, power 1.5: 11.18, 5.20, 2.83, 1, 1 of 21.2, times 70: 36, 17, 9, 3, 3 and 2 left
+    # over to the first
     assert drawn(mixed, 0.25) == [20, 17, 9, 3, 3]
     assert drawn(mixed, 0.5) == [14, 14, 14, 14, 14]
     assert drawn(mixed, 0.75) == [3, 3, 9, 17, 20]
@@ -202,7 +208,9 @@ def test_a_plan_is_made_of_stretches_that_do_not_overlap(strategy, threshold, ra
     ids=["easy_to_hard", "hard_mining", "mixed"],
 )  # fmt: skip
 def test_proportions_of_the_buckets(strategy, shares, threshold, ratio):
-    """Where a bucket is large enough, its part of the draw is its share, within a sample and what is left over."""
+    """Where a bucket is large enough, its part of the draw is its share, within a sample and what
+    is left over.
+    """
     plan = strategy.plan(10_000, threshold, ratio)
     expected = ratio * 10_000 * shares(threshold) / shares(threshold).sum()
     for (start, stop, wanted), share in zip(plan, expected, strict=True):
@@ -284,7 +292,9 @@ def test_the_anti_curriculum_takes_the_hardest():
 @pytest.mark.parametrize("keep_size", [False, True])
 @pytest.mark.parametrize("ties", [False, True])
 def test_importance_weights_undo_the_bias(strategy, keep_size, ties):
-    """The weighted mean of a quantity that grows with difficulty, over many draws, comes to the plain mean."""
+    """The weighted mean of a quantity that grows with difficulty, over many draws, comes to the
+    plain mean.
+    """
     difficulty = np.floor(ramp(60) / 7) if ties else ramp(60)
     quantity = difficulty**2
     weights = importance_weights(strategy, difficulty, 0.75, 0.5, keep_size)
@@ -301,9 +311,11 @@ def test_importance_weights_undo_the_bias(strategy, keep_size, ties):
 
 
 def test_importance_weights_by_hand():
-    """mixed, N = 10, θ = 1, r = 1: power 2, so 1, 1, 4, 9, 25 of 40, times 10: 0, 0, 1, 2, 6 and 1 more: 7.
+    """mixed, N = 10, θ = 1, r = 1: power 2, so 1, 1, 4, 9, 25 of 40, times 10: 0, 0, 1, 2, 6 and 1
+    more: 7.
 
-    Buckets of 2: 0, 0, 1, 2, 2 are drawn, with probability 0, 0, ½, 1, 1. Inverses 2, 1, 1, times 5 drawn / 6 to draw.
+    Buckets of 2: 0, 0, 1, 2, 2 are drawn, with probability 0, 0, ½, 1, 1. Inverses 2, 1, 1, times 5
+      drawn / 6 to draw.
     """
     weights = importance_weights("mixed", np.arange(10), 1, 1)
     assert weights == pytest.approx([0, 0, 0, 0, 10 / 6, 10 / 6, 5 / 6, 5 / 6, 5 / 6, 5 / 6])
@@ -386,7 +398,9 @@ def test_it_draws_what_the_strategy_draws_under_the_schedule():
 
 
 def test_its_chance_is_none_of_the_batches():
-    """Neither of the same epoch nor of a later one: the streams of `generator` lie side by side, two an epoch."""
+    """Neither of the same epoch nor of a later one: the streams of `generator` lie side by side,
+    two an epoch.
+    """
     own = {generator(0, epoch, CURRICULUM).random() for epoch in range(3)}
     theirs = {
         generator(0, epoch, stream).random()

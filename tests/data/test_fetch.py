@@ -1,4 +1,6 @@
-"""Downloads from a server of our own, with all that can go wrong; unpacking of archives that mean harm."""
+"""Downloads from a server of our own, with all that can go wrong; unpacking of archives that mean
+harm.
+"""
 
 import gzip
 import hashlib
@@ -25,7 +27,9 @@ SHA = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files`; drops the connection after `drops` bytes, as often as the list is long; `ranges` or none."""
+    """Serves `files`; drops the connection after `drops` bytes, as often as the list is long;
+    `ranges` or none.
+    """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -145,7 +149,7 @@ def test_the_next_mirror_is_tried(server, tmp_path):
     assert "gone.bin: 404" in str(error.value)
 
 
-# --- get -------------------------------------------------------------------------------------------------------------
+# --- get ------------------------------------------------------------------------------------------
 
 
 def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):
@@ -249,7 +253,7 @@ def test_an_archive_under_a_root_that_cannot_be_written(tmp_path, monkeypatch):
     assert [p.name for p in root.iterdir()] == ["EuroSAT.zip"]
 
 
-# --- archives --------------------------------------------------------------------------------------------------------
+# --- archives -------------------------------------------------------------------------------------
 
 
 def zip_of(path, *members):

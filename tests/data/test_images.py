@@ -28,7 +28,7 @@ def save(path, pixels, **options):
     Image.fromarray(pixels).save(path, **options)
 
 
-# --- folders of images -----------------------------------------------------------------------------------------------
+# --- folders of images ----------------------------------------------------------------------------
 
 
 def folder_of(root, parts=("",), classes="abc", count=6, size=(8, 8), channels=3):
@@ -192,7 +192,7 @@ def test_a_folder_of_multispectral_tiles_by_path(tmp_path, write_tile):
         np.testing.assert_array_equal(images[:, 0, 0, 0] // 1000, labels)
 
 
-# --- MNIST, FashionMNIST ---------------------------------------------------------------------------------------------
+# --- MNIST, FashionMNIST --------------------------------------------------------------------------
 
 
 def write_idx(path, array):
@@ -262,7 +262,7 @@ def test_the_real_fashion_mnist_as_torchvision_reads_it(real_data):
     assert data.classes == tuple(theirs.classes)
 
 
-# --- USPS ------------------------------------------------------------------------------------------------------------
+# --- USPS -----------------------------------------------------------------------------------------
 
 
 def usps_rows(count):
@@ -323,7 +323,7 @@ def test_the_real_usps_and_d4s_cut(real_data):
     assert d4.fingerprint != data.fingerprint
 
 
-# --- CIFAR -----------------------------------------------------------------------------------------------------------
+# --- CIFAR ----------------------------------------------------------------------------------------
 
 
 def cifar_batch(path, count, **labels):
@@ -384,7 +384,9 @@ def test_pickles_that_are_not_cifars(tmp_path, content):
 
 
 def test_a_damaged_pickle_is_an_error_and_no_crash(tmp_path):
-    """numpy trusts a pickle's type and shape: with numpy's own classes some of these bring the interpreter down."""
+    """numpy trusts a pickle's type and shape: with numpy's own classes some of these bring the
+    interpreter down.
+    """
     whole = pickle.dumps(
         {"data": np.zeros((3, 3072), dtype=np.uint8), "labels": [1, 2, 3]}, protocol=2
     )
@@ -430,7 +432,7 @@ def test_the_real_cifar10(real_data):
     assert data.image_size == (32, 32)
 
 
-# --- ImageNet's small relatives --------------------------------------------------------------------------------------
+# --- ImageNet's small relatives -------------------------------------------------------------------
 
 
 def tiny(root, nested):

@@ -59,7 +59,9 @@ def test_what_lies_where_does_not_depend_on_the_rows_asked_for():
 
 
 def test_cells_lie_within_their_tiles():
-    """No pixel is farther than half a tile from the grid point of its cell: what would be painted there is there."""
+    """No pixel is farther than half a tile from the grid point of its cell: what would be painted
+    there is there.
+    """
     land = Landscape(400, seed=5)
     cell = land._cells(0, 400)
     y, x = (at.reshape(-1)[cell] for at in land._grid)

@@ -84,7 +84,9 @@ def test_a_larger_count_only_adds_and_a_smaller_one_changes_nothing(tmp_path):
 
 
 def test_the_same_scenes_have_the_same_date_on_every_machine(folder, tmp_path):
-    """Fingerprints hold it: a network that was trained elsewhere on the same scenes is found again."""
+    """Fingerprints hold it: a network that was trained elsewhere on the same scenes is found
+    again.
+    """
     other = make_scenes(tmp_path / "other", 1, seed=1, jobs=1, progress=False)
     first = f"{CLASSES[0]}/{CLASSES[0]}_1.tif"
     dates = {path.stat().st_mtime_ns for path in folder.glob("*/*.tif")}

@@ -190,7 +190,7 @@ def test_arrays_that_cannot_be_trained_on(changes, message):
         arrays(**changes)
 
 
-# --- fewer -----------------------------------------------------------------------------------------------------------
+# --- fewer ----------------------------------------------------------------------------------------
 
 
 def test_fewer_keeps_the_count_and_the_shares_of_train_and_leaves_test_whole(make_data):

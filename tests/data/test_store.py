@@ -239,7 +239,9 @@ def test_resizing_is_antialiased_and_rounded():
 
 @pytest.mark.parametrize("size", [24, 32, 84])
 def test_resizing_is_that_of_torch(size):
-    """Torch rounds sums of products as the processor has it: where they end in a half, one up or down."""
+    """Torch rounds sums of products as the processor has it: where they end in a half, one up or
+    down.
+    """
     tile = np.random.default_rng(size).integers(0, 10_000, (13, 64, 64)).astype(np.uint16)
     values = torch.from_numpy(tile.astype(np.float32))[None]
     expected = F.interpolate(

@@ -326,7 +326,9 @@ def test_the_order_of_the_batch_does_not_matter(loss):
 
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
 def test_which_losses_depend_on_the_scale(loss):
-    """Compared up to scale: attention, similarities, relations. Compared element by element: hints, flows, reviews."""
+    """Compared up to scale: attention, similarities, relations. Compared element by element: hints,
+    flows, reviews.
+    """
     student, teacher = features(1, loss), features(2, loss)
     scaled = loss(10 * student, 0.1 * teacher).item()
     if loss in (hint_loss, flow_loss, review_loss):
@@ -395,7 +397,9 @@ def test_finite_for_large_and_small_features(loss, scale):
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
 @pytest.mark.parametrize("dead", ["student", "teacher", "both", "twins"])
 def test_finite_for_dead_features_and_twins(loss, dead):
-    """A layer that gives zeros, and two images with the very same features: gradients stay finite and moderate."""
+    """A layer that gives zeros, and two images with the very same features: gradients stay finite
+    and moderate.
+    """
     student, teacher = (
         features(1, loss, dtype=torch.float32),
         features(2, loss, dtype=torch.float32),
@@ -414,7 +418,9 @@ def test_finite_for_dead_features_and_twins(loss, dead):
 
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
 def test_a_batch_of_one_is_finite(loss):
-    """The last batch of an epoch may be that small: there are no pairs in it, and so no relation to learn."""
+    """The last batch of an epoch may be that small: there are no pairs in it, and so no relation to
+    learn.
+    """
     student = features(1, loss, batch=1).requires_grad_()
     value = loss(student, features(2, loss, batch=1))
     value.backward()
@@ -433,7 +439,9 @@ def test_nan_is_not_swallowed(loss):
 
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
 def test_bfloat16_features_within_two_per_cent(loss):
-    """Eight bits of a feature are lost before the loss sees it; the loss itself is computed in float32."""
+    """Eight bits of a feature are lost before the loss sees it; the loss itself is computed in
+    float32.
+    """
     student, teacher = features(1, loss), features(2, loss)
     half = loss(student.bfloat16(), teacher.bfloat16())
     assert half.dtype == torch.float32
@@ -593,7 +601,9 @@ def test_each_objective_trains(make_data, kind):
 
 @pytest.mark.parametrize("kind", OBJECTIVES)
 def test_bfloat16_terms_are_near_those_of_float32(make_data, kind):
-    """The networks' own error in bfloat16: the losses and adapters are computed in float32. Within 5 %."""
+    """The networks' own error in bfloat16: the losses and adapters are computed in float32. Within
+    5 %.
+    """
     objective, batch, pupil = build(kind), a_batch(make_data()), student()
     objective.prepare(pupil, batch, 72)
     pupil.eval()
@@ -737,7 +747,9 @@ def test_the_dry_run_leaves_student_and_mode_alone(make_data, kind):
 
 @pytest.mark.parametrize("kind", OBJECTIVES)
 def test_a_stopped_run_goes_on_to_the_same_bits(make_data, tmp_path, kind):
-    """With adapters, their optimiser state, batch norms and banks. Five batches an epoch: stopped in the second."""
+    """With adapters, their optimiser state, batch norms and banks. Five batches an epoch: stopped
+    in the second.
+    """
     data, file = make_data(), tmp_path / "run.pt"
     whole, pupil = build(kind), student()
     expected = fit(pupil, data, whole, **OPTIONS).frame().drop(columns="seconds")
@@ -866,7 +878,9 @@ def test_negatives_are_other_samples_evenly_drawn(make_data):
 
 
 def test_the_normaliser_makes_the_scores_one_on_average(make_data):
-    """Z = N · mean e^{v·w/τ}, so that h starts out near 1/N of the samples' mass, as the code has it."""
+    """Z = N · mean e^{v·w/τ}, so that h starts out near 1/N of the samples' mass, as the code has
+    it.
+    """
     objective, batch, pupil = build("contrast"), a_batch(make_data()), student()
     objective.prepare(pupil, batch, 72)
     pupil.eval()

@@ -31,7 +31,9 @@ class Counting(nn.Sequential):
 
 
 class Hint(Objective):
-    """An objective as an intermediate method has it: layers of both, and an adapter made from a dry run."""
+    """An objective as an intermediate method has it: layers of both, and an adapter made from a dry
+    run.
+    """
 
     def __init__(self, teacher, student_layer="0", teacher_layer="0"):
         super().__init__(teacher, [student_layer], [teacher_layer])

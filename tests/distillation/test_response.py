@@ -169,7 +169,9 @@ def test_the_order_of_the_classes_is_irrelevant(loss):
 
 @softened
 def test_a_shift_of_a_samples_logits_is_irrelevant(loss):
-    """A softmax takes no notice of it. Logit matching does: there only a shift of both together is irrelevant."""
+    """A softmax takes no notice of it. Logit matching does: there only a shift of both together is
+    irrelevant.
+    """
     s, t, y = logits()
     shift = 10 * torch.randn(len(s), 1, dtype=torch.float64)
     assert torch.allclose(loss(s + shift, t, y, 2.0), loss(s, t, y, 2.0), rtol=1e-9)
@@ -250,7 +252,9 @@ def test_the_two_parts_of_dkd_sample_by_sample():
 
 
 def test_the_parts_of_dkd_hold_where_a_network_is_all_but_certain():
-    """Where p of the label rounds to 1 in float32, log(1 − p) and what is said of the other classes are not lost."""
+    """Where p of the label rounds to 1 in float32, log(1 − p) and what is said of the other classes
+    are not lost.
+    """
     unsure, certain = torch.tensor([[2.0, 1.0, 0.0, -1.0]]), torch.tensor([[60.0, 3.0, 0.0, 1.0]])
     for s, t in ((unsure, certain), (certain, unsure)):
         for part in (target_class_loss, nontarget_class_loss):
@@ -304,7 +308,9 @@ def test_with_two_classes_there_is_no_other_wrong_class():
 
 @pytest.mark.parametrize("name", ["relation", "standardised"])
 def test_a_student_that_gives_all_classes_the_same_gets_a_bounded_gradient(name):
-    """As at the start with a last layer of zeros: no correlation, no standard deviation, and no division by zero."""
+    """As at the start with a last layer of zeros: no correlation, no standard deviation, and no
+    division by zero.
+    """
     _, t, y = logits(dtype=torch.float32)
     for value in (0.0, 3333.3):
         s = torch.full_like(t, value)
@@ -427,7 +433,9 @@ def test_labels_that_do_not_fit_are_refused(labels, says):
 
 
 def knowing(data, sharpness=1.0):
-    """A teacher made by hand: the mean of an image tells its class, with logits that fall off with the distance."""
+    """A teacher made by hand: the mean of an image tells its class, with logits that fall off with
+    the distance.
+    """
     level = torch.linspace(40, 200, len(data.classes))
     scaled = ((level[:, None] - torch.tensor(data.train.mean)) / torch.tensor(data.train.std)).mean(
         1
@@ -696,7 +704,7 @@ def test_the_same_on_cuda(loss):
     assert not torch.isfinite(loss(*there, 4.0))
 
 
-# --- some images have no label ---------------------------------------------------------------------------------------
+# --- some images have no label --------------------------------------------------------------------
 
 
 def test_labels_count_where_there_are_some(make_data):

@@ -195,7 +195,9 @@ def test_other_classes_than_the_students_are_said(make_data, folder):
 
 
 def test_a_normalisation_of_its_own(make_data):
-    """What the teacher sees must be the images as they would be if its own data's mean and std had been used."""
+    """What the teacher sees must be the images as they would be if its own data's mean and std had
+    been used.
+    """
     data, network = make_data(), fresh(1)
     mean, std = np.array([10.0, 20.0, 30.0], np.float32), np.array([50.0, 60.0, 70.0], np.float32)
     teacher = Teacher(
@@ -292,7 +294,9 @@ def test_recipes_tell_teachers_apart(make_data):
 
 
 def test_a_step_has_the_loss_of_the_live_teacher(make_data, folder):
-    """Logits agree to half precision's rounding, the loss to 0.1 %, in float32; whoever asked first."""
+    """Logits agree to half precision's rounding, the loss to 0.1 %, in float32; whoever asked
+    first.
+    """
     data, network, student = make_data(), fresh(1), fresh().eval()
     with torch.no_grad():
         network[6].weight.mul_(20)  # logits of some size

@@ -1,4 +1,6 @@
-"""Comparisons against SciPy, worked examples from the literature and simulations whose truth is known."""
+"""Comparisons against SciPy, worked examples from the literature and simulations whose truth is
+known.
+"""
 
 import math
 from itertools import permutations, product

@@ -25,7 +25,8 @@ def test_agreement_by_hand():
     assert result.agreement == pytest.approx(100 * 5 / 8)
     assert result.agreement_right == pytest.approx(100 * 3 / 5)
     assert result.agreement_wrong == pytest.approx(100 * 2 / 3)
-    # class 0: of four answers the student's are 1 three times and 2 never; class 1: of three one is 0
+    # class 0: of four answers the student's are 1 three times and 2 never; class 1: of three one is
+    # 0
     assert result.expected_wrong == pytest.approx(100 * (3 / 4 + 0 + 1 / 3) / 3)
     assert result.n == 8 and result.row()["agreement"] == result.agreement
 

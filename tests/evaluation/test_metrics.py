@@ -83,7 +83,9 @@ def test_pairing_gains_only_where_the_pairs_move_together():
 
 
 def answers(confidence, right, wrong):
-    """Log-probabilities of two classes with this confidence, always for class 0, and labels that make some wrong."""
+    """Log-probabilities of two classes with this confidence, always for class 0, and labels that
+    make some wrong.
+    """
     logits = torch.tensor([confidence, 1 - confidence]).log().repeat(right + wrong, 1)
     return logits, torch.tensor([0] * right + [1] * wrong)
 
@@ -92,7 +94,8 @@ def test_scores_by_hand():
     (a, la), (b, lb) = answers(0.78, right=4, wrong=0), answers(0.63, right=3, wrong=3)
     result = score(torch.cat([a, b]), torch.cat([la, lb]), ["x", "y"])
     assert result.accuracy == pytest.approx(70)
-    # 4 of 10 too timid by 1 − 0.78, 6 of 10 too bold by 0.63 − 0.5; in fewer bins the two would cancel out
+    # 4 of 10 too timid by 1 − 0.78, 6 of 10 too bold by 0.63 − 0.5; in fewer bins the two would
+    # cancel out
     assert result.ece == pytest.approx(100 * (0.4 * 0.22 + 0.6 * 0.13), abs=1e-4)
     nll = -(4 * math.log(0.78) + 3 * math.log(0.63) + 3 * math.log(0.37)) / 10
     assert result.nll == pytest.approx(nll, abs=1e-6)

@@ -1,9 +1,11 @@
-"""Exercise 01: right answers written otherwise than the solution, and wrong ones with what they must be told."""
+"""Exercise 01: right answers written otherwise than the solution, and wrong ones with what they
+must be told.
+"""
 
 import numpy as np
 import torch
 
-# --- moisture_index --------------------------------------------------------------------------------------------------
+# --- moisture_index -------------------------------------------------------------------------------
 
 
 def index_by_loops(tile):
@@ -83,7 +85,7 @@ def index_floored(tile):
     return np.where(tile.any(0), index, np.nan)
 
 
-# --- normalise_by_train ----------------------------------------------------------------------------------------------
+# --- normalise_by_train ---------------------------------------------------------------------------
 
 
 def normalised_by_loop(images, train):
@@ -148,7 +150,7 @@ def normalised_in_place(images, train):
     return images / np.maximum(images[train].std((0, 2, 3), keepdims=True), 1)
 
 
-# --- split_by_place --------------------------------------------------------------------------------------------------
+# --- split_by_place -------------------------------------------------------------------------------
 
 
 def split_by_sets(labels, places, test_share, seed):
@@ -218,7 +220,7 @@ def split_loses_rows(labels, places, test_share, seed):
     return train[:-5], test
 
 
-# --- the tables ------------------------------------------------------------------------------------------------------
+# --- the tables -----------------------------------------------------------------------------------
 
 FLAWS = {
     "A": "sound",

@@ -1,4 +1,6 @@
-"""Exercise 02: right answers written otherwise than the solution, and wrong ones with what they must be told."""
+"""Exercise 02: right answers written otherwise than the solution, and wrong ones with what they
+must be told.
+"""
 
 import itertools
 import math
@@ -9,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock
 
-# --- map_sizes -------------------------------------------------------------------------------------------------------
+# --- map_sizes ------------------------------------------------------------------------------------
 
 
 def sizes_by_layers(size, layers):
@@ -39,7 +41,7 @@ def sizes_by(formula, chained=True):
     return map_sizes
 
 
-# --- convolution_cost ------------------------------------------------------------------------------------------------
+# --- convolution_cost -----------------------------------------------------------------------------
 
 
 def cost_by_layer(shape, out_channels, kernel, stride, padding, groups, bias):
@@ -78,7 +80,7 @@ def cost_by(weights=None, parameters=None, macs=None, size=None):
     return convolution_cost
 
 
-# --- residual_block --------------------------------------------------------------------------------------------------
+# --- residual_block -------------------------------------------------------------------------------
 
 
 def block_by_torchvision(x, weights, stride):
@@ -147,7 +149,7 @@ def block_by(
     return residual_block
 
 
-# --- choose_pair -----------------------------------------------------------------------------------------------------
+# --- choose_pair ----------------------------------------------------------------------------------
 
 
 def pair_by_sorting(networks):
@@ -204,7 +206,7 @@ def pair_of_extremes(networks):
     return ranked[-1]["name"], ranked[0]["name"]
 
 
-# --- the tables ------------------------------------------------------------------------------------------------------
+# --- the tables -----------------------------------------------------------------------------------
 
 WORK = {"stage": "layer3", "share": 32.7, "ratio": 5.91}
 

@@ -1,4 +1,6 @@
-"""Exercise 03: right answers written otherwise than the solution, and wrong ones with what they must be told."""
+"""Exercise 03: right answers written otherwise than the solution, and wrong ones with what they
+must be told.
+"""
 
 import math
 import statistics
@@ -11,7 +13,7 @@ from torch.nn import functional as F
 
 from kdcourse.evaluation import paired_interval, wilson_interval
 
-# --- images_needed ---------------------------------------------------------------------------------------------------
+# --- images_needed --------------------------------------------------------------------------------
 
 
 def images_by_counting(accuracy, points):
@@ -53,7 +55,7 @@ def images_by_rounding(accuracy, points):
     return (-b + math.sqrt(b**2 - 4 * a * c)) / (2 * a)
 
 
-# --- paired_gain -----------------------------------------------------------------------------------------------------
+# --- paired_gain ----------------------------------------------------------------------------------
 
 
 def gain_by_package(method, baseline):
@@ -112,7 +114,7 @@ def gain_of_all_runs(method, baseline):
     )[1]
 
 
-# --- calibration_error -----------------------------------------------------------------------------------------------
+# --- calibration_error ----------------------------------------------------------------------------
 
 
 def error_by_loops(logits, labels, bins):
@@ -170,7 +172,7 @@ def error_with_empty_bins(logits, labels, bins):
     )
 
 
-# --- the tables ------------------------------------------------------------------------------------------------------
+# --- the tables -----------------------------------------------------------------------------------
 
 STOP = {"epoch": 67, "lost": 12.0}
 VERDICTS = {

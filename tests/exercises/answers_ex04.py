@@ -1,10 +1,12 @@
-"""Right and wrong answers to exercise 04. Each wrong one: the fault that must be named, a word of the message."""
+"""Right and wrong answers to exercise 04. Each wrong one: the fault that must be named, a word of
+the message.
+"""
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-# --- 1 ---------------------------------------------------------------------------------------------------------------
+# --- 1 --------------------------------------------------------------------------------------------
 
 
 def by_kl_div(s, t, T):
@@ -75,7 +77,7 @@ def each_sample(s, t, T):
     return T**2 * F.kl_div((s / T).log_softmax(1), (t / T).softmax(1), reduction="none").sum(1)
 
 
-# --- 2 ---------------------------------------------------------------------------------------------------------------
+# --- 2 --------------------------------------------------------------------------------------------
 
 
 def by_autograd(z_s, z_t, labels, T, soft_weight, label_weight):
@@ -118,7 +120,7 @@ def no_weights(z_s, z_t, labels, T, soft_weight, label_weight):
     return gradient()(z_s, z_t, labels, T, 1, 1)
 
 
-# --- 4 ---------------------------------------------------------------------------------------------------------------
+# --- 4 --------------------------------------------------------------------------------------------
 
 
 def by_cases(weight, T, B, C, reduction, squared):
@@ -146,7 +148,7 @@ def translated(square=-2, mean=lambda B, C: 1 / C, total=lambda B, C: B, with_sq
     return function
 
 
-# --- 5 ---------------------------------------------------------------------------------------------------------------
+# --- 5 --------------------------------------------------------------------------------------------
 
 
 def by_dictionary(asked, images, views):

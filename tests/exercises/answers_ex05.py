@@ -1,11 +1,13 @@
-"""Exercise 05: right answers written otherwise than the solution, and wrong ones with what they must be told."""
+"""Exercise 05: right answers written otherwise than the solution, and wrong ones with what they
+must be told.
+"""
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-# --- hint_loss -------------------------------------------------------------------------------------------------------
+# --- hint_loss ------------------------------------------------------------------------------------
 
 
 def hint(resize=F.adaptive_avg_pool2d, larger=False, bias=True, loss=F.mse_loss):
@@ -66,7 +68,7 @@ def sum_over_batch(a, b):
     return F.mse_loss(a, b, reduction="sum") / len(a)
 
 
-# --- code_weight -----------------------------------------------------------------------------------------------------
+# --- code_weight ----------------------------------------------------------------------------------
 
 
 def maps(features, power=2, normalise=lambda q: F.normalize(q, dim=1)):
@@ -102,7 +104,7 @@ def weight_of_double(student_map, teacher_map, beta):
     ).item()
 
 
-# --- angle_loss ------------------------------------------------------------------------------------------------------
+# --- angle_loss -----------------------------------------------------------------------------------
 
 
 def cosines(features, normalise=lambda e: F.normalize(e, dim=2)):
@@ -169,7 +171,7 @@ def angle_in_radians(student, teacher):
     return F.smooth_l1_loss(*(cosines(f).clamp(-1, 1).acos() for f in (student, teacher)))
 
 
-# --- largest_weight --------------------------------------------------------------------------------------------------
+# --- largest_weight -------------------------------------------------------------------------------
 
 
 def flat(gradients):
@@ -208,7 +210,7 @@ def by_layer(choose):
     return largest_weight
 
 
-# --- the tables ------------------------------------------------------------------------------------------------------
+# --- the tables -----------------------------------------------------------------------------------
 
 RIGHT = {
     "same_size": [

@@ -1,4 +1,6 @@
-"""Exercise 06: right answers written otherwise than the solution, and wrong ones with what they must be told."""
+"""Exercise 06: right answers written otherwise than the solution, and wrong ones with what they
+must be told.
+"""
 
 import math
 
@@ -9,7 +11,7 @@ from scipy import stats
 from kdcourse.curriculum import Linear, adaptive, easy_to_hard
 from kdcourse.evaluation import mean_interval, paired
 
-# --- difficulty ------------------------------------------------------------------------------------------------------
+# --- difficulty -----------------------------------------------------------------------------------
 
 
 def score(
@@ -60,7 +62,7 @@ def swapped(p_t, p_s):
     return (torch.xlogy(p_s, p_s) - torch.xlogy(p_s, p_t.clamp(min=1e-12))).sum(1)
 
 
-# --- drawn -----------------------------------------------------------------------------------------------------------
+# --- drawn ----------------------------------------------------------------------------------------
 
 EASY = np.array([5.0, 3, 2, 1, 1])
 
@@ -104,7 +106,7 @@ def seen(
     return 100 * sum(size(epoch) for epoch in epochs) / of
 
 
-# --- window ----------------------------------------------------------------------------------------------------------
+# --- window ---------------------------------------------------------------------------------------
 
 
 def moved(low=True, high=True, size=True, cut=False, middle=0.5):
@@ -150,7 +152,7 @@ def shares_of_ranks(count, threshold, ratio):
     return start / count, stop / count
 
 
-# --- verdict ---------------------------------------------------------------------------------------------------------
+# --- verdict --------------------------------------------------------------------------------------
 
 
 def in_pairs(curriculum, control):
@@ -208,7 +210,7 @@ def overlap(a, b):
     return np.mean(a) - np.mean(b), mean_interval(a)[1] + mean_interval(b)[1]
 
 
-# --- the tables ------------------------------------------------------------------------------------------------------
+# --- the tables -----------------------------------------------------------------------------------
 
 RIGHT = {
     "difficulty": [score(), difficulty_by_loops, difficulty_by_scipy, difficulty_with_a_floor],

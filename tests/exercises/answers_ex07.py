@@ -1,4 +1,6 @@
-"""Exercise 07: right answers written otherwise than the solution, and wrong ones with what they must be told."""
+"""Exercise 07: right answers written otherwise than the solution, and wrong ones with what they
+must be told.
+"""
 
 import random
 from fractions import Fraction
@@ -12,7 +14,7 @@ from scipy import stats
 from kdcourse.evaluation import holm, paired, rank_correlation, seeds_needed
 from kdcourse.exercises.ex07_fair_comparison import PILOT
 
-# --- bootstrap_interval ----------------------------------------------------------------------------------------------
+# --- bootstrap_interval ---------------------------------------------------------------------------
 
 
 def bootstrap(ends=(2.5, 97.5), replace=True, pairs=True):
@@ -61,7 +63,7 @@ def from_bootstrap(change):
     return lambda a, b: change(*bootstrap()(a, b), np.mean(a - b))
 
 
-# --- holm ------------------------------------------------------------------------------------------------------------
+# --- holm -----------------------------------------------------------------------------------------
 
 
 def corrected(factors=lambda m: np.arange(m, 0, -1), rising=True, cut=True, back=True, sort=True):
@@ -97,7 +99,7 @@ def hochberg(p_values):
     return adjusted
 
 
-# --- p_range ---------------------------------------------------------------------------------------------------------
+# --- p_range --------------------------------------------------------------------------------------
 
 
 def coin(heads, tails, sides=2):
@@ -137,7 +139,7 @@ def independent(wrong, worse, images):
     return round(wrong * worse / images)
 
 
-# --- permutation_p ---------------------------------------------------------------------------------------------------
+# --- permutation_p --------------------------------------------------------------------------------
 
 
 def counted(
@@ -175,7 +177,7 @@ def p_by_scipy(x, y):
     return stats.permutation_test((x,), rho, permutation_type="pairings", n_resamples=1000).pvalue
 
 
-# --- the tables ------------------------------------------------------------------------------------------------------
+# --- the tables -----------------------------------------------------------------------------------
 
 SPREAD = np.std(PILOT, ddof=1)
 

@@ -1,4 +1,6 @@
-"""Exercise 08: right answers written otherwise than the solution, and wrong ones with what they must be told."""
+"""Exercise 08: right answers written otherwise than the solution, and wrong ones with what they
+must be told.
+"""
 
 import numpy as np
 import torch
@@ -6,7 +8,7 @@ from torch.nn import functional as F
 
 from kdcourse.exercises.ex08_shipping_the_student import WARM_UP, timings
 
-# --- folded ----------------------------------------------------------------------------------------------------------
+# --- folded ---------------------------------------------------------------------------------------
 
 
 def folded_by_loops(weight, bias, mean, std):
@@ -57,7 +59,7 @@ def fold_first_axis(weight, bias, mean, std):
     return weight / std.reshape(-1, 1, 1, 1), bias
 
 
-# --- int8 ------------------------------------------------------------------------------------------------------------
+# --- int8 -----------------------------------------------------------------------------------------
 
 
 def int8_by_numpy(values, low, high):
@@ -130,7 +132,7 @@ def int8_no_guard(values, low, high):
     return (torch.round(values / scale) + zero).clamp(-128, 127), scale, zero
 
 
-# --- rounded_weight --------------------------------------------------------------------------------------------------
+# --- rounded_weight -------------------------------------------------------------------------------
 
 
 def weight_by_loops(weight, per_channel):
@@ -163,7 +165,9 @@ def weight_by_fake(weight, per_channel):
 def weight_with(
     steps=127, low=-127, rounding=torch.round, axis=0, largest=torch.abs, back=True, guard=True
 ):
-    """axis: what a scale is kept for if per_channel is asked for; "all": one scale anyway; "always": never one."""
+    """axis: what a scale is kept for if per_channel is asked for; "all": one scale anyway;
+    "always": never one.
+    """
 
     def rounded(weight, per_channel):
         keep = {"all": None, "always": 0}.get(axis, axis if per_channel else None)
@@ -177,7 +181,7 @@ def weight_with(
     return rounded
 
 
-# --- windows ---------------------------------------------------------------------------------------------------------
+# --- windows --------------------------------------------------------------------------------------
 
 
 def windows_by_numpy(height, width, tile):
@@ -233,7 +237,7 @@ def diagonal(height, width, tile):
     return list(zip(inwards(height, tile), inwards(width, tile), strict=False))
 
 
-# --- the values ------------------------------------------------------------------------------------------------------
+# --- the values -----------------------------------------------------------------------------------
 
 MS = timings()
 WARM = MS[WARM_UP:]

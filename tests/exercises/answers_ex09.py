@@ -1,4 +1,6 @@
-"""Exercise 09: right answers written otherwise than the solution, and wrong ones with what they must be told."""
+"""Exercise 09: right answers written otherwise than the solution, and wrong ones with what they
+must be told.
+"""
 
 import copy
 
@@ -31,7 +33,7 @@ def refuses(*given):
     raise AssertionError("broken")
 
 
-# --- to find ---------------------------------------------------------------------------------------------------------
+# --- to find --------------------------------------------------------------------------------------
 
 
 def found(group):
@@ -46,7 +48,7 @@ def found(group):
     ]
 
 
-# --- losses ----------------------------------------------------------------------------------------------------------
+# --- losses ---------------------------------------------------------------------------------------
 
 
 def by_padding(loss):
@@ -322,7 +324,7 @@ def where_after_the_log(student_logits, teacher_logits, temperature=4.0):
     return temperature**2 * (log_p_t.exp() * (log_p_t - log_p_s)).sum(1).mean()
 
 
-# --- trainers --------------------------------------------------------------------------------------------------------
+# --- trainers -------------------------------------------------------------------------------------
 
 
 def labelled_batches(count=3):
@@ -658,7 +660,7 @@ def fresh_adapter(student, adapter, batches, epochs=2, lr=0.1):
     return bug_cases.adapter_chained(student, nn.Conv2d(3, 4, 1), batches, epochs, lr)
 
 
-# --- data ------------------------------------------------------------------------------------------------------------
+# --- data -----------------------------------------------------------------------------------------
 
 
 def pixels(count=13):
@@ -797,7 +799,7 @@ def answers_to_images(make):
     assert torch.allclose(teacher(images), logits, atol=1e-4)
 
 
-# --- evaluation ------------------------------------------------------------------------------------------------------
+# --- evaluation -----------------------------------------------------------------------------------
 
 
 def test_figures_change_nothing(report):
@@ -951,7 +953,7 @@ def own_statistics(images, mean, std):
     return (images - images.mean((0, 2, 3), keepdim=True)) / images.std((0, 2, 3), keepdim=True)
 
 
-# --- the figure ------------------------------------------------------------------------------------------------------
+# --- the figure -----------------------------------------------------------------------------------
 
 
 def gaps(method):

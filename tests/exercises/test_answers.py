@@ -1,5 +1,5 @@
-"""Every task's judge against right and wrong answers: the reference in solutions/, the tables in answers_exNN.py, and
-what any learner's function may do.
+"""Every task's judge against right and wrong answers: the reference in solutions/, the tables in
+answers_exNN.py, and what any learner's function may do.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ def judge(key: str, answer, seconds: float | None = None, seed: int = 0):
     return TASKS[key].judged(Answer(key[5:], answer, seconds or TASKS[key].seconds), seed)
 
 
-# --- the tables ------------------------------------------------------------------------------------------------------
+# --- the tables -----------------------------------------------------------------------------------
 
 
 @every_task
@@ -102,7 +102,7 @@ def test_wrong_and_named(key, number):
         assert word in verdict.message
 
 
-# --- other kinds of numbers ------------------------------------------------------------------------------------------
+# --- other kinds of numbers -----------------------------------------------------------------------
 
 KINDS = {
     "numpy": lambda tensor: tensor.detach().numpy(),
@@ -142,7 +142,7 @@ def test_any_kind_of_number_is_accepted(key, kind):
     assert judge(key, after(right, change) if callable(right) else change(right)).message == ""
 
 
-# --- whatever a learner's code may do --------------------------------------------------------------------------------
+# --- whatever a learner's code may do -------------------------------------------------------------
 
 
 def endless(*args, **kwargs):

@@ -46,7 +46,7 @@ def asked(path: Path) -> dict:
     return tasks(f"ex{path.stem.split('_')[1]}")
 
 
-# --- form ------------------------------------------------------------------------------------------------------------
+# --- form -----------------------------------------------------------------------------------------
 
 
 @every_solution
@@ -135,7 +135,7 @@ def test_committed_without_outputs(path):
         assert cell["outputs"] == [] and cell["execution_count"] is None
 
 
-# --- in step ---------------------------------------------------------------------------------------------------------
+# --- in step --------------------------------------------------------------------------------------
 
 
 def test_exercises_are_in_step_with_their_solutions():
@@ -156,7 +156,7 @@ def test_stubs_keep_signature_and_docstring(path):
             assert f"# {name} = …" in stub, "the name that the answer must have"
 
 
-# --- the build, on a toy ---------------------------------------------------------------------------------------------
+# --- the build, on a toy --------------------------------------------------------------------------
 
 
 def cell_of(source, name=None, **metadata):
@@ -286,11 +286,13 @@ def test_the_solution_itself_stays_as_it_was(toy):
     assert notebook == before
 
 
-# --- runs ------------------------------------------------------------------------------------------------------------
+# --- runs -----------------------------------------------------------------------------------------
 
 
 def execute(path: Path, folder: Path) -> list[dict]:
-    """The cells of a notebook as papermill leaves them, in a process of its own: up to the first error, if any."""
+    """The cells of a notebook as papermill leaves them, in a process of its own: up to the first
+    error, if any.
+    """
     code = """if True:
         import sys, papermill
         try:

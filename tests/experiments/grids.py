@@ -1,4 +1,6 @@
-"""Experiments without training, for the tests of grids. A module, so that worker processes can import it."""
+"""Experiments without training, for the tests of grids. A module, so that worker processes can
+import it.
+"""
 
 import os
 import signal
@@ -22,7 +24,9 @@ TAUGHT = {
 
 
 class Toy(Experiment):
-    """A teacher and two students a data set. Accuracies: 90; 50 + the seed + what the student was TAUGHT."""
+    """A teacher and two students a data set. Accuracies: 90; 50 + the seed + what the student was
+    TAUGHT.
+    """
 
     name = "toy"
     about = "does the grid work?"
@@ -72,7 +76,7 @@ class Fails(Toy):
         return super().recipe(run, data, networks)
 
 
-# --- for processes ----------------------------------------------------------------------------------------------------
+# --- for processes --------------------------------------------------------------------------------
 
 
 def marked(run: Run, when: str) -> Path:
@@ -100,7 +104,9 @@ class DiesOnce(Toy):
 
 
 class DiesAlways(Toy):
-    """The process of each `taught` of seed 1 kills itself, after it has said so in one more byte of a file."""
+    """The process of each `taught` of seed 1 kills itself, after it has said so in one more byte of
+    a file.
+    """
 
     def train(self, run, data, networks):
         if run.arm == "taught" and run.seed == 1:
@@ -111,7 +117,9 @@ class DiesAlways(Toy):
 
 
 class Restless(Toy):
-    """A byte a load and a start, in files. The process of `taught` ends at its first start, of seed 1 at every one."""
+    """A byte a load and a start, in files. The process of `taught` ends at its first start, of seed
+    1 at every one.
+    """
 
     def load(self, name):
         _count(Path(os.environ["KDCOURSE_WORK"]) / f"{name}.loads")
@@ -131,7 +139,9 @@ def _count(path: Path) -> int:
 
 
 class DiesAnswering(Toy):
-    """The teacher's process is killed while its network is on the way, if nobody takes it from the pipe."""
+    """The teacher's process is killed while its network is on the way, if nobody takes it from the
+    pipe.
+    """
 
     def recipe(self, run, data, networks):
         return Recipe(partial(nn.Linear, 1, 1_000_000, bias=False), nn.Identity, epochs=1)

@@ -115,7 +115,8 @@ def test_the_published_table_is_that_of_the_repository():
         (
             3.0,
             1.5,
-            "symptom does not show: the gain or loss is more than a point, from +1.50 to +4.50 points",
+            "symptom does not show: the gain or loss is more than a point, from +1.50 to +4.50 "
+            "points",
         ),
         (-3.0, 1.5, "symptom does not show"),
         (
@@ -131,7 +132,7 @@ def test_the_symptom_is_decided_by_the_whole_interval(gain, half, said):
     assert said in cifar10.symptom(gain, half)
 
 
-# --- as a grid --------------------------------------------------------------------------------------------------------
+# --- as a grid ------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def within(seconds: float, holds) -> bool:
     return True
 
 
-# --- clusters that cannot be joined ----------------------------------------------------------------------------------
+# --- clusters that cannot be joined ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", ["{}", "ray://{}"])
@@ -145,7 +145,7 @@ def test_without_ray_the_extra_is_named(monkeypatch):
         __import__("kdcourse.experiments.cluster")
 
 
-# --- runs ------------------------------------------------------------------------------------------------------------
+# --- runs -----------------------------------------------------------------------------------------
 
 
 def test_same_results_as_processes_and_nothing_is_left(own_work):
@@ -237,7 +237,7 @@ def test_a_worker_with_another_kdcourse_trains_nothing():
     assert f"{socket.gethostname()} has kdcourse" in outcome.error and "not 0.0.1" in outcome.error
 
 
-# --- shares ----------------------------------------------------------------------------------------------------------
+# --- shares ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def trained(arm, data, teacher, **options):
     )[0]
 
 
-# --- which samples ----------------------------------------------------------------------------------------------------
+# --- which samples --------------------------------------------------------------------------------
 
 
 def test_passes_show_every_sample_equally_often():
@@ -108,7 +108,7 @@ def test_unequal_arms_are_refused_unless_meant(data, teacher):
     assert runs["samples seen"].tolist() == [60, 60]
 
 
-# --- what is learned --------------------------------------------------------------------------------------------------
+# --- what is learned ------------------------------------------------------------------------------
 
 
 def test_the_five_arms_are_d3s(teacher, data):
@@ -250,7 +250,7 @@ def test_train_says_what_happened(data, teacher, arms):
         assert history.records[-1]["val_accuracy"] == pytest.approx(100 * right, abs=0.01)
 
 
-# --- as a grid --------------------------------------------------------------------------------------------------------
+# --- as a grid ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -384,7 +384,7 @@ def test_an_unknown_method_is_said():
         curriculum.D3(SETTINGS, methods=("plan KD",))
 
 
-# --- steered ----------------------------------------------------------------------------------------------------------
+# --- steered --------------------------------------------------------------------------------------
 
 
 def test_a_steered_student_begins_and_is_sized_as_an_arms(data, teacher, arms):
@@ -414,7 +414,7 @@ def test_an_environment_refuses_what_it_cannot_do(data, teacher):
         curriculum.environment(data, SETTINGS, teacher, epochs=1, student=curriculum.mobilenet)
 
 
-# --- D3's own ---------------------------------------------------------------------------------------------------------
+# --- D3's own -------------------------------------------------------------------------------------
 
 
 def test_the_full_recipe_trains(make_data):

@@ -1,4 +1,6 @@
-"""Engines: the same results wherever runs are done, and nothing lost or left when a process dies."""
+"""Engines: the same results wherever runs are done, and nothing lost or left when a process
+dies.
+"""
 
 import json
 import multiprocessing as mp
@@ -59,7 +61,7 @@ def until(true, what):
         time.sleep(0.02)
 
 
-# --- the same results ------------------------------------------------------------------------------------------------
+# --- the same results -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +108,7 @@ def test_processes_see_the_environment_as_it_is_now(tmp_path, own_work, monkeypa
         assert [record["results"]["seen"] for record in records.values()] == [value] * 2
 
 
-# --- processes that die ----------------------------------------------------------------------------------------------
+# --- processes that die ---------------------------------------------------------------------------
 
 
 def test_a_process_that_dies_costs_its_own_run_alone_which_is_tried_again(
@@ -126,7 +128,8 @@ def test_a_process_that_always_dies_is_a_failed_run(tmp_path, own_work):
     (bad,) = [run for run in experiment.runs() if run.arm == "taught" and run.seed == 1]
     assert records[bad.name]["status"] == "failed"
     assert records[bad.name]["error"] == (
-        f"its process died {ATTEMPTS} times, last with exit code -9 (-9: killed, often for want of memory: try fewer "
+        f"its process died {ATTEMPTS} times, last with exit code -9 (-9: killed, often for want of "
+        "memory: try fewer "
         "--jobs)"
     )
     assert marked(bad, "died").read_text() == "x" * ATTEMPTS
@@ -183,12 +186,14 @@ def test_as_many_jobs_as_gpus_or_else_as_cores(monkeypatch):
     assert Local(3).jobs == 3
 
 
-# --- a grid that is stopped ------------------------------------------------------------------------------------------
+# --- a grid that is stopped -----------------------------------------------------------------------
 
 
 @pytest.fixture
 def start(tmp_path, own_work):
-    """Start Python in a session of its own; what it leaves running at the end of a test is killed."""
+    """Start Python in a session of its own; what it leaves running at the end of a test is
+    killed.
+    """
     started = []
 
     def call(*arguments):
@@ -212,7 +217,9 @@ def start(tmp_path, own_work):
 
 
 def in_session(grid):
-    """The command lines of the processes in the session that was started for a grid, its own left out."""
+    """The command lines of the processes in the session that was started for a grid, its own left
+    out.
+    """
     found = []
     for process in psutil.process_iter():
         try:
@@ -229,11 +236,14 @@ def in_session(grid):
 def test_a_process_starts_undisturbed_by_ctrl_c_and_ends_when_its_grid_is_killed(
     start, own_work, tmp_path
 ):
-    """Ctrl-C comes while the process that the others are forked from imports PyTorch: no traceback is to be seen."""
+    """Ctrl-C comes while the process that the others are forked from imports PyTorch: no traceback
+    is to be seen.
+    """
     run, said = Waits(SMOKE).runs()[0], tmp_path / "said"
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[1]); from grids import Waits\n"
-        "from kdcourse.experiments.engines import Local; from kdcourse.common.profiles import profile\n"
+        "from kdcourse.experiments.engines import Local; from kdcourse.common.profiles import "
+        "profile\n"
         "engine, experiment = Local(1), Waits(profile('smoke'))\n"
         "try: engine.submit(experiment, experiment.runs()[0], [], True); time.sleep(600)\n"
         "except KeyboardInterrupt: print(engine.busy, flush=True); time.sleep(600)"

@@ -37,7 +37,7 @@ def network(data):
     return baselines.teacher_recipe(data, SMOKE).model()
 
 
-# --- the design ------------------------------------------------------------------------------------------------------
+# --- the design -----------------------------------------------------------------------------------
 
 
 def test_the_cells_are_the_whole_factorial_and_are_named_for_what_they_are():
@@ -126,7 +126,7 @@ def test_published_networks_are_d1s_own(data):
     assert PUBLISHED.differences()[0] != THIN.differences()[0]
 
 
-# --- run -------------------------------------------------------------------------------------------------------------
+# --- run ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""Grids: their runs, the folder with the results, and what is done again when. Nothing is trained here but toys."""
+"""Grids: their runs, the folder with the results, and what is done again when. Nothing is trained
+here but toys.
+"""
 
 import json
 import os
@@ -42,7 +44,9 @@ def done(tmp_path, in_process):
 
 @pytest.fixture
 def again(in_process):
-    """`again(experiment, folder)`: its progress, the runs that were submitted, the lines that were printed."""
+    """`again(experiment, folder)`: its progress, the runs that were submitted, the lines that were
+    printed.
+    """
 
     def call(experiment, folder, **options):
         lines = []
@@ -66,7 +70,7 @@ def of(run, folder):
     return folder / "runs" / f"{run.name}.json"
 
 
-# --- runs ------------------------------------------------------------------------------------------------------------
+# --- runs -----------------------------------------------------------------------------------------
 
 
 def test_a_name_is_the_same_everywhere_and_for_ever():
@@ -181,7 +185,7 @@ def test_fewer_training_images_only_where_there_are_more(make_data):
     assert Toy(profile("cpu")).fewer(data) is data
 
 
-# --- the folder ------------------------------------------------------------------------------------------------------
+# --- the folder -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -391,7 +395,9 @@ def test_writing_is_all_or_nothing(done, monkeypatch):
 
 
 def test_a_network_is_there_before_its_result(done, monkeypatch):
-    """Killed between the two, a result would otherwise name a network that is not the one in the file."""
+    """Killed between the two, a result would otherwise name a network that is not the one in the
+    file.
+    """
     places = []
     monkeypatch.setattr(os, "replace", lambda source, target: places.append(target.parent.name))
     Results(done).write(TOY, TEACHER, RunOutcome(results=dict(accuracy=1.0), network=b"new"))
@@ -433,7 +439,7 @@ def test_what_is_judged_on_the_test_images(make_data):
     json.dumps(taught)
 
 
-# --- reproduce -------------------------------------------------------------------------------------------------------
+# --- reproduce ------------------------------------------------------------------------------------
 
 
 class Idle:
@@ -671,7 +677,7 @@ def test_a_line_a_run_with_its_accuracy(tmp_path, again):
     )
 
 
-# --- tensorboard -----------------------------------------------------------------------------------------------------
+# --- tensorboard ----------------------------------------------------------------------------------
 
 
 def test_learning_curves_are_written_for_tensorboard(tmp_path, again):

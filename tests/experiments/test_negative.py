@@ -34,7 +34,7 @@ def student(arm, seed=0):
     return Run("cifar10", arm, seed, (), (Run("cifar10", TAUGHT_BY[arm], 0),))
 
 
-# --- the design ------------------------------------------------------------------------------------------------------
+# --- the design -----------------------------------------------------------------------------------
 
 
 def test_it_is_known_by_its_name():
@@ -104,7 +104,7 @@ def test_what_each_student_learns_from(data, networks, arm):
         assert objective.teacher_layers == (("features.13",) if OTHER in arm else ("layer3",))
 
 
-# --- run -------------------------------------------------------------------------------------------------------------
+# --- run ------------------------------------------------------------------------------------------
 
 
 def test_all_run(data, in_process, tmp_path, monkeypatch):

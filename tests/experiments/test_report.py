@@ -80,7 +80,9 @@ def nothing_of_its_own(monkeypatch):
 
 
 class Page(HTMLParser):
-    """What is on a page: its text, its headings' levels, its images, and whether its elements are closed."""
+    """What is on a page: its text, its headings' levels, its images, and whether its elements are
+    closed.
+    """
 
     VOID = {"meta", "img", "br", "!doctype"}
 
@@ -110,7 +112,7 @@ class Page(HTMLParser):
             self.parts.append(data)
 
 
-# --- the table --------------------------------------------------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------------
 
 
 def test_the_table_is_as_scipy_has_it(folder):
@@ -248,7 +250,7 @@ def test_every_experiment_says_whose_figures_it_sets_beside_its_own(experiment):
         )  # its names are those of runs
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
+# --- the page -------------------------------------------------------------------------------------
 
 
 def test_the_page(folder):
@@ -386,7 +388,7 @@ def test_the_protocol_is_set_against_the_published_one(folder, monkeypatch):
     assert "differs from the published one: Its <own> optimiser. How this was made" in text
 
 
-# --- what is no results -----------------------------------------------------------------------------------------------
+# --- what is no results ---------------------------------------------------------------------------
 
 
 def test_a_folder_that_is_not_an_experiments(tmp_path, folder):
@@ -412,7 +414,7 @@ def test_a_folder_without_results(tmp_path):
             act(tmp_path / "results")
 
 
-# --- packed results ---------------------------------------------------------------------------------------------------
+# --- packed results -------------------------------------------------------------------------------
 
 
 def test_packed_results_are_the_same(folder, tmp_path):

@@ -1,4 +1,6 @@
-"""Distillation with few labels: who learns from what, and how much of the way to all labels is closed."""
+"""Distillation with few labels: who learns from what, and how much of the way to all labels is
+closed.
+"""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,6 @@
-"""When distillation pays: the surface of conditions, its pairs, and a run of a part of it at smoke size."""
+"""When distillation pays: the surface of conditions, its pairs, and a run of a part of it at smoke
+size.
+"""
 
 from dataclasses import replace
 
@@ -40,7 +42,7 @@ def network(data):
     return baselines.teacher_recipe(data, SMOKE).model().eval()
 
 
-# --- the design ------------------------------------------------------------------------------------------------------
+# --- the design -----------------------------------------------------------------------------------
 
 
 def test_a_budget_is_in_samples_seen_up_to_a_number_of_epochs():
@@ -136,7 +138,9 @@ def test_in_the_smoke_profile_the_least_share_has_every_class():
 
 @pytest.mark.parametrize("its, students", [(1.0, 0.1), (0.1, 0.1), (0.3, 0.1)])
 def test_a_teacher_sees_images_as_it_learned_them(data, network, its, students):
-    """Batches are normalised by the student's part; the teacher must answer as to images normalised by its own."""
+    """Batches are normalised by the student's part; the teacher must answer as to images normalised
+    by its own.
+    """
     own, part = (ONE.part(teacher(share), data) for share in (its, students))
     held = ONE.teacher(network, teacher(its), part, data)
     batch = next(Batches(part.train, len(part.train)).epoch())
@@ -153,7 +157,7 @@ def test_a_teacher_sees_images_as_it_learned_them(data, network, its, students):
         assert (as_the_student - expected).abs().max() > 1e-3  # so the normalisation did something
 
 
-# --- run -------------------------------------------------------------------------------------------------------------
+# --- run ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""Grading: one run over many made submissions, honest, careless and hostile, then what became of each."""
+"""Grading: one run over many made submissions, honest, careless and hostile, then what became of
+each.
+"""
 
 import csv
 import io
@@ -135,7 +137,9 @@ HOSTILE = "=1+1 <img src=x onerror=alert(1)>"
 
 
 def cases(folder: Path, port: int) -> dict[str, tuple]:
-    """Submissions by student: the notebook's text, and the fault that is expected of each task that is not right."""
+    """Submissions by student: the notebook's text, and the fault that is expected of each task that
+    is not right.
+    """
     paths = [
         str(folder / "sol" / "sol_toy.ipynb"),
         str(folder / "submissions" / "right.ipynb"),
@@ -328,7 +332,7 @@ def gone(seconds: float = 10) -> bool:
     return not ours()
 
 
-# --- one run over them all -------------------------------------------------------------------------------------------
+# --- one run over them all ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("student", list(cases(Path("."), 0)))
@@ -472,7 +476,7 @@ def test_a_second_grading_does_only_what_is_missing_or_changed(graded):
     assert sum(record.status == "graded" for record in records) == len(graded.cases) + 2
 
 
-# --- other runs ------------------------------------------------------------------------------------------------------
+# --- other runs -----------------------------------------------------------------------------------
 
 
 @pytest.fixture

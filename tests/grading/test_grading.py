@@ -1,4 +1,6 @@
-"""The parts of grading: whose a file is, which cells count, what goes over the wire, and the sandbox itself."""
+"""The parts of grading: whose a file is, which cells count, what goes over the wire, and the
+sandbox itself.
+"""
 
 import io
 import json
@@ -25,7 +27,7 @@ from kdcourse.grading.judge import judge
 EMPTY = b"{}"
 
 
-# --- whose -----------------------------------------------------------------------------------------------------------
+# --- whose ----------------------------------------------------------------------------------------
 
 
 def collected(root: Path, tmp_path: Path) -> list[tuple[str, str]]:
@@ -83,7 +85,9 @@ def test_a_folder_around_them_all_is_no_student(tmp_path):
 
 
 def test_who_handed_in_no_notebook_is_not_forgotten(tmp_path):
-    """Neither from a folder nor from the platform's zip; other files beside a notebook are nothing."""
+    """Neither from a folder nor from the platform's zip; other files beside a notebook are
+    nothing.
+    """
     source = tmp_path / "all"
     files = ["ada/ex_01.ipynb", "ada/notes.pdf", "zed/notes.pdf", "zed/more.txt", "bob_ex_02.pdf"]
     files += ["Eve_7_assignsubmission_file_x.txt"]
@@ -148,7 +152,7 @@ def test_nothing_to_grade_is_said(tmp_path, name, why):
         collected(tmp_path / name, tmp_path)
 
 
-# --- which cells -----------------------------------------------------------------------------------------------------
+# --- which cells ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -263,7 +267,7 @@ def test_a_damaged_instructors_notebook_is_named(tmp_path):
     assert check_cell("choice")["metadata"]["nbgrader"]["points"] == 1 and "SOLUTION" in DOUBLED
 
 
-# --- the wire --------------------------------------------------------------------------------------------------------
+# --- the wire -------------------------------------------------------------------------------------
 
 
 def sent(value):
@@ -338,7 +342,7 @@ def test_forged_booleans_are_true_or_false():
     assert value[0].view(torch.uint8).max() == 1
 
 
-# --- the sandbox -----------------------------------------------------------------------------------------------------
+# --- the sandbox ----------------------------------------------------------------------------------
 
 LIMITS = sandbox.Limits(memory=1303, processes=40, files=11, start_seconds=300)
 MANY = """
@@ -359,7 +363,9 @@ def bubblewrap():
 
 @pytest.fixture
 def inside(bubblewrap):
-    """`inside(source)`: what a cell in a sandbox prints, in which one of the package's folders is hidden."""
+    """`inside(source)`: what a cell in a sandbox prints, in which one of the package's folders is
+    hidden.
+    """
     hidden = Path(kdcourse.__file__).parent / "shipping"
     box = sandbox.Sandbox(LIMITS, hidden=[hidden])
 
@@ -399,7 +405,8 @@ def test_within_there_is_nothing_to_see_write_or_talk_to(inside, monkeypatch):
     assert "Error" in inside("os.setuid(0)")
     assert (
         inside(
-            "import ctypes; print(ctypes.CDLL(None, use_errno=True).mount(b'none', b'/tmp', b'tmpfs', 0, None))"
+            "import ctypes; print(ctypes.CDLL(None, use_errno=True).mount(b'none', b'/tmp', "
+            "b'tmpfs', 0, None))"
         )
         == "-1\n"
     )
@@ -441,7 +448,7 @@ def test_limits_that_cannot_be_are_said():
         sandbox.Limits(memory=500)
 
 
-# --- the course's exercises ------------------------------------------------------------------------------------------
+# --- the course's exercises -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -482,7 +489,7 @@ def test_every_exercise_can_be_judged_from_without(one_box, exercise):
         assert all(result.points == (0 if result.fault else result.of) for result in results)
 
 
-# --- names and cells of tables ---------------------------------------------------------------------------------------
+# --- names and cells of tables --------------------------------------------------------------------
 
 
 def test_file_names_are_safe_and_differ():

@@ -26,7 +26,9 @@ with Gradebook("sqlite:///" + sys.argv[1]) as gradebook:
 
 @pytest.fixture
 def nbgrader(tmp_path):
-    """`nbgrader(*arguments)` calls it in a course of its own; JupyterLab's settings are not touched."""
+    """`nbgrader(*arguments)` calls it in a course of its own; JupyterLab's settings are not
+    touched.
+    """
     if not (NBGRADER / "nbgrader").is_dir():
         pytest.skip("no nbgrader in .venv/nbgrader: `make test` puts it there")
     programs = os.pathsep.join([str(NBGRADER / "bin"), os.environ["PATH"]])  # it calls alembic

@@ -88,7 +88,9 @@ def check_cell(name: str):
 def notebook(
     *, setup=SETUP, marks=True, checks=True, kernel=PYTHON, before=(), after=(), **answers
 ):
-    """The toy exercise, with the right answers but for those given; an answer of None leaves its cell out."""
+    """The toy exercise, with the right answers but for those given; an answer of None leaves its
+    cell out.
+    """
     cells = [new_markdown_cell("# Toy"), new_code_cell(setup), *map(new_code_cell, before)]
     for name, source in (ANSWERS | answers).items():
         if source is not None:

@@ -1,4 +1,6 @@
-"""The benchmark's networks: their published sizes, the features that are tapped, a step of training."""
+"""The benchmark's networks: their published sizes, the features that are tapped, a step of
+training.
+"""
 
 import os
 import subprocess
@@ -42,7 +44,9 @@ def conv(before, after, kernel, size):
 
 
 def residual(widths, convolutions):
-    """MACs of a network with a stem and three stages of so many 3×3 convolutions, and a 1×1 where the width changes."""
+    """MACs of a network with a stem and three stages of so many 3×3 convolutions, and a 1×1 where
+    the width changes.
+    """
     total = conv(3, widths[0], 3, 32) + widths[-1] * 100
     for (before, after), size in zip(pairwise(widths), (32, 16, 8), strict=True):
         total += conv(before, after, 3, size) + (convolutions - 1) * conv(after, after, 3, size)
@@ -217,7 +221,8 @@ for bfloat16 in (True, False):
 
 
 def test_strided_shortcuts_do_not_break_the_process():
-    """In a process of its own, which torch's fault would kill: see `kdcourse.models.resnet._shortcut`.
+    """In a process of its own, which torch's fault would kill: see
+    `kdcourse.models.resnet._shortcut`.
 
     ResNet-20 and -56 have the narrowest strided shortcuts, both the same: 16 and 32 channels.
     """

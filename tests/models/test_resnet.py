@@ -1,4 +1,6 @@
-"""Networks: their sizes against sums done by hand from the layer tables, their shapes, their weights."""
+"""Networks: their sizes against sums done by hand from the layer tables, their shapes, their
+weights.
+"""
 
 from urllib.error import URLError
 

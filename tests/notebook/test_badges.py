@@ -1,4 +1,6 @@
-"""Badges and setup cells: made from one setting, in agreement, and nothing else of a notebook is touched."""
+"""Badges and setup cells: made from one setting, in agreement, and nothing else of a notebook is
+touched.
+"""
 
 import copy
 import json

@@ -1,4 +1,6 @@
-"""The setup on Colab, with a stand-in for Colab's own package. A whole notebook there: tests/colab."""
+"""The setup on Colab, with a stand-in for Colab's own package. A whole notebook there:
+tests/colab.
+"""
 
 import sys
 from types import ModuleType

@@ -1,4 +1,6 @@
-"""The map of the course: its table agrees with the notebooks and tasks, and it says what was done."""
+"""The map of the course: its table agrees with the notebooks and tasks, and it says what was
+done.
+"""
 
 import json
 import re
@@ -71,7 +73,7 @@ def table(here: str) -> Table:
     return Table(show(here)._repr_mimebundle_()["text/html"])
 
 
-# --- the table of chapters -------------------------------------------------------------------------------------------
+# --- the table of chapters ------------------------------------------------------------------------
 
 
 def test_titles_and_minutes_are_those_of_the_notebooks():
@@ -126,7 +128,7 @@ def test_the_committed_map_is_that_of_a_newcomer(path):
     assert "".join(output["data"]["text/plain"]) == str(show(path.stem[:2]))
 
 
-# --- what it shows ---------------------------------------------------------------------------------------------------
+# --- what it shows --------------------------------------------------------------------------------
 
 
 def test_a_row_a_chapter_and_what_comes_next():

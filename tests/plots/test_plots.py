@@ -112,7 +112,8 @@ FIGURES |= {  # notebook 04
     ),
     "temperature": (
         lambda: plots.temperature([2.0, 0.0, 0.0], [0.0, 0.0, 0.0], NAMES, 1, title="a tile"),
-        "a tile: at T = 1 .*crop 0.79 and 0.33.*1.10 of at most 1.10 nats; largest gradient 0.45, at crop",
+        "a tile: at T = 1 .*crop 0.79 and 0.33.*1.10 of at most 1.10 nats; largest gradient 0.45, "
+        "at crop",
     ),
     "temperature of many": (
         lambda: plots.temperature(np.arange(40), np.zeros(40), range(40), 1e-3),
@@ -386,7 +387,7 @@ def test_bad_input_to_copies_and_partners(call, says):
         call()
 
 
-# --- notebook 06 ------------------------------------------------------------------------------------------------------
+# --- notebook 06 ----------------------------------------------------------------------------------
 
 RANKS = np.array([[1, 0.5, -0.25], [0.5, 1, 0.75], [-0.25, 0.75, 1]])
 
@@ -459,7 +460,7 @@ def test_bad_input_to_the_pictures_of_curricula(call, says):
         call()
 
 
-# --- notebook 07 ------------------------------------------------------------------------------------------------------
+# --- notebook 07 ----------------------------------------------------------------------------------
 
 NETWORKS = pd.DataFrame(
     {
@@ -517,7 +518,7 @@ def test_bad_input_to_the_pictures_of_comparisons(call, says):
         call()
 
 
-# --- notebook 08 -----------------------------------------------------------------------------------------------------
+# --- notebook 08 ----------------------------------------------------------------------------------
 
 
 def test_a_map_beside_its_scene():

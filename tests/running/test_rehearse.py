@@ -78,7 +78,9 @@ def rehearsal(tmp_path, monkeypatch):
 
 
 def test_seconds_are_those_of_a_step_times_the_steps_left_out(rehearsal, make_data):
-    """The clock says: 1 s for steps 6 to 20, so 1/15 s a step; 1 s for each of two validations an epoch."""
+    """The clock says: 1 s for steps 6 to 20, so 1/15 s a step; 1 s for each of two validations an
+    epoch.
+    """
     data = make_data(count=600)
     student = thin_resnet(8, 8, channels=3, classes=3)
     history = fit(student, data, CrossEntropy(), epochs=4, batch_size=8, progress=False)

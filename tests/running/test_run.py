@@ -67,11 +67,13 @@ def left_behind(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if "partial" in path.name]
 
 
-# --- what runs -------------------------------------------------------------------------------------------------------
+# --- what runs ------------------------------------------------------------------------------------
 
 
 def test_links_lead_from_the_executed_notebook_to_the_same_files(notebook, tmp_path):
-    """As the map of the course leads to the exercises: [title](../exercises/…) and <a href="../exercises/…">."""
+    """As the map of the course leads to the exercises: [title](../exercises/…) and <a
+    href="../exercises/…">.
+    """
     path = notebook(
         "linked",
         "from IPython.display import HTML\nHTML('<a href=\"../exercises/ex.ipynb\">E</a>')",
@@ -98,7 +100,8 @@ def test_no_progress_bar_stands_still_in_what_was_executed(notebook, run, tmp_pa
     outcomes, _ = run(
         notebook(
             "bars",
-            "from kdcourse.common.progress_bar import bar\nprint(bar(range(3), shown=True).disable)",
+            "from kdcourse.common.progress_bar import bar\nprint(bar(range(3), "
+            "shown=True).disable)",
         )
     )
     assert outcomes[0].status == "done" and "True" in printed(tmp_path / "out" / "bars.ipynb")
@@ -109,7 +112,8 @@ def test_parameters_profile_and_folder_reach_the_notebook(notebook, run, tmp_pat
         "good",
         'import os; print(profile, dataset, limit, os.environ["KDCOURSE_PROFILE"], os.getcwd())',
         results="from IPython.display import HTML\n"
-        "HTML(\"<table onclick='x'><tr><td>accuracy</td><td>91.5</td></tr></table><script>alert(1)</script>\")",
+        'HTML("<table '
+        "onclick='x'><tr><td>accuracy</td><td>91.5</td></tr></table><script>alert(1)</script>\")",
     )
     (outcome,), lines = run(path, profile="smoke", dataset="digits", parameters={"limit": 1e-3})
     assert (outcome.status, outcome.cells_run, outcome.cells) == ("done", 3, 3)
@@ -200,7 +204,9 @@ def test_a_notebook_waits_for_those_whose_networks_it_needs(notebook, run, tmp_p
 def test_what_others_wait_for_begins_first_if_there_are_several_at_a_time(
     notebook, run, tmp_path, jobs
 ):
-    """Both wait for `long`: with two at a time it begins beside `first`, and does not wait for its end."""
+    """Both wait for `long`: with two at a time it begins beside `first`, and does not wait for its
+    end.
+    """
     paths = [
         notebook("first", SLEEPS.format("first", 0)),
         notebook("second", SLEEPS.format("second", 0)),
@@ -229,7 +235,7 @@ def test_notebooks_that_need_one_another_run_all_the_same(notebook, run):
     assert [outcome.status for outcome in outcomes] == ["done", "done"]
 
 
-# --- what breaks while it runs ---------------------------------------------------------------------------------------
+# --- what breaks while it runs --------------------------------------------------------------------
 
 
 def test_an_error_stops_the_run_and_shows_cell_and_error(notebook, run, tmp_path):
@@ -269,7 +275,7 @@ def test_a_run_that_succeeds_clears_an_earlier_failure_away(notebook, run, tmp_p
     ]
 
 
-# --- Ctrl-C ----------------------------------------------------------------------------------------------------------
+# --- Ctrl-C ---------------------------------------------------------------------------------------
 
 
 def kernels_in(folder: Path) -> list[int]:
@@ -307,7 +313,8 @@ def test_stopping_leaves_nothing_half_written_and_no_kernel(notebook, tmp_path, 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # a shell starts background jobs, and so perhaps this test run, with Ctrl-C ignored: hear it all the same
+        # a shell starts background jobs, and so perhaps this test run, with Ctrl-C ignored: hear it
+        # all the same
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_until((paths[0].parent / "begun").exists)
@@ -325,7 +332,7 @@ def test_stopping_leaves_nothing_half_written_and_no_kernel(notebook, tmp_path, 
         assert "interrupted" in (out / "index.html").read_text()
 
 
-# --- what is refused before anything runs ----------------------------------------------------------------------------
+# --- what is refused before anything runs ---------------------------------------------------------
 
 
 def test_an_unknown_parameter_is_refused_with_the_known_ones(notebook, run, tmp_path):
@@ -443,7 +450,7 @@ def test_a_kernel_of_another_python_is_refused(tmp_path, monkeypatch):
         course.check_kernel()
 
 
-# --- small parts -----------------------------------------------------------------------------------------------------
+# --- small parts ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ def shipping_work(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def own_work(work, shipping_work):
-    """`ships.tiles` are all tiles of the work folder, and other files' tests, which may run first, make more."""
+    """`ships.tiles` are all tiles of the work folder, and other files' tests, which may run first,
+    make more.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KDCOURSE_WORK", str(shipping_work))
         yield

@@ -37,7 +37,7 @@ def raw(split, indices=None) -> np.ndarray:
     return split.take(np.arange(len(split)) if indices is None else indices)
 
 
-# --- the file --------------------------------------------------------------------------------------------------------
+# --- the file -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -95,7 +95,7 @@ def test_the_file_names_no_folders_of_this_machine(format):
         assert str(place).encode() not in content
 
 
-# --- its own check ---------------------------------------------------------------------------------------------------
+# --- its own check --------------------------------------------------------------------------------
 
 
 def test_a_file_that_answers_otherwise_is_not_written(make_data, tmp_path, monkeypatch):
@@ -148,7 +148,7 @@ def test_no_folder_to_write_to(make_data, tmp_path):
         export(ships.tiny(), make_data(), tmp_path / "deep" / "a.onnx")
 
 
-# --- a network of one's own ------------------------------------------------------------------------------------------
+# --- a network of one's own -----------------------------------------------------------------------
 
 
 def test_a_network_of_ones_own_stays_as_it_is(make_data, tmp_path):
@@ -177,7 +177,7 @@ def test_a_network_that_cannot_be_followed(make_data, tmp_path):
         export(Fickle(), make_data(), tmp_path / "a.pt2", format="pt2")
 
 
-# --- checkpoints -----------------------------------------------------------------------------------------------------
+# --- checkpoints ----------------------------------------------------------------------------------
 
 
 def test_a_checkpoint_says_what_it_holds_and_its_data_are_found_again():
@@ -276,7 +276,7 @@ def test_a_file_of_another_kind(tmp_path, content):
         export_checkpoint(tmp_path / "a.pt")
 
 
-# --- the network from its description --------------------------------------------------------------------------------
+# --- the network from its description -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_nothing_else_is_built(described):
         rebuilt(described, "a.pt")
 
 
-# --- the command -----------------------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 
 
 def test_the_command_says_what_it_measured(tmp_path, monkeypatch):

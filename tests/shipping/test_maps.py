@@ -20,7 +20,9 @@ AFFINE = rasterio.Affine(10, 0, 500_000, 0, -10, 5_400_000)
 
 
 class Brightness:
-    """In the place of a Model: the class of a tile is its mean over 100, and `asked` the tiles that it was shown."""
+    """In the place of a Model: the class of a tile is its mean over 100, and `asked` the tiles that
+    it was shown.
+    """
 
     classes, channels, dtype = ("dark", "grey", "Forest"), ("B02", "B03"), np.dtype("uint16")
     takes = "GeoTIFFs of 2 bands"
@@ -170,7 +172,7 @@ def test_a_scene_without_a_place_gives_a_map_without_one(model, scene, tmp_path,
             assert file.crs is None
 
 
-# --- bad input -------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,7 @@ def test_no_torch_is_needed():
     )
 
 
-# --- colours, pictures, the command ----------------------------------------------------------------------------------
+# --- colours, pictures, the command ---------------------------------------------------------------
 
 
 def test_colours_are_all_different():

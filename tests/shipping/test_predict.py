@@ -39,7 +39,9 @@ def model():
 
 
 def by_pytorch(network, data: DataSplits) -> np.ndarray:
-    """Probabilities of all the data's images, normalised by `Batches`, in the order of the store's rows."""
+    """Probabilities of all the data's images, normalised by `Batches`, in the order of the store's
+    rows.
+    """
     parts = (data.train, data.val, data.test)
     answers = np.zeros((sum(map(len, parts)), len(data.classes)))
     for part in parts:
@@ -50,7 +52,9 @@ def by_pytorch(network, data: DataSplits) -> np.ndarray:
 
 
 def test_tiles_are_answered_as_pytorch_answers_the_training_data(model):
-    """From the GeoTIFFs: reading, resizing (64 → 32 pixels) and normalising are those of training."""
+    """From the GeoTIFFs: reading, resizing (64 → 32 pixels) and normalising are those of
+    training.
+    """
     network, _ = ships.trained()
     expected = by_pytorch(network, ships.scenes())
     paths, answers = zip(*predict(model, ships.tiles(), batch_size=16), strict=True)
@@ -115,7 +119,8 @@ def test_without_torch_and_other_heavy_packages():
     """As where only onnxruntime is: an import of these would end in an ImportError."""
     code = (
         "import sys\n"
-        "for name in ('torch', 'torchvision', 'pandas', 'matplotlib', 'sklearn', 'scipy', 'onnx', 'IPython'):\n"
+        "for name in ('torch', 'torchvision', 'pandas', 'matplotlib', 'sklearn', 'scipy', 'onnx', "
+        "'IPython'):\n"
         "    sys.modules[name] = None\n"
         "from kdcourse.cli import main\n"
         "main()"
@@ -127,7 +132,7 @@ def test_without_torch_and_other_heavy_packages():
     assert [row.split("\t")[0] for row in done.stdout.splitlines()] == some
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels, mode", [(1, "L"), (3, "RGB")])
@@ -169,7 +174,7 @@ def test_grey_for_colour_and_colour_for_grey(make_data, tmp_path, write_tile):
         Model(tmp_path / "3.onnx").read(tmp_path / "cut.tif")
 
 
-# --- files that cannot be used ---------------------------------------------------------------------------------------
+# --- files that cannot be used --------------------------------------------------------------------
 
 
 def test_each_bad_file_is_named_and_the_others_are_done(call, tmp_path, write_tile):
@@ -205,7 +210,7 @@ def test_a_file_that_may_not_be_read(call, tmp_path):
     assert result.exit_code == 1 and "no permission" in result.stderr
 
 
-# --- models that are none --------------------------------------------------------------------------------------------
+# --- models that are none -------------------------------------------------------------------------
 
 
 def foreign() -> bytes:

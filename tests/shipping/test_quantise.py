@@ -45,7 +45,9 @@ def test_convolutions_are_in_integers_and_normalisation_is_not():
 
 
 def test_calibration_sees_validation_images_alone(make_data, tmp_path):
-    """Other training and test images make the same file, to the bit; other validation images another."""
+    """Other training and test images make the same file, to the bit; other validation images
+    another.
+    """
     data, network = make_data(), ships.tiny()
 
     def others(split):

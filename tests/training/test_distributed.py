@@ -1,4 +1,6 @@
-"""Two processes do what one does. `torchrun` starts them once for most of the tests: that takes longer than they do."""
+"""Two processes do what one does. `torchrun` starts them once for most of the tests: that takes
+longer than they do.
+"""
 
 import os
 import signal
@@ -29,7 +31,8 @@ from kdcourse.models import thin_resnet
 from kdcourse.training import checkpoint as files
 from kdcourse.training import distributed, fit
 
-TOLERANCE = 1e-5  # of weights and buffers, absolute; of what the History holds ten times that, relative. float32
+# of weights and buffers, absolute; of what the History holds ten times that, relative. float32
+TOLERANCE = 1e-5
 HERE = Path(__file__).parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -156,8 +159,8 @@ work(Path({folder!r}))
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """What two processes have done, started and then interrupted as a user does: their results, the folder, and how
-    `torchrun` ended.
+    """What two processes have done, started and then interrupted as a user does: their results, the
+    folder, and how `torchrun` ended.
     """
     folder = tmp_path_factory.mktemp("two")
     first = folder / "machine0"

@@ -24,7 +24,9 @@ loop = sys.modules["kdcourse.training.fit"]
 
 
 def small_net(channels=3, classes=3, width=4):
-    """With batch norm and dropout: state and randomness, so that resuming has something to get wrong."""
+    """With batch norm and dropout: state and randomness, so that resuming has something to get
+    wrong.
+    """
     return nn.Sequential(
         nn.Conv2d(channels, width, 3, padding=1),
         nn.BatchNorm2d(width),
@@ -153,7 +155,9 @@ KILLED = """
 
 
 def test_killed_at_random_moments_and_started_again(make_data, tmp_path):
-    """SIGKILL leaves no time to tidy up: whatever lies on disk must be whole, and the end must be the same bits."""
+    """SIGKILL leaves no time to tidy up: whatever lies on disk must be whole, and the end must be
+    the same bits.
+    """
     file = tmp_path / "run.pt"
     here = os.path.dirname(__file__)
     script = textwrap.dedent(KILLED).format(tests=here, file=str(file))
@@ -195,7 +199,9 @@ def test_interrupting_leaves_a_checkpoint_and_a_usable_network(make_data, tmp_pa
 
 
 def test_training_mode_returns_after_each_validation(make_data):
-    """A student left in eval mode after the first validation keeps its batch-norm statistics of epoch 1."""
+    """A student left in eval mode after the first validation keeps its batch-norm statistics of
+    epoch 1.
+    """
     model, means = fresh(), []
 
     class Watch(CrossEntropy):
