@@ -48,10 +48,11 @@ $(NBGRADER)/.stamp: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade -c constraints.txt --target $(NBGRADER) nbgrader
 	@touch $@
 
-lint: $(STAMP) ## ruff, for code and notebooks
-	@echo "Style"
+lint: $(STAMP) ## style of code and notebooks, and which part may import which
+	@echo "Style and import contract"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
 
 lab: $(STAMP) ## open the course in JupyterLab
 	@echo "Opening notebook 00 in JupyterLab. Does no browser open? Use the address below. Ctrl-C stops it"
