@@ -4,6 +4,7 @@ PROFILE ?= cpu
 # Two notebooks side by side: networks this small gain nothing from a second core. A GPU is not shared.
 JOBS ?= $(if $(filter gpu,$(PROFILE)),1,2)
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
 STAMP := .venv/.stamp
 SITE := .venv/.site
 # More for JupyterLab, e.g. make lab LAB_FLAGS=--allow-root
@@ -13,11 +14,11 @@ NBGRADER := .venv/nbgrader
 COLAB := .venv-colab
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course test lint lab notebooks site test-colab test-browser clean
+.PHONY: help setup course test test-all test-slow nbval lint lab notebooks site test-colab test-browser clean
 
 help: ## list these targets
 	@echo "make TARGET [PROFILE=smoke|cpu|gpu] [JOBS=N] [PYTHON=python3]"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
 
 setup: $(STAMP) ## install the course into .venv (a few minutes the first time)
 
@@ -35,12 +36,21 @@ course: $(STAMP) ## run all notebooks; results in output/course/index.html
 	@echo "Running the course in the $(PROFILE) profile"
 	@$(BIN)/kdcourse run --profile $(PROFILE) --jobs $(JOBS) --output output/course
 
-test: lint $(NBGRADER)/.stamp ## lint, unit tests, notebooks in smoke profile, committed outputs by nbval
-	@echo "Unit tests, and every notebook in the smoke profile"
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder tests
-	@echo "Committed notebook outputs against a fresh run in the cpu profile"
-	@KDCOURSE_DATA= KDCOURSE_PROFILE=cpu TQDM_DISABLE=1 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
-	    --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+# What a contributor runs after each edit. Tests marked `slow` are left to test-all.
+test: lint ## style, import contract, unit tests, the command line, notebooks 00 and 04 in the smoke profile
+	@echo "Unit tests, and notebooks 00 and 04 in the smoke profile"
+	@$(PYTEST) -n $(JOBS) --dist worksteal -m "not slow" tests
+
+test-all: test test-slow nbval test-browser ## everything: also all notebooks, real data, Ray, the sandbox, nbval, browser and site
+
+test-slow: $(STAMP) $(NBGRADER)/.stamp
+	@echo "Slow tests: every notebook in the smoke profile, real data, Ray, the grading sandbox, mutated files"
+	@$(PYTEST) -n $(JOBS) --dist worksteal -m slow --ignore tests/browser --ignore tests/colab tests
+
+nbval: $(STAMP) ## the committed outputs of the notebooks against a fresh run in the cpu profile
+	@echo "Committed notebook outputs against a fresh run in the cpu profile, two notebooks at a time"
+	@KDCOURSE_DATA= KDCOURSE_PROFILE=cpu TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(PYTEST) -n $(JOBS) --dist loadfile \
+	    --nbval --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
 # In a folder of its own, out of JupyterLab's sight, to which nbgrader adds menus and a gradebook. Tests alone use it.
 $(NBGRADER)/.stamp: $(STAMP)
@@ -81,8 +91,8 @@ $(COLAB)/.stamp: tests/colab/requirements.txt
 	@$(COLAB)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-test-browser: $(BROWSER) ## every notebook in JupyterLab in a real browser; pictures in output/browser
-	@KDCOURSE_BROWSER=1 $(BIN)/python -m pytest tests/browser
+test-browser: $(BROWSER) site ## the site, and every notebook in JupyterLab, in a real browser; pictures in output/browser
+	@KDCOURSE_BROWSER=1 $(PYTEST) tests/browser
 
 $(BROWSER): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[browser]"

@@ -3,9 +3,8 @@
 import os
 from pathlib import Path
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # before torch is imported: small tensors gain nothing from threads
+# Before torch is imported: small tensors gain nothing from threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -17,10 +16,11 @@ LONG = ("test_notebooks.py", "test_grade.py", "test_benchmarks.py")  # minutes e
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files first: `make test` gives a file to one worker, and none is to end alone
-    with one of these.
-    """
+    """The longest files first, so that no worker is left alone with one of them at the end."""
     items.sort(key=lambda item: item.path.name not in LONG)
+    for item in items:
+        if item.path.parent.name in ("browser", "colab"):  # they need more than .venv
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True, scope="session")

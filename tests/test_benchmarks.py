@@ -10,6 +10,8 @@ import pytest
 
 from kdcourse.grading.sandbox import refusal
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
 

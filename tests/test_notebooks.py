@@ -1,6 +1,4 @@
-"""The notebooks as they are committed: their form, their outputs, and that they run in the smoke
-profile.
-"""
+"""The committed notebooks: their form, their outputs, and that they run in the smoke profile."""
 
 import json
 import os
@@ -202,11 +200,19 @@ def run(path: Path, output: Path, *options: str, data: str = "") -> None:
     assert (output / path.name).is_file() and (output / "index.html").is_file()
 
 
-@every_notebook
+QUICK = ("00_start_here", "04_response_distillation")  # run by `make test`; the others by test-all
+smoke = [
+    pytest.param(path, id=path.stem, marks=[] if path.stem in QUICK else pytest.mark.slow)
+    for path in NOTEBOOKS
+]
+
+
+@pytest.mark.parametrize("path", smoke)
 def test_runs_in_the_smoke_profile(path, tmp_path):
     run(path, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @every_notebook
 def test_runs_on_real_tiles(path, tmp_path, real_data):

@@ -12,6 +12,8 @@ from kdcourse.common.notebooks import text
 from kdcourse.common.paths import checkout
 from kdcourse.exercises.build import SOLUTION
 
+pytestmark = pytest.mark.slow
+
 NBGRADER = checkout() / ".venv" / "nbgrader"
 EXERCISE = "04_response_distillation"
 SOLVED = "translated_weight"  # the one task that the student solved
