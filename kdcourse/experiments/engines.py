@@ -5,45 +5,31 @@ run, networks, needed)`, `ended(timeout)`, which waits and gives the runs that e
 outcomes, and `close()`, which stops what is under way.
 """
 
-import multiprocessing as mp
-import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
 
 import torch
 
 from kdcourse.common.errors import KDCourseError, UsageError
+from kdcourse.common.processes import Place, Pool, Result
 from kdcourse.common.system import cores
 from kdcourse.experiments.grid import Experiment, Run, RunOutcome, execute
 
 ATTEMPTS = 3  # of a run whose worker dies
+PRELOAD = ("kdcourse.experiments.engines", "kdcourse.experiments.registry")
 
 
 def default_jobs() -> int:
-    """Runs at a time: one a GPU if there are any, else one a core."""
+    """Runs at a time: one per GPU if there are any, else one per core."""
     return torch.cuda.device_count() or cores()
-
-
-@dataclass
-class _Worker:
-    submitted: tuple  # what `submit` was called with
-    process: mp.process.BaseProcess
-    answer: Connection
-    slot: int
 
 
 class Local:
     """Runs in processes of this machine, `jobs` at a time, each with `threads` CPU threads and a
     GPU if there is one.
 
-    A process a run: one that dies takes no other with it. Its run is tried again, twice; training
-    goes on from its last whole epoch. The number of threads is fixed, not what happens to be free:
-    results depend on it in the last bits.
+    Each run has a process of its own. If the process dies, the run is started again, up to twice,
+    and training goes on from its last whole epoch. The number of threads is fixed and doesn't
+    depend on idle cores, because the last bits of the results depend on it.
     """
 
     def __init__(self, jobs: int | None = None, threads: int = 1):
@@ -52,116 +38,50 @@ class Local:
         if threads < 1:
             raise UsageError(f"threads={threads}: expected 1 or more")
         self.jobs, self.threads = jobs or default_jobs(), threads
-        method = "forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn"
-        self._context = mp.get_context(method)
-        if method == "forkserver":  # PyTorch is imported once, not once a run
-            self._context.set_forkserver_preload(
-                ["kdcourse.experiments.engines", "kdcourse.experiments.registry"]
-            )
-        self._workers: list[_Worker] = []
-        self._attempts: dict[Run, int] = {}
+        self._pool = Pool(self.jobs, attempts=ATTEMPTS, preload=PRELOAD)
 
     @property
     def free(self) -> bool:
-        return len(self._workers) < self.jobs
+        return self._pool.free
 
     @property
     def busy(self) -> bool:
-        return bool(self._workers)
+        return self._pool.busy
 
     def submit(
         self, experiment: Experiment, run: Run, networks: Sequence[bytes], needed: bool
     ) -> None:
-        submitted = (experiment, run, list(networks), needed)
-        self._attempts[run] = self._attempts.get(run, 0) + 1
-        slot = min(set(range(self.jobs)) - {worker.slot for worker in self._workers})
-        ours, theirs = self._context.Pipe(duplex=False)
-        about = (
-            dict(os.environ),
-            self.threads,
-            slot,
-        )  # the forkserver's own environment is that of its start
-        process = self._context.Process(
-            target=_work, args=(theirs, *submitted, *about), daemon=True
-        )
-        with _ctrl_c_held():
-            process.start()
-            theirs.close()  # so that the end of the process is the end of the pipe
-            self._workers.append(_Worker(submitted, process, ours, slot))
+        self._pool.submit(run, _work, self.threads, experiment, run, list(networks), needed)
 
     def ended(self, timeout: float) -> Iterator[tuple[Run, RunOutcome]]:
-        ready = wait([worker.answer for worker in self._workers], timeout)
-        for worker in [worker for worker in self._workers if worker.answer in ready]:
-            self._workers.remove(worker)
-            run = worker.submitted[1]
-            try:
-                outcome = worker.answer.recv()
-            except (EOFError, OSError):  # it died before its answer, or within it
-                worker.process.join()
-                if self._attempts[run] < ATTEMPTS:
-                    self.submit(*worker.submitted)
-                    continue
-                outcome = RunOutcome(
-                    error=f"its process died {ATTEMPTS} times, last with exit code {worker.process.exitcode} (-9: "
-                    "killed, often for want of memory: try fewer --jobs)"
+        for event in self._pool.events(timeout):
+            if isinstance(event, Result):
+                yield event.key, event.value
+            else:  # a run sends no messages, so this is a Failure
+                error = (
+                    f"its process died {ATTEMPTS} times, last with exit code {event.exit_code} "
+                    "(-9: killed, often for want of memory: try fewer --jobs)"
                 )
-            worker.process.join()
-            yield run, outcome
+                yield event.key, RunOutcome(error=error)
 
     def close(self) -> None:
-        for worker in self._workers:
-            worker.process.kill()
-            worker.process.join()
-        self._workers.clear()
-        self._attempts.clear()
-
-
-@contextmanager
-def _ctrl_c_held() -> Iterator[None]:
-    """Hold Ctrl-C back while a process is started: forkserver or worker, half started it would end
-    with a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # first: its start would lift the block
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._pool.close()
 
 
 def _work(
-    answer: Connection,
+    place: Place,
+    threads: int,
     experiment: Experiment,
     run: Run,
-    networks,
+    networks: Sequence[bytes],
     needed: bool,
-    environment: dict[str, str],
-    threads: int,
-    slot: int,
-) -> None:
+) -> RunOutcome:
     """In the process of a run."""
-    os.environ.clear()
-    os.environ.update(environment)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group: the grid stops its processes itself
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     if torch.cuda.device_count() > 1:
-        torch.cuda.set_device(slot % torch.cuda.device_count())
+        torch.cuda.set_device(place.slot % torch.cuda.device_count())
     torch.set_num_threads(threads)
     try:
         data = experiment.load(run.data)
     except KDCourseError as error:  # the parent could load it: files that went meanwhile
-        outcome = RunOutcome(error=str(error))
-    else:
-        outcome = execute(experiment, run, data, networks, needed)
-    answer.send(outcome)
-
-
-def _end_with_parent() -> None:
-    """A grid that is killed leaves no process behind."""
-    mp.parent_process().join()
-    os._exit(1)
+        return RunOutcome(error=str(error))
+    return execute(experiment, run, data, networks, needed)

@@ -8,21 +8,17 @@ where it was.
 import hashlib
 import importlib.util
 import json
-import multiprocessing as mp
 import os
-import signal
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from kdcourse import __version__
 from kdcourse.checking import safe_call
 from kdcourse.common.errors import DataError, KDCourseError, UsageError
 from kdcourse.common.paths import checkout
+from kdcourse.common.processes import Message, Place, Pool, Result
 from kdcourse.common.system import cores
 from kdcourse.exercises import bug_cases, modules
 from kdcourse.grading import report, sandbox
@@ -31,6 +27,7 @@ from kdcourse.grading.merge import Exercise, Refused, assemble, instructor_steps
 from kdcourse.grading.sandbox import Limits
 
 Echo = Callable[[str], None]
+PRELOAD = ("kdcourse.grading.grade", "kdcourse.grading.judge")
 REFERENCE = ""  # in a student's place: no student's name is empty
 
 
@@ -131,17 +128,18 @@ def grade(
         if kept := len(todo) - len(waiting):
             echo(f"{kept} of {len(todo)} were graded before and are kept.")
         hidden = [Path(submissions).expanduser(), folder, *_kept_from_students(known)]
-        pool = _Pool(jobs, limits, sandboxed, hidden)
+        in_use = sorted({job.exercise.module for job in waiting})
+        judges = _Judges(jobs, limits, sandboxed, hidden, in_use)
         try:
-            _check_references(pool, waiting, results, about)
-            for number, record in enumerate(pool.run(waiting), 1):
+            _check_references(judges, waiting, results, about)
+            for number, record in enumerate(judges.run(waiting), 1):
                 _write_record(results, record)
                 records.append(record)
                 echo(_line(record, number, len(waiting)))
                 if live:
                     live(f"{len(waiting) - number} to go")
         finally:
-            pool.close()
+            judges.close()
             facts = {
                 "sandboxed": sandboxed,
                 "limits": limits,
@@ -216,7 +214,7 @@ def _write_record(folder: Path, record: Record) -> None:
     )
 
 
-def _check_references(pool: "_Pool", waiting: Sequence[Job], results: Path, about: str) -> None:
+def _check_references(judges: "_Judges", waiting: Sequence[Job], results: Path, about: str) -> None:
     """Grade the instructor's own solutions first: what they do not pass, no student can.
 
     Raises UsageError if one is not right in every task.
@@ -227,7 +225,7 @@ def _check_references(pool: "_Pool", waiting: Sequence[Job], results: Path, abou
         for e in wanted.values()
     ]
     jobs = [job for job in jobs if not _kept(results / job.file, job.key)]
-    for record in pool.run(jobs):
+    for record in judges.run(jobs):
         wrong = [f"{task['task']}: {task['message']}" for task in record.tasks if task["fault"]]
         if record.status != "graded" or wrong:
             raise UsageError(
@@ -255,105 +253,67 @@ def _line(record: Record, number: int, of: int) -> str:
 # --- processes ------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Worker:
-    process: mp.process.BaseProcess
-    answer: Connection
-    started: float
-    record: Record
+class _Judges:
+    """Judges submissions in processes, `jobs` at a time."""
 
-
-class _Pool:
-    """Judges submissions in processes, `jobs` at a time, a process each: one that dies takes no
-    other with it.
-    """
-
-    def __init__(self, jobs: int, limits: Limits, sandboxed: bool, hidden: Sequence[Path]):
-        self.jobs, self.limits, self.sandboxed, self.hidden = jobs, limits, sandboxed, list(hidden)
-        method = "forkserver" if "forkserver" in mp.get_all_start_methods() else "spawn"
-        self._context = mp.get_context(method)
-        if method == "forkserver":  # PyTorch is imported once, not once a submission
-            self._context.set_forkserver_preload(
-                ["kdcourse.grading.grade", "kdcourse.grading.judge"]
-            )
-        self._workers: list[_Worker] = []
+    def __init__(
+        self,
+        jobs: int,
+        limits: Limits,
+        sandboxed: bool,
+        hidden: Sequence[Path],
+        modules: Sequence[str],
+    ):
+        self.limits, self.sandboxed, self.hidden = limits, sandboxed, list(hidden)
         # What a submission may take beside the student's own code, before its process counts as
         # stuck.
-        self.patience = limits.seconds + 5 * limits.start_seconds
+        patience = limits.seconds + 5 * limits.start_seconds
+        self._pool = Pool(jobs, time_limit=patience, preload=[*PRELOAD, *modules])
 
-    def run(self, jobs: Sequence[Job]):
+    def run(self, jobs: Sequence[Job]) -> Iterator[Record]:
         """The Records, as they come."""
-        queue = list(jobs)[::-1]
-        while queue or self._workers:
-            while queue and len(self._workers) < self.jobs:
-                self._start(queue.pop())
-            ready = wait([worker.answer for worker in self._workers], 0.5)
-            for worker in list(self._workers):
-                if worker.answer in ready and self._hear(worker):
-                    yield self._done(worker)
-                elif time.monotonic() - worker.started > self.patience:
-                    worker.record.status, worker.record.reason = (
-                        "failed",
-                        "its judging took too long and was ended",
-                    )
-                    yield self._done(worker)
+        queue, records = list(jobs)[::-1], {}
+        while queue or self._pool.busy:
+            while queue and self._pool.free:
+                job = queue.pop()
+                records[job] = self._empty_record(job)
+                self._pool.submit(job, _judge, job, self.limits, self.sandboxed, self.hidden)
+            for event in self._pool.events(0.5):
+                record = records[event.key]
+                if isinstance(event, Message):
+                    record.tasks.append(event.content)
+                    continue
+                record.seconds = round(event.seconds, 2)
+                if isinstance(event, Result):
+                    record.status, record.reason, notes = event.value
+                    record.notes += notes
+                elif event.late:
+                    record.reason = "its judging took too long and was ended"
+                else:
+                    record.reason = f"its judge's process died (exit code {event.exit_code})"
+                yield record
 
-    def _start(self, job: Job) -> None:
-        ours, theirs = self._context.Pipe(duplex=False)
-        about = (theirs, job, self.limits, self.sandboxed, self.hidden)
-        process = self._context.Process(target=_judge, args=about, daemon=True)
-        process.start()
-        theirs.close()  # so that the end of the process is the end of the pipe
-        record = Record(
+    def _empty_record(self, job: Job) -> Record:
+        return Record(
             job.student,
             job.exercise.name,
             job.name,
             "failed",
             key=job.key,
             sandboxed=self.sandboxed,
+            notes=list(job.notes),
         )
-        record.notes = list(job.notes)
-        self._workers.append(_Worker(process, ours, time.monotonic(), record))
-
-    def _hear(self, worker: _Worker) -> bool:
-        """Take what a process tells into its record; whether that was all."""
-        try:
-            what, content = worker.answer.recv()
-        except (EOFError, OSError):
-            worker.process.join()
-            worker.record.reason = f"its judge's process died (exit code {worker.process.exitcode})"
-            return True
-        if what == "task":
-            worker.record.tasks.append(content)
-            return False
-        if what == "done":
-            worker.record.status = "graded"
-            worker.record.notes += content
-        else:
-            worker.record.reason = content
-        return True
-
-    def _done(self, worker: _Worker) -> Record:
-        self._workers.remove(worker)
-        worker.process.kill()
-        worker.process.join()
-        worker.answer.close()
-        worker.record.seconds = round(time.monotonic() - worker.started, 2)
-        return worker.record
 
     def close(self) -> None:
-        for worker in list(self._workers):
-            self._done(worker)
+        self._pool.close()
 
 
 def _judge(
-    answer: Connection, job: Job, limits: Limits, sandboxed: bool, hidden: list[Path]
-) -> None:
-    """In the process of a submission: none of the student's code runs here."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the parent ends its processes itself
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    place: Place, job: Job, limits: Limits, sandboxed: bool, hidden: list[Path]
+) -> tuple[str, str, list[str]]:
+    """In the process of a submission, where none of the student's code runs. Sends the result of
+    each task; returns status, reason and notes of the Record.
+    """
     import torch
 
     from kdcourse.grading.judge import NotStarted, judge
@@ -375,14 +335,7 @@ def _judge(
             return sandbox.Sandbox(limits, hidden=hidden, sandboxed=sandboxed)
 
         for result in judge(plan, tasks, start, limits):
-            answer.send(("task", asdict(result)))
+            place.send(asdict(result))
     except (NotStarted, KDCourseError, Refused) as error:
-        answer.send(("failed", str(error)))
-    else:
-        answer.send(("done", plan.notes))
-
-
-def _end_with_parent() -> None:
-    """A grading that is killed leaves no process behind: sandboxes end with this one."""
-    mp.parent_process().join()
-    os._exit(1)
+        return "failed", str(error), []
+    return "graded", "", plan.notes
