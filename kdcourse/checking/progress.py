@@ -1,21 +1,20 @@
-"""What a learner has done: tries, hints seen, tasks solved, questions answered right, in a file in
+"""A learner's progress: tries, hints shown, tasks solved and questions answered right, in a file in
 the work folder.
 
-Kept across kernels, and safe with several that write: each change is made under a lock, in a new
-file that then takes the old one's place.
+Several kernels may write it: each change is made under a lock, and the file is replaced as a whole.
 """
 
 import json
 import os
-import time
 import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from filelock import FileLock
+
 from kdcourse.common.errors import DataWarning
+from kdcourse.common.files import move, write_whole
 from kdcourse.common.paths import work_dir
 
 FORMAT = 1
@@ -72,11 +71,7 @@ def note(
             "solution": known["solution"] or solution,
             "when": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
-        partial = file().with_name(f".progress.{uuid.uuid4().hex}.partial")
-        partial.write_text(
-            json.dumps({"format": FORMAT, "tasks": tasks}, indent=1), encoding="utf-8"
-        )
-        _replace(partial, file())
+        write_whole(file(), json.dumps({"format": FORMAT, "tasks": tasks}, indent=1).encode())
 
 
 def reset() -> None:
@@ -110,37 +105,12 @@ def _set_aside() -> None:
     aside = file().with_name(
         f"progress.damaged-{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}.json"
     )
-    _replace(file(), aside)
+    move(file(), aside)
     message = f"{file()} was damaged. It is kept as {aside.name}, and a new one is begun."
     warnings.warn(message, DataWarning, stacklevel=3)
 
 
-def _replace(source: Path, target: Path) -> None:
-    for wait in (0.02, 0.1, 0.5):
-        try:
-            return os.replace(source, target)
-        except PermissionError:  # on Windows, while another kernel reads it
-            time.sleep(wait)
-    os.replace(source, target)
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    """One process at a time. The system lets go of the lock of a process that dies."""
+def _locked() -> FileLock:
+    """One process at a time. The system frees the lock of a process that dies."""
     file().parent.mkdir(parents=True, exist_ok=True)
-    with open(file().with_name("progress.lock"), "a+b") as lock:
-        if os.name == "nt":
-            import msvcrt
-
-            lock.seek(0)
-            msvcrt.locking(lock.fileno(), msvcrt.LK_LOCK, 1)  # tries for 10 s
-            try:
-                yield
-            finally:
-                lock.seek(0)
-                msvcrt.locking(lock.fileno(), msvcrt.LK_UNLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX)  # let go when the file is closed
-            yield
+    return FileLock(file().with_name("progress.lock"))

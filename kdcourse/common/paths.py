@@ -27,14 +27,6 @@ def errors_page() -> str:
     return f"{addresses['Repository']}/blob/main/docs/errors.md"
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """All or nothing: beside its place, then moved."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
 def work_dir() -> Path:
     if named := os.environ.get("KDCOURSE_WORK"):
         return Path(os.path.expanduser(named))

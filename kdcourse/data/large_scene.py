@@ -23,6 +23,7 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from kdcourse.common.errors import DataError, UsageError
+from kdcourse.common.files import replacing
 from kdcourse.data import scenes
 from kdcourse.data.eurosat import CLASSES
 from kdcourse.data.scenes import BANDS, DEFAULT_DIFFICULTY, PIXEL, Ground, inside
@@ -290,25 +291,20 @@ def make_wide_scene(
                 "remove it"
             )
         return landscape
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     profile = dict(
         driver="GTiff", width=size, height=size, count=len(BANDS), dtype="uint16", nodata=NODATA, tiled=True,
         blockxsize=256, blockysize=256, compress="deflate", zlevel=1, predictor=2, bigtiff="if_safer",
         crs=CRS.from_epsg(32632), transform=Affine(PIXEL, 0, 500_000.0, 0, -PIXEL, 5_400_000.0),
     )  # fmt: skip
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with rasterio.open(partial, "w", **profile) as file:
+        with replacing(path) as temporary, rasterio.open(temporary, "w", **profile) as file:
             file.descriptions = BANDS
             file.update_tags(KDCOURSE=about)
             for top in range(0, size, STRIP):
                 height = min(STRIP, size - top)
                 file.write(landscape.paint(top, height), window=Window(0, top, size, height))
-        os.replace(partial, path)
     except OSError as error:  # rasterio's own errors are among them
         raise DataError(f"{path}: could not be written ({error}). Is the disk full?") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return landscape
 
 

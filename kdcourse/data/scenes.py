@@ -34,6 +34,7 @@ from rasterio import Affine
 from rasterio.crs import CRS
 
 from kdcourse.common.errors import DataError, UsageError, unknown
+from kdcourse.common.files import replacing, write_whole
 from kdcourse.common.progress_bar import bar
 from kdcourse.common.system import cores
 from kdcourse.data import eurosat
@@ -702,28 +703,23 @@ def _date(seed: int, difficulty: float) -> int:
 
 
 def _write_tile(path: Path, class_name: str, n: int, seed: int, difficulty: float) -> None:
-    """Render a tile and write it as a GeoTIFF: beside, then put in place, so that no half file is
-    ever seen.
-    """
+    """Render a tile and write it as a GeoTIFF. Raises DataError if the disk is full."""
     crs, transform = georeference(class_name, n, seed)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    date = _date(seed, difficulty)
     shape = dict(width=SIZE, height=SIZE, count=len(BANDS), dtype="uint16", interleave="pixel")
+    place = dict(driver="GTiff", crs=crs, transform=transform)
     try:
-        with rasterio.open(
-            partial, "w", driver="GTiff", crs=crs, transform=transform, **shape
-        ) as file:
-            file.descriptions = BANDS
-            file.write(render_tile(class_name, n, seed, difficulty))
-        if partial.stat().st_size < TILE_BYTES:  # GDAL does not always say so when the disk is full
-            raise OSError("the file is too short")
-        os.utime(partial, (date := _date(seed, difficulty), date))
-        os.replace(partial, path)
+        with replacing(path) as temporary:
+            with rasterio.open(temporary, "w", **place, **shape) as file:
+                file.descriptions = BANDS
+                file.write(render_tile(class_name, n, seed, difficulty))
+            if temporary.stat().st_size < TILE_BYTES:  # GDAL doesn't always report a full disk
+                raise OSError("the file is too short")
+            os.utime(temporary, (date, date))
     except OSError as error:  # rasterio's own errors of reading and writing are among them
         raise DataError(
             f"{path}: could not be written ({error}). Is the disk full? Tiles written so far stay."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_tiles(folder: Path, tiles: list[tuple[str, int]], seed: int, difficulty: float) -> int:
@@ -754,9 +750,7 @@ def _claim(folder: Path, seed: int, difficulty: float) -> None:
         raise DataError(
             f"{folder} holds .tif files but no scenes.json: not made here. Name another folder."
         )
-    partial = note.with_name(f".scenes.json.{os.getpid()}.partial")
-    partial.write_text(json.dumps(wanted, indent=1) + "\n")
-    os.replace(partial, note)
+    write_whole(note, (json.dumps(wanted, indent=1) + "\n").encode())
 
 
 def make_scenes(

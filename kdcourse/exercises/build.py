@@ -13,8 +13,9 @@ import textwrap
 from pathlib import Path
 
 from kdcourse.common.errors import DataError, UsageError
+from kdcourse.common.files import write_whole
 from kdcourse.common.notebooks import notebook_text, read_notebook, text
-from kdcourse.common.paths import checkout, write_whole
+from kdcourse.common.paths import checkout
 
 # from the line that begins a region to the one that ends it, both whole
 REGION = r"^(?P<indent>[ \t]*)### BEGIN {0}\n(?P<inside>.*?)^[ \t]*### END {0}(?:\n|\Z)"

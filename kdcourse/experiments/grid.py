@@ -35,7 +35,7 @@ from torch import nn
 
 import kdcourse
 from kdcourse.common.errors import DataError, KDCourseError, UsageError, unknown
-from kdcourse.common.paths import write_whole
+from kdcourse.common.files import write_whole
 from kdcourse.common.profiles import Profile, profile
 from kdcourse.data import DataSplits
 from kdcourse.data import load as load_data

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from kdcourse.common.errors import DataError, unknown
-from kdcourse.common.paths import write_whole
+from kdcourse.common.files import write_whole
 from kdcourse.data.splits import DataSplits
 from kdcourse.experiments.grid import FORMAT, Results
 

@@ -18,7 +18,7 @@ from pandas.api.types import is_numeric_dtype
 
 from kdcourse import plots
 from kdcourse.common.errors import DataError, KDCourseError, UsageError
-from kdcourse.common.paths import write_whole
+from kdcourse.common.files import write_whole
 from kdcourse.evaluation.comparison import holm, paired
 from kdcourse.evaluation.metrics import mean_interval
 from kdcourse.experiments.analysis import Analysis

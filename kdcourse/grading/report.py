@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
-from kdcourse.common.paths import write_whole
+from kdcourse.common.files import write_whole
 from kdcourse.grading.merge import Exercise
 from kdcourse.running.index import STYLE, versions
 

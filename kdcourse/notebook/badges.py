@@ -10,8 +10,9 @@ import tomllib
 from pathlib import Path
 
 from kdcourse.common.errors import DataError, UsageError
+from kdcourse.common.files import write_whole
 from kdcourse.common.notebooks import notebook_text, read_notebook, tags, text
-from kdcourse.common.paths import checkout, write_whole
+from kdcourse.common.paths import checkout
 
 BRANCH = "main"
 PICTURE = "https://colab.research.google.com/assets/colab-badge.svg"

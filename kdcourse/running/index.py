@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from string import Template
 
-from kdcourse.common.paths import write_whole
+from kdcourse.common.files import write_whole
 from kdcourse.common.system import cores
 
 MARKS = {"done": "✓", "failed": "✗", "timed out": "✗", "interrupted": "✗", "not run": "–"}

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from kdcourse.common.errors import DataError, UsageError, brief
+from kdcourse.common.files import replacing
 from kdcourse.common.system import cores
 from kdcourse.data.eurosat import read_geotiff
 from kdcourse.data.images import SUFFIXES, TIFF, read_image, scan
@@ -212,18 +213,13 @@ def table(path: str | os.PathLike | None, classes: Sequence[str]) -> Iterator:
 
 @contextmanager
 def beside(path: str | os.PathLike) -> Iterator[str]:
-    """The name of a file to write, which takes the place of `path` once all went well, and is
-    removed if it did not.
+    """The name of a temporary file to write, which is renamed to `path` if all goes well and
+    removed if not. Raises UsageError if the folder is missing.
     """
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise UsageError(f"{path}: no folder {os.path.dirname(path)}")
-    temporary = f"{os.fspath(path)}.{os.getpid()}.partial"
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    with replacing(path) as temporary:
+        yield os.fspath(temporary)
 
 
 def _session(source: str | os.PathLike | bytes, threads: int):

@@ -6,7 +6,6 @@ import hashlib
 import os
 import pickle
 import struct
-import tempfile
 import zipfile
 import zlib
 from dataclasses import fields, is_dataclass
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from kdcourse.common.errors import CheckpointError, UsageError
+from kdcourse.common.files import replacing
 
 FORMAT = 1
 # What torch.load raises for files that are cut short, altered, or no checkpoints at all.
@@ -33,20 +33,14 @@ def save(path: str | os.PathLike, content: dict) -> None:
     as it was.
     """
     path = Path(path)
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".partial", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            torch.save({"format": FORMAT, **content}, file)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            with open(temporary, "wb") as file:
+                torch.save({"format": FORMAT, **content}, file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise CheckpointError(
             f"{path}: the checkpoint could not be written ({error}). Free space or name another"
         ) from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def load(path: str | os.PathLike) -> dict:
