@@ -170,9 +170,10 @@ def run(
 
     Status: 0 all done, 1 a notebook failed, 2 a wrong argument, 130 stopped by Ctrl-C.
     """
-    from kdcourse.running import run as course
+    from kdcourse.running.run import run as run_notebooks
+    from kdcourse.running.selection import parse_parameter
 
-    given = dict(map(course.parse_parameter, parameters))
+    given = dict(map(parse_parameter, parameters))
     if skip_bad:
         given["skip_bad"] = True
     echo, live = _lines()
@@ -180,7 +181,7 @@ def run(
         echo,
         "Notebooks that were done are kept, and what others trained: the same command goes on.",
     ):
-        outcomes = course.run(
+        outcomes = run_notebooks(
             notebooks,
             profile=profile,
             dataset=dataset,
@@ -219,7 +220,7 @@ def rehearse(notebooks, profile, dataset, parameters) -> None:
     Status: 0 all estimated, 1 a notebook failed, 2 a wrong argument, 130 stopped by Ctrl-C.
     """
     from kdcourse.running.rehearse import rehearse as estimates
-    from kdcourse.running.run import parse_parameter
+    from kdcourse.running.selection import parse_parameter
 
     echo, live = _lines()
     total, failed = 0.0, False

@@ -151,7 +151,7 @@ def _output(output: dict) -> str:
 def write_index(
     folder: Path, outcomes: Iterable, profile: str, dataset: str | None, parameters: dict | None
 ) -> Path:
-    """Write `index.html` for a run (outcomes: kdcourse.running.run.NotebookOutcome) beside the
+    """Write `index.html` for a run (outcomes: kdcourse.running.worker.NotebookOutcome) beside the
     notebooks.
     """
     outcomes = list(outcomes)

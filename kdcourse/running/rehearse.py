@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kdcourse.common.paths import data_root
-from kdcourse.running.run import NotebookOutcome, run, select
+from kdcourse.running.run import run
+from kdcourse.running.selection import select
+from kdcourse.running.worker import NotebookOutcome
 
 if TYPE_CHECKING:  # only the kernels need PyTorch
     from kdcourse.data.batches import Batch, Batches

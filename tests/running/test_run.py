@@ -10,48 +10,13 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
+from toy_notebooks import PARAMETERS
 
 from kdcourse.common.errors import DataError, UsageError
+from kdcourse.common.notebooks import text
+from kdcourse.running import kernel
 from kdcourse.running import run as course
-from kdcourse.running.index import table_markup
-
-PYTHON = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-PARAMETERS = 'profile = None\ndataset = "scenes"\nlimit = None'
-
-
-@pytest.fixture
-def notebook(tmp_path):
-    """A maker of notebooks: `notebook(name, *sources, results=source)` returns the path."""
-
-    def make(name, *sources, parameters=PARAMETERS, metadata=PYTHON, results=None) -> Path:
-        cells = [new_markdown_cell("# Toy")]
-        if parameters is not None:
-            cells.append(new_code_cell(parameters, metadata={"tags": ["parameters"]}))
-        cells += map(new_code_cell, sources)
-        if results:
-            cells.append(new_code_cell(results, metadata={"tags": ["results"]}))
-        path = tmp_path / "toys" / f"{name}.ipynb"
-        path.parent.mkdir(exist_ok=True)
-        nbformat.write(new_notebook(metadata=metadata, cells=cells), path)
-        return path
-
-    return make
-
-
-@pytest.fixture
-def run(tmp_path, no_data):
-    """`run(*paths, **options)`: the outcomes, and the lines that were printed."""
-
-    def call(*paths, **options):
-        lines = []
-        outcomes = course.run(
-            list(map(str, paths)), output=tmp_path / "out", echo=lines.append, **options
-        )
-        return outcomes, "\n".join(lines)
-
-    return call
 
 
 def printed(path: Path) -> str:
@@ -60,7 +25,7 @@ def printed(path: Path) -> str:
     outputs = [
         output for cell in cells if cell["cell_type"] == "code" for output in cell["outputs"]
     ]
-    return "".join(course.text(output.get("text", "")) for output in outputs)
+    return "".join(text(output.get("text", "")) for output in outputs)
 
 
 def left_behind(folder: Path) -> list[str]:
@@ -70,6 +35,7 @@ def left_behind(folder: Path) -> list[str]:
 # --- what runs ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_links_lead_from_the_executed_notebook_to_the_same_files(notebook, tmp_path):
     """As the map of the course leads to the exercises: [title](../exercises/…) and <a
     href="../exercises/…">.
@@ -96,6 +62,7 @@ def test_links_lead_from_the_executed_notebook_to_the_same_files(notebook, tmp_p
         assert f'href="{back}exercises/ex.ipynb"' in last.outputs[0].data["text/html"]
 
 
+@pytest.mark.slow
 def test_no_progress_bar_stands_still_in_what_was_executed(notebook, run, tmp_path):
     outcomes, _ = run(
         notebook(
@@ -132,6 +99,7 @@ def test_parameters_profile_and_folder_reach_the_notebook(notebook, run, tmp_pat
     assert not left_behind(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_images_left_out_are_counted_in_the_terminal_and_on_the_page(notebook, run, tmp_path):
     for i in range(8):
         for name in "ab":
@@ -160,8 +128,9 @@ def test_images_left_out_are_counted_in_the_terminal_and_on_the_page(notebook, r
     assert "Traceback" not in lines
 
 
+@pytest.mark.slow
 def test_jobs_run_side_by_side_with_a_share_of_the_cores(notebook, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(course, "cores", lambda: 6)
+    monkeypatch.setattr(kernel, "cores", lambda: 6)
     meet = (  # each waits for the other: with one at a time neither would end
         "import os, pathlib, time\n"
         "pathlib.Path('{0}.here').touch()\n"
@@ -175,64 +144,6 @@ def test_jobs_run_side_by_side_with_a_share_of_the_cores(notebook, run, tmp_path
     outcomes, _ = run(*paths, jobs=2)
     assert [outcome.status for outcome in outcomes] == ["done", "done"]
     assert "threads 3" in printed(tmp_path / "out" / "one.ipynb")
-
-
-SLEEPS = (
-    "import time\n"
-    "open('order.txt', 'a').write('{0} begins\\n')\n"
-    "time.sleep({1})\n"
-    "open('order.txt', 'a').write('{0} ends\\n')"
-)
-
-
-def test_a_notebook_waits_for_those_whose_networks_it_needs(notebook, run, tmp_path):
-    def needs(*names):
-        return {**PYTHON, "kdcourse": {"needs": list(names)}}
-
-    paths = [
-        notebook("slow", SLEEPS.format("slow", 3)),
-        notebook("after", SLEEPS.format("after", 0), metadata=needs("slow", "one that is not run")),
-        notebook("free", SLEEPS.format("free", 0)),
-    ]
-    outcomes, _ = run(*paths, jobs=2)
-    order = (tmp_path / "toys" / "order.txt").read_text().splitlines()
-    assert [outcome.status for outcome in outcomes] == 3 * ["done"]
-    assert order.index("free begins") < order.index("slow ends") < order.index("after begins")
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_what_others_wait_for_begins_first_if_there_are_several_at_a_time(
-    notebook, run, tmp_path, jobs
-):
-    """Both wait for `long`: with two at a time it begins beside `first`, and does not wait for its
-    end.
-    """
-    paths = [
-        notebook("first", SLEEPS.format("first", 0)),
-        notebook("second", SLEEPS.format("second", 0)),
-    ]
-    paths += [notebook("long", SLEEPS.format("long", 8))]
-    waits = {**PYTHON, "kdcourse": {"needs": ["long"]}}
-    paths += [notebook(name, SLEEPS.format(name, 0), metadata=waits) for name in ("one", "two")]
-    outcomes, _ = run(*paths, jobs=jobs)
-    assert [outcome.name for outcome in outcomes] == ["first", "second", "long", "one", "two"]
-    order = (tmp_path / "toys" / "order.txt").read_text().splitlines()
-    assert (
-        order.index("long begins") < order.index("second begins")
-        if jobs == 2
-        else order[0] == "first begins"
-    )
-    assert order.index("long ends") < min(order.index("one begins"), order.index("two begins"))
-
-
-def test_notebooks_that_need_one_another_run_all_the_same(notebook, run):
-    needs = {
-        name: {**PYTHON, "kdcourse": {"needs": [name, "one", "two"]}} for name in ("one", "two")
-    }
-    outcomes, _ = run(
-        *(notebook(name, metadata=metadata) for name, metadata in needs.items()), jobs=2
-    )
-    assert [outcome.status for outcome in outcomes] == ["done", "done"]
 
 
 # --- what breaks while it runs --------------------------------------------------------------------
@@ -249,6 +160,7 @@ def test_an_error_stops_the_run_and_shows_cell_and_error(notebook, run, tmp_path
     assert not left_behind(tmp_path / "out") and not (tmp_path / "out" / "bad.ipynb").exists()
 
 
+@pytest.mark.slow
 def test_a_dead_kernel_fails_its_notebook_and_keep_going_goes_on(notebook, run):
     outcomes, lines = run(
         notebook("dead", "import os; os._exit(3)"), notebook("later"), keep_going=True
@@ -257,6 +169,7 @@ def test_a_dead_kernel_fails_its_notebook_and_keep_going_goes_on(notebook, run):
     assert "the kernel died" in lines and "import os; os._exit(3)" in lines
 
 
+@pytest.mark.slow
 def test_an_endless_loop_is_stopped_tried_once_more_and_leaves_no_kernel(notebook, run, tmp_path):
     path = notebook("endless", "import os; print('pid', os.getpid())", "while True: pass")
     (outcome,), lines = run(path, timeout=6)
@@ -266,6 +179,7 @@ def test_an_endless_loop_is_stopped_tried_once_more_and_leaves_no_kernel(noteboo
     assert not left_behind(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_run_that_succeeds_clears_an_earlier_failure_away(notebook, run, tmp_path):
     run(notebook("again", "1 / 0"))
     run(notebook("again", "1 + 1"))
@@ -299,6 +213,7 @@ def wait_until(condition, seconds=60):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
@@ -341,28 +256,17 @@ def test_an_unknown_parameter_is_refused_with_the_known_ones(notebook, run, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_a_parameter_goes_to_the_notebooks_that_know_it_and_that_is_said(notebook):
-    tasks = [
-        course.prepare(notebook("one")),
-        course.prepare(notebook("two", parameters="profile = None")),
-    ]
-    lines = []
-    course.assign(tasks, {"limit": 3}, lines.append)
-    assert [task.parameters for task in tasks] == [{"limit": 3}, {}]
-    assert len(lines) == 1 and "limit" in lines[0] and "one" in lines[0]
-
-
 def test_no_parameters_cell(notebook, run):
     with pytest.raises(DataError, match="toy.ipynb.*no cell tagged `parameters`"):
         run(notebook("toy", parameters=None))
 
 
-@pytest.mark.parametrize("content", ["not JSON", "[]", '{"cells": [], "nbformat": 3}', ""])
-def test_no_notebook(tmp_path, run, content):
+def test_no_notebook(tmp_path, run):
     path = tmp_path / "toy.ipynb"
-    path.write_text(content)
-    with pytest.raises(DataError, match=r"toy\.ipynb"):
-        run(path)
+    for content in ("not JSON", "[]", '{"cells": [], "nbformat": 3}', ""):
+        path.write_text(content)
+        with pytest.raises(DataError, match=r"toy\.ipynb"):
+            run(path)
 
 
 def test_another_language(notebook, run):
@@ -371,38 +275,9 @@ def test_another_language(notebook, run):
         run(notebook("toy", metadata=julia))
 
 
-def test_another_name_for_the_python_kernel_does_not_matter(notebook):
-    other = {"kernelspec": {"name": "my-env", "display_name": "Mine", "language": "python"}}
-    assert course.prepare(notebook("toy", metadata=other)).known == {"profile", "dataset", "limit"}
-
-
 def test_a_missing_file(run, tmp_path):
     with pytest.raises(UsageError, match="no such file"):
         run(tmp_path / "nowhere.ipynb")
-
-
-def test_names_and_numbers(tmp_path, monkeypatch):
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    for name in ("00_start_here", "03_baselines", "draft"):
-        (folder / f"{name}.ipynb").write_text("{}")
-    monkeypatch.setattr(course, "notebooks_folder", lambda: folder)
-    stems = lambda *names: [path.stem for path in course.select(names)]  # noqa: E731
-    assert stems() == ["00_start_here", "03_baselines"]
-    assert stems("3") == stems("03") == stems("03_baselines") == ["03_baselines"]
-    assert stems(str(folder / "draft.ipynb")) == ["draft"]
-    with pytest.raises(UsageError, match="Did you mean 03_baselines"):
-        stems("03_baseline")
-    with pytest.raises(UsageError, match="unknown notebook '07'"):
-        stems("07")
-    with pytest.raises(UsageError, match="named twice"):
-        stems("3", "03_baselines")
-
-
-def test_no_notebooks_at_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(course, "notebooks_folder", lambda: tmp_path)
-    with pytest.raises(UsageError, match="no notebooks in"):
-        course.select()
 
 
 def test_an_output_folder_that_would_overwrite_the_notebooks(notebook):
@@ -417,82 +292,13 @@ def test_an_output_folder_that_is_a_file(notebook, tmp_path):
         course.run([str(notebook("toy"))], output=tmp_path / "taken")
 
 
-@pytest.mark.parametrize("options", [{"jobs": 0}, {"timeout": 0}, {"timeout": -1}])
-def test_numbers_that_cannot_be(notebook, run, options):
-    with pytest.raises(UsageError, match="must be positive"):
-        run(notebook("toy"), **options)
+def test_numbers_that_cannot_be(notebook, run):
+    for options in ({"jobs": 0}, {"timeout": 0}, {"timeout": -1}):
+        with pytest.raises(UsageError, match="must be positive"):
+            run(notebook("toy"), **options)
 
 
 def test_a_data_root_that_does_not_exist(notebook, run, monkeypatch):
     monkeypatch.setenv("KDCOURSE_DATA", "/nowhere/at/all")
     with pytest.raises(DataError, match="KDCOURSE_DATA=/nowhere/at/all"):
         run(notebook("toy"))
-
-
-def test_a_relative_data_root_means_the_same_in_a_notebooks_folder(monkeypatch):
-    monkeypatch.setenv("KDCOURSE_DATA", "some/data")
-    assert course.kernel_environment("cpu", 1)["KDCOURSE_DATA"] == str(Path.cwd() / "some/data")
-
-
-def test_a_kernel_of_another_python_is_refused(tmp_path, monkeypatch):
-    folder = tmp_path / "kernels" / "python3"
-    folder.mkdir(parents=True)
-    spec = {
-        "argv": ["/usr/elsewhere/python", "-m", "ipykernel_launcher"],
-        "display_name": "x",
-        "language": "python",
-    }
-    (folder / "kernel.json").write_text(json.dumps(spec))
-    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
-    with pytest.raises(
-        UsageError, match=f"/usr/elsewhere/python, not {sys.executable}.*ipykernel install"
-    ):
-        course.check_kernel()
-
-
-# --- small parts ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "given, value",
-    [
-        ("n=3", 3),
-        ("n=1e-3", 1e-3),
-        ("n=None", None),
-        ("n=null", None),
-        ("n=true", True),
-        ("n=False", False),
-        ("n=scenes", "scenes"),
-        ("n=a=b", "a=b"),
-        ("n=", None),
-        ("n=[1, 2]", [1, 2]),
-        ("n='3'", "3"),
-        ("n=2020-01-02", "2020-01-02"),
-        ("n={", "{"),
-    ],
-)
-def test_parameter_values(given, value):
-    assert course.parse_parameter(given) == ("n", value)
-
-
-@pytest.mark.parametrize("given", ["n", "=3", "a b=3", ""])
-def test_parameters_that_are_none(given):
-    with pytest.raises(UsageError, match="expected NAME=VALUE"):
-        course.parse_parameter(given)
-
-
-def test_tables_are_all_that_a_results_cell_brings_into_the_page():
-    markup = (
-        '<style>td {color: red}</style><div><table class="x" style="y"><thead><tr><th colspan="2">a &lt; b</th></tr>'
-        '</thead><tr><td><a href="javascript:x()">1</a><img src=x onerror=y></td></tr></table></div>'
-    )
-    clean = (
-        '<table><thead><tr><th colspan="2">a &lt; b</th></tr></thead><tr><td>1</td></tr></table>'
-    )
-    assert table_markup(markup) == clean
-
-
-def test_worker_environment_leaves_threads_alone_for_a_single_job(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert "OMP_NUM_THREADS" not in course.kernel_environment("cpu", 1)
-    assert course.kernel_environment("smoke", 1)["KDCOURSE_PROFILE"] == "smoke"
