@@ -23,7 +23,6 @@ from itertools import pairwise
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchvision.models.resnet import BasicBlock
 
 from kdcourse.models.pretrained import check_arguments
 
@@ -112,6 +111,8 @@ def _resnet(
     depth: int, widths: tuple[int, int, int, int], channels: int, classes: int
 ) -> CifarResNet:
     """widths: channels of the stem and of the three stages."""
+    from torchvision.models.resnet import BasicBlock  # torchvision takes seconds to import
+
     check_arguments(channels, classes)
     blocks = (depth - 2) // 6  # two convolutions each; the stem and the linear layer count too
     layers = OrderedDict(

@@ -2,18 +2,24 @@
 pair.
 """
 
+from __future__ import annotations
+
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from kdcourse.common.errors import UsageError
 from kdcourse.common.system import times
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def cost(
         torch.set_num_threads(before)
     return Cost(
         parameters=sum(p.numel() for p in model.parameters()),
-        macs=sum(macs.values()),
+        macs=macs[""],
         size_mb=sum(
             t.numel() * (4 if t.is_floating_point() else t.itemsize)
             for t in model.state_dict().values()
@@ -103,6 +109,8 @@ def stages(model: nn.Module, input_shape: tuple[int, int, int]) -> pd.DataFrame:
     One that neither multiplies nor changes the map (batch norm, ReLU, identity) is counted with the
     stage before it, so that the columns add up to the network's. The first row is the input.
     """
+    import pandas as pd
+
     shapes, macs = _trace(model, input_shape)
     channels, height, width = input_shape
     rows = [
@@ -110,10 +118,9 @@ def stages(model: nn.Module, input_shape: tuple[int, int, int]) -> pd.DataFrame:
     ]
     for name, module in _children(model):
         channels, height, width = (*shapes[name][1:], 1, 1)[:3]
-        inside = [path for path in macs if path == name or path.startswith(f"{name}.")]
         row = dict(stage=name, channels=channels, height=height, width=width)
         row["parameters"] = sum(p.numel() for p in module.parameters())
-        row["macs"] = sum(macs[path] for path in inside)
+        row["macs"] = macs.get(name, 0)
         last = rows[-1]
         if not row["macs"] and all(
             row[key] == last[key] for key in ("channels", "height", "width")
@@ -138,35 +145,25 @@ def _children(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _trace(
     model: nn.Module, input_shape: tuple[int, int, int]
 ) -> tuple[dict[str, tuple], dict[str, int]]:
-    """Run one image through: the output shape of every module by path, and the MACs of every layer
-    by path.
+    """Run one image through: output shape and MACs of every module by path.
+
+    A module's MACs are those of all layers inside; the path "" is the whole network.
     """
     if len(input_shape) != 3 or min(input_shape) < 1:
         raise UsageError(
             f"input_shape={tuple(input_shape)}: expected (channels, height, width), for example "
             "(13, 32, 32)"
         )
-    shapes, macs = {}, {}
-
-    def hook(path):
-        def record(module, inputs, output):
-            shapes[path] = tuple(output.shape)
-            if isinstance(module, nn.Conv2d):
-                per_output = (
-                    module.in_channels
-                    // module.groups
-                    * module.kernel_size[0]
-                    * module.kernel_size[1]
-                )
-                macs[path] = macs.get(path, 0) + output.numel() * per_output
-            elif isinstance(module, nn.Linear):
-                macs[path] = macs.get(path, 0) + output.numel() * module.in_features
-
-        return record
-
-    handles = [module.register_forward_hook(hook(path)) for path, module in model.named_modules()]
+    shapes = {}
+    handles = [
+        module.register_forward_hook(
+            lambda module, inputs, output, path=path: shapes.update({path: tuple(output.shape)})
+        )
+        for path, module in model.named_modules()
+    ]
+    counter = FlopCounterMode(display=False)
     try:
-        with evaluating(model):
+        with evaluating(model), counter:
             model(torch.zeros(1, *input_shape, device=device_of(model)))
     except RuntimeError as error:  # torch's own account of which shapes do not fit
         raise UsageError(
@@ -175,6 +172,11 @@ def _trace(
     finally:
         for handle in handles:
             handle.remove()
+    macs = {"": counter.get_total_flops() // 2}  # one MAC is two FLOPs
+    for name, flops in counter.get_flop_counts().items():
+        _, _, path = name.partition(".")  # the first part names the network's class
+        if path:
+            macs[path] = sum(flops.values()) // 2
     return shapes, macs
 
 

@@ -1,10 +1,15 @@
 """MobileNetV2 (Sandler et al. 2018): a network made to be cheap, D3's student."""
 
-import torchvision
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from torch import nn
-from torchvision.models import MobileNetV2
 
 from kdcourse.models.pretrained import check_arguments, load_imagenet
+
+if TYPE_CHECKING:  # torchvision takes seconds to import: only the function that builds needs it
+    from torchvision.models import MobileNetV2
 
 
 def mobilenet_v2(
@@ -22,15 +27,15 @@ def mobilenet_v2(
     Raises UsageError for arguments that cannot be right, DownloadError if the weights cannot be
     fetched.
     """
+    import torchvision
+
     check_arguments(channels, classes, stem)
     model = torchvision.models.mobilenet_v2(weights=None, num_classes=classes)
     model.features[0][0] = nn.Conv2d(channels, 32, 3, stride=2, padding=1, bias=False)
     nn.init.kaiming_normal_(model.features[0][0].weight, mode="fan_out")
     if stem == "small":
-        for convolution in (
-            model.features[0][0],
-            model.features[2].conv[1][0],
-        ):  # the second is depthwise
+        depthwise = model.features[2].conv[1][0]
+        for convolution in (model.features[0][0], depthwise):
             convolution.stride = (1, 1)
     if pretrained:
         weights = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1

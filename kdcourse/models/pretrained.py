@@ -1,12 +1,17 @@
 """ImageNet weights for networks with any number of input channels and classes."""
 
+from __future__ import annotations
+
 import pickle
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
-from torchvision.models import WeightsEnum
 
 from kdcourse.common.errors import DownloadError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 STEMS = ("imagenet", "small")
 

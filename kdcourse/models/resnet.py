@@ -6,13 +6,18 @@ stages: to "layer3"), "layer2.0", …, "fc", so that features can be tapped by p
 channels, H, W); output: logits (B, classes).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
-import torchvision
 from torch import nn
-from torchvision.models.resnet import BasicBlock, ResNet
 
 from kdcourse.common.errors import UsageError, unknown
 from kdcourse.models.pretrained import check_arguments, load_imagenet
+
+if TYPE_CHECKING:  # torchvision takes seconds to import: only the functions that build need it
+    from torchvision.models import ResNet
 
 
 def d1_teacher(channels: int = 13, classes: int = 10) -> ResNet:
@@ -20,8 +25,10 @@ def d1_teacher(channels: int = 13, classes: int = 10) -> ResNet:
 
     Its first block sees 8×8 maps and its last 1×1: made for 224×224 photographs.
     """
+    from torchvision.models import resnet50
+
     check_arguments(channels, classes)
-    model = torchvision.models.resnet50(weights=None)
+    model = resnet50(weights=None)
     model.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
     model.bn1 = nn.BatchNorm2d(64)
     model.fc = nn.Linear(model.fc.in_features, classes)
@@ -35,8 +42,10 @@ def d1_student(channels: int = 13, classes: int = 10) -> ResNet:
     The convolutions of "layer1.0" that were replaced have a bias, which the batch norm after them
     makes idle.
     """
+    from torchvision.models import resnet18
+
     check_arguments(channels, classes)
-    model = torchvision.models.resnet18(weights=None)
+    model = resnet18(weights=None)
     model.conv1 = nn.Conv2d(channels, 32, 3, stride=1, padding=1, bias=False)
     model.bn1 = nn.BatchNorm2d(32)
     model.maxpool = nn.Identity()
@@ -89,8 +98,10 @@ def resnet152(
 
 
 def _resnet(name: str, channels: int, classes: int, stem: str, pretrained: bool) -> ResNet:
+    from torchvision.models import get_model, get_model_weights
+
     check_arguments(channels, classes, stem)
-    model = torchvision.models.get_model(name, weights=None, num_classes=classes)
+    model = get_model(name, weights=None, num_classes=classes)
     if stem == "small":
         model.conv1 = nn.Conv2d(channels, 64, 3, stride=1, padding=1, bias=False)
         model.maxpool = nn.Identity()
@@ -100,7 +111,7 @@ def _resnet(name: str, channels: int, classes: int, stem: str, pretrained: bool)
         model.conv1.weight, mode="fan_out", nonlinearity="relu"
     )  # as torchvision's others
     if pretrained:
-        weights = torchvision.models.get_model_weights(name).IMAGENET1K_V1
+        weights = get_model_weights(name).IMAGENET1K_V1
         load_imagenet(model, weights, first="conv1", head="fc")
     return model
 
@@ -118,6 +129,8 @@ class ThinResNet(nn.Module):
     def __init__(
         self, blocks: tuple[int, ...], width: int, channels: int, classes: int, stem_stride: int
     ):
+        from torchvision.models.resnet import BasicBlock
+
         super().__init__()
         size = max(3, stem_stride)  # no pixel is skipped
         self.conv1 = nn.Conv2d(
