@@ -46,7 +46,8 @@ class Cost:
         return row | {f"batch {batch} (ms)": ms for batch, ms in self.latency_ms.items()}
 
     def __repr__(self) -> str:
-        text = f"{self.parameters / 1e6:.3g} M parameters, {self.macs / 1e6:.4g} M MACs, {self.size_mb:.3g} MB"
+        text = f"{self.parameters / 1e6:.3g} M parameters, {self.macs / 1e6:.4g} M MACs"
+        text += f", {self.size_mb:.3g} MB"
         text += "".join(f", batch {batch}: {ms:.3g} ms" for batch, ms in self.latency_ms.items())
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         return f"{text} ({self.device}, {threads})" if self.latency_ms else text
@@ -62,7 +63,7 @@ def cost(
 ) -> Cost:
     """Parameters, MACs, size and latency of a network for images of input_shape (C, H, W).
 
-    MACs (multiply–adds) of one image, counted as convolutions and linear layers run:
+    MACs (multiply–adds) of one image, counted by torch's FlopCounterMode as the network runs:
       convolution: H_out · W_out · C_out · (C_in / groups) · k_h · k_w; linear layer: inputs ·
         outputs.
     Biases, batch norm, activations and pooling are left out, as is usual; one MAC is two FLOPs.

@@ -74,9 +74,14 @@ class Onnx:
 
         with quiet():
             program = torch.onnx.export(
-                _program(network, example), (), dynamo=True, input_names=["images"], output_names=["logits"],
-                external_data=False, verbose=False,
-            )  # fmt: skip
+                _program(network, example),
+                (),
+                dynamo=True,
+                input_names=["images"],
+                output_names=["logits"],
+                external_data=False,
+                verbose=False,
+            )
         proto = program.model_proto
         for node in proto.graph.node:
             del node.metadata_props[:]  # where in whose files each line of Python stands
@@ -125,21 +130,20 @@ class Agreement:
     """
 
     images: int
-    difference: (
-        float  # largest |logit of the file − logit of the network|, a share of the largest |logit|
-    )
+    difference: float  # largest |logit of file − logit of network|, a share of the largest |logit|
     same: float  # % of images with the same first class
     network: float | None  # accuracy, %
     file: float | None
 
     def __str__(self) -> str:
-        what = (
-            f"{self.images} made-up images" if self.file is None else f"{self.images} test images"
+        kind = "made-up" if self.file is None else "test"
+        text = (
+            f"{self.images} {kind} images: logits differ by at most {self.difference:.1e} of the "
+            f"largest, top-1 agree on {self.same:.1f} %"
         )
-        text = f"{what}: logits differ by at most {self.difference:.1e} of the largest, top-1 agree on {self.same:.1f} %"
-        return text + (
-            "" if self.file is None else f"; accuracy {self.network:.2f} % → {self.file:.2f} %"
-        )
+        if self.file is None:
+            return text
+        return f"{text}; accuracy {self.network:.2f} % → {self.file:.2f} %"
 
 
 @dataclass(frozen=True)
@@ -343,15 +347,18 @@ def _data(about: dict, dataset: str | None) -> tuple[DataSplits, str]:
         raise DataError(f"{error} To export without comparing on data: --no-check.") from error
     for count, seed in fewer:
         data = data.fewer(count, seed)
-    theirs = data.about()
+    loaded = data.about()
     for key in ("classes", "channels", "image_size", "dtype"):
-        if theirs[key] != about[key]:
+        if loaded[key] != about[key]:
             raise UsageError(
-                f"{data.name}: {key} {theirs[key]}, but the network was trained on {about[key]}"
+                f"{data.name}: {key} {loaded[key]}, but the network was trained on {about[key]}"
             )
-    same = data.fingerprint == about["fingerprint"]
-    changed = "note: not the data as they were in training (another set, or changed files): it may know test images"
-    return data, "" if same else changed
+    if data.fingerprint == about["fingerprint"]:
+        return data, ""
+    return data, (
+        "note: not the data as they were in training (another set, or changed files): it may know "
+        "test images"
+    )
 
 
 def _export(

@@ -75,9 +75,14 @@ def quantise(content: bytes, calibration: Split, batch_size: int = 32) -> bytes:
         plain.write_bytes(content)
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
         quantization.quantize_static(
-            prepared, done, Reader(), quant_format=quantization.QuantFormat.QDQ, op_types_to_quantize=INTEGER,
-            per_channel=True, reduce_range=True,
-        )  # fmt: skip
+            prepared,
+            done,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=INTEGER,
+            per_channel=True,
+            reduce_range=True,
+        )
         small = onnx.load(done)
     onnx.helper.set_model_props(
         small, {p.key: p.value for p in onnx.load_from_string(content).metadata_props}
