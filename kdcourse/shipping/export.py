@@ -36,7 +36,8 @@ from kdcourse.common.errors import (
 from kdcourse.data.catalog import load
 from kdcourse.data.splits import DataSplits, Split
 from kdcourse.models.cost import cost, evaluating
-from kdcourse.shipping.predict import ENTRY, FORMAT, Model, beside
+from kdcourse.shipping.file_format import ENTRY, FORMAT, seal
+from kdcourse.shipping.predict import Model, beside
 from kdcourse.shipping.quantise import CALIBRATION, quantise, quiet
 from kdcourse.training import checkpoint as files
 
@@ -86,7 +87,7 @@ class Onnx:
         for node in proto.graph.node:
             del node.metadata_props[:]  # where in whose files each line of Python stands
         onnx.helper.set_model_props(proto, {ENTRY: json.dumps(about)})
-        return proto.SerializeToString()
+        return seal(proto.SerializeToString())
 
     @staticmethod
     def opened(content: bytes) -> Callable[[np.ndarray], np.ndarray]:

@@ -3,7 +3,6 @@ torch.
 """
 
 import csv
-import json
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,9 +17,11 @@ from kdcourse.common.system import cores
 from kdcourse.data.eurosat import read_geotiff
 from kdcourse.data.images import SUFFIXES, TIFF, read_image, scan
 from kdcourse.data.store import resize
+from kdcourse.shipping.file_format import check_graph, check_seal, read_description
 
-ENTRY = "kdcourse"  # of a file's metadata: what export says of the network, as JSON
-FORMAT = 1  # of that entry
+NOT_FINITE = (
+    "the network's answer is not finite. Are pixels missing, or far from the training data?"
+)
 
 
 class Model:
@@ -30,26 +31,17 @@ class Model:
     `channels` are names, `image_size` is (height, width), `dtype` the type of the pixels that it
     was trained on. threads: CPU threads to answer with, by default all that this process may use.
 
-    Raises DataError for a file that is missing, no ONNX file, or not one of ours; UsageError
-    without onnxruntime.
+    Raises DataError for a file that is missing, not made by `kdcourse export`, or altered since;
+    UsageError without onnxruntime.
     """
 
     def __init__(self, source: str | os.PathLike | bytes, threads: int | None = None):
-        self._session = _session(source, threads or cores())
-        name = "the file" if isinstance(source, bytes) else source
-        try:
-            self.about = json.loads(self._session.get_modelmeta().custom_metadata_map[ENTRY])
-            newer = self.about["format"] > FORMAT
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{name}: an ONNX file, but it does not say its classes and bands: not made by "
-                "`kdcourse export`"
-            ) from error
-        if newer:
-            raise DataError(
-                f"{name}: made by a newer kdcourse ({self.about['versions']['kdcourse']}): install "
-                "that one"
-            )
+        self.name = "the file" if isinstance(source, bytes) else os.fspath(source)
+        self._session, self._refusals = _session(source, threads or cores())
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.about = read_description(metadata, self.name)
+        graph = self._session.get_inputs(), self._session.get_outputs()
+        check_graph(*graph, self.about, self.name)
         self.classes, self.channels = tuple(self.about["classes"]), tuple(self.about["channels"])
         self.image_size, self.dtype = tuple(self.about["image_size"]), np.dtype(self.about["dtype"])
 
@@ -105,15 +97,48 @@ class Model:
         return resize(image, height)
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """images (B, C, H, W), raw values as `read` gives them → (B, classes) float32."""
-        (logits,) = self._session.run(["logits"], {"images": np.asarray(images, np.float32)})
+        """images (B, C, H, W), raw values as `read` gives them → (B, classes) float32.
+
+        Raises DataError for answers that are not finite.
+        """
+        logits = self._run(images)
+        if not np.isfinite(logits).all():
+            raise DataError(f"{self.name}: {NOT_FINITE}")
+        return logits
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        images = np.asarray(images, np.float32)
+        try:
+            (logits,) = self._session.run(["logits"], {"images": images})
+        except self._refusals as error:
+            raise DataError(
+                f"{self.name}: fails on images of shape {images.shape} ({brief(error)})"
+            ) from error
         return logits
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """images (B, C, H, W), raw values → softmax of the logits, (B, classes) float64."""
-        logits = self.logits(images).astype(np.float64)
-        powers = np.exp(logits - logits.max(1, keepdims=True))
-        return powers / powers.sum(1, keepdims=True)
+        return _softmax(self.logits(images))
+
+    def probabilities_or_errors(
+        self, paths: Sequence[str], images: np.ndarray
+    ) -> list[np.ndarray | DataError]:
+        """As `probabilities`, image by image; an answer that is not finite becomes a DataError that
+        names the image's file.
+        """
+        logits = self._run(images)
+        finite = np.isfinite(logits).all(1)
+        answers = iter(_softmax(logits[finite]))
+        return [
+            next(answers) if usable else DataError(f"{path}: {NOT_FINITE}")
+            for path, usable in zip(paths, finite, strict=True)
+        ]
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    logits = logits.astype(np.float64)
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)
 
 
 def band_count(path: str | os.PathLike) -> int:
@@ -181,8 +206,11 @@ def _read(model: Model, path: str) -> np.ndarray | DataError:
 
 
 def _answered(model: Model, read: Sequence[tuple[str, np.ndarray | DataError]]) -> Iterator:
-    images = [image for _, image in read if not isinstance(image, DataError)]
-    answers = iter(model.probabilities(np.stack(images)) if images else ())
+    usable = [(path, image) for path, image in read if not isinstance(image, DataError)]
+    answers = iter(())
+    if usable:
+        paths, images = zip(*usable, strict=True)
+        answers = iter(model.probabilities_or_errors(paths, np.stack(images)))
     for path, image in read:
         yield path, image if isinstance(image, DataError) else next(answers)
 
@@ -223,6 +251,7 @@ def beside(path: str | os.PathLike) -> Iterator[str]:
 
 
 def _session(source: str | os.PathLike | bytes, threads: int):
+    """onnxruntime's session for a file, and the exceptions by which onnxruntime refuses."""
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as refusals
@@ -232,26 +261,21 @@ def _session(source: str | os.PathLike | bytes, threads: int):
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors; they are raised as well
+    options.log_severity_level = 4  # fatal ones alone: errors are raised
+    check_seal(source)
     if not isinstance(source, bytes):
-        try:
-            with open(source, "rb") as file:
-                packed = file.read(4) == b"PK\3\4"
-        except OSError as error:
-            raise DataError(
-                f"{source}: {error.strerror}. Expected a file made by `kdcourse export`"
-            ) from error
-        if packed:
-            raise DataError(
-                f"{source}: not an ONNX file but one of PyTorch. Make one: `kdcourse export … "
-                "--format onnx`"
-            )
         source = os.fspath(source)
+    kinds = (
+        refusals.Fail,
+        refusals.InvalidArgument,
+        refusals.InvalidGraph,
+        refusals.InvalidProtobuf,
+        refusals.NotImplemented,
+        refusals.RuntimeException,
+    )
+    providers = ["CPUExecutionProvider"]
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except (
-        refusals.Fail, refusals.InvalidArgument, refusals.InvalidGraph, refusals.InvalidProtobuf,
-        refusals.NotImplemented, refusals.RuntimeException,
-    ) as error:  # fmt: skip
+        return onnxruntime.InferenceSession(source, options, providers=providers), kinds
+    except (*kinds, UnicodeDecodeError) as error:
         name = "the file" if isinstance(source, bytes) else source
         raise DataError(f"{name}: not an ONNX file, or damaged ({brief(error)})") from error

@@ -16,6 +16,7 @@ import numpy as np
 
 from kdcourse.common.errors import UsageError
 from kdcourse.data.splits import Split
+from kdcourse.shipping.file_format import CHECKSUM, seal
 
 CALIBRATION = 256  # images
 # What computes with integers. Not Sub and Mul: raw values of all bands do not fit 8 bits, so
@@ -48,8 +49,8 @@ def calibration_images(split: Split, count: int = CALIBRATION) -> np.ndarray:
 
 
 def quantise(content: bytes, calibration: Split, batch_size: int = 32) -> bytes:
-    """An ONNX network in float32 → the same in int8: static quantisation in QDQ form by
-    onnxruntime.
+    """A shipped ONNX file in float32 → the same in int8, by onnxruntime's static quantisation in
+    QDQ form.
 
     calibration: the validation split; see `calibration_images`. Weights take 7 of the 8 bits
     (`reduce_range`), so that processors without VNNI, whose 16-bit sums would overflow, answer
@@ -84,10 +85,11 @@ def quantise(content: bytes, calibration: Split, batch_size: int = 32) -> bytes:
             reduce_range=True,
         )
         small = onnx.load(done)
+    metadata = onnx.load_from_string(content).metadata_props
     onnx.helper.set_model_props(
-        small, {p.key: p.value for p in onnx.load_from_string(content).metadata_props}
+        small, {p.key: p.value for p in metadata if p.key != CHECKSUM.decode()}
     )
-    return small.SerializeToString()
+    return seal(small.SerializeToString())
 
 
 @contextmanager
