@@ -107,6 +107,39 @@ def classify(
     cannot be written; UsageError for an argument. Then there is no map, and an older one stays.
     """
     step = step or tile
+    _check_arguments(model, scene, output, tile, step, batch_size)
+    started, answering = time.perf_counter(), 0.0
+    counts, tiles = np.zeros(NONE + 1, np.int64), 0
+    with (
+        _opened(scene, model, tile) as file,
+        beside(output) as temporary,
+        _written(temporary, output, file, model) as target,
+    ):
+        for top in range(0, file.height, step):
+            rows = min(step, file.height - top)
+            start = _around(top, step, tile, file.height)
+            strip = _read_strip(scene, file, start, tile)
+            classes, answered, seconds = _classify_strip(model, scene, strip, step, batch_size)
+            row = np.repeat(classes, step)[: file.width]
+            valid = strip.valid[top - start : top - start + rows]
+            block = np.where(valid, row, np.uint8(NONE))
+            target.write(block, 1, window=Window(0, top, file.width, rows))
+            counts += np.bincount(block.reshape(-1), minlength=NONE + 1)
+            tiles += answered
+            answering += seconds
+    pixels, classified = counts.sum(), max(1, counts[:NONE].sum())
+    return Mapped(
+        Path(output),
+        {name: 100 * counts[i] / classified for i, name in enumerate(model.classes)},
+        100 * counts[NONE] / pixels,
+        tiles,
+        pixels / 1e6,
+        time.perf_counter() - started,
+        answering,
+    )
+
+
+def _check_arguments(model: Model, scene, output, tile: int, step: int, batch_size: int) -> None:
     for name, value in (("tile", tile), ("step", step), ("batch_size", batch_size)):
         if value < 1:
             raise UsageError(f"{name}={value}: expected 1 or more")
@@ -121,48 +154,41 @@ def classify(
         )
     if os.path.exists(scene) and os.path.exists(output) and os.path.samefile(scene, output):
         raise UsageError(f"{output}: is the scene itself. Name another file for the map")
-    started, answering = time.perf_counter(), 0.0
-    counts, tiles = np.zeros(NONE + 1, np.int64), 0
-    with (
-        _opened(scene, model, tile) as file,
-        beside(output) as temporary,
-        _written(temporary, output, file, model) as target,
-    ):
-        for top in range(0, file.height, step):
-            rows = min(step, file.height - top)
-            start = _around(top, step, tile, file.height)
-            with _errors(scene):
-                strip = file.read(window=Window(0, start, file.width, tile))  # (C, tile, width)
-            seen = (
-                np.ones(strip.shape[1:], bool)
-                if file.nodata is None
-                else (strip != file.nodata).any(0)
-            )
-            lefts = range(0, file.width, step)
-            cut = [_around(left, step, tile, file.width) for left in lefts]
-            kept = [i for i, at in enumerate(cut) if seen[:, at : at + tile].mean() >= 0.5]
-            found = np.full(len(lefts), NONE, np.uint8)
-            for first in range(0, len(kept), batch_size):
-                some = kept[first : first + batch_size]
-                images = np.stack([_tile(model, scene, strip, seen, cut[i], tile) for i in some])
-                asked = time.perf_counter()
-                found[some] = model.logits(images).argmax(1)
-                answering += time.perf_counter() - asked
-            row = np.repeat(found, step)[: file.width]
-            block = np.where(seen[top - start : top - start + rows], row, np.uint8(NONE))
-            target.write(block, 1, window=Window(0, top, file.width, rows))
-            counts += np.bincount(block.reshape(-1), minlength=NONE + 1)
-            tiles += len(kept)
-    every, named = counts.sum(), max(1, counts[:NONE].sum())
-    return Mapped(
-        Path(output),
-        {name: 100 * counts[i] / named for i, name in enumerate(model.classes)},
-        100 * counts[NONE] / every,
-        tiles,
-        every / 1e6,
-        time.perf_counter() - started,
-        answering,
-    )
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """A strip of a scene, as high as a tile."""
+
+    pixels: np.ndarray  # (C, tile, width)
+    valid: np.ndarray  # (tile, width) bool: the scene has data there
+
+
+def _read_strip(scene, file: rasterio.DatasetReader, start: int, tile: int) -> _Strip:
+    with _errors(scene):
+        pixels = file.read(window=Window(0, start, file.width, tile))
+    if file.nodata is None:
+        return _Strip(pixels, np.ones(pixels.shape[1:], bool))
+    return _Strip(pixels, (pixels != file.nodata).any(0))
+
+
+def _classify_strip(
+    model: Model, scene, strip: _Strip, step: int, batch_size: int
+) -> tuple[np.ndarray, int, float]:
+    """The class of each block of a strip (uint8, NONE where half of the tile or more has no data),
+    the number of tiles that were classified, and the network's seconds.
+    """
+    tile, width = strip.valid.shape
+    lefts = [_around(left, step, tile, width) for left in range(0, width, step)]
+    kept = [i for i, left in enumerate(lefts) if strip.valid[:, left : left + tile].mean() >= 0.5]
+    classes, seconds = np.full(len(lefts), NONE, np.uint8), 0.0
+    for first in range(0, len(kept), batch_size):
+        batch = kept[first : first + batch_size]
+        images = np.stack([_tile(model, scene, strip, lefts[i], tile) for i in batch])
+        asked = time.perf_counter()
+        classes[batch] = model.logits(images).argmax(1)
+        seconds += time.perf_counter() - asked
+    return classes, len(kept), seconds
 
 
 def overview(
@@ -185,15 +211,13 @@ def _around(start: int, step: int, tile: int, length: int) -> int:
     return min(max(start + step // 2 - tile // 2, 0), length - tile)
 
 
-def _tile(
-    model: Model, scene, strip: np.ndarray, seen: np.ndarray, left: int, tile: int
-) -> np.ndarray:
+def _tile(model: Model, scene, strip: _Strip, left: int, tile: int) -> np.ndarray:
     """The pixels that the model is asked about, (C, h, w) in its size; holes are filled with the
     band's mean.
     """
-    image, whole = strip[:, :, left : left + tile], seen[:, left : left + tile]
-    if not whole.all():
-        image = np.where(whole, image, image[:, whole].mean(1)[:, None, None].astype(image.dtype))
+    image, valid = strip.pixels[:, :, left : left + tile], strip.valid[:, left : left + tile]
+    if not valid.all():
+        image = np.where(valid, image, image[:, valid].mean(1)[:, None, None].astype(image.dtype))
     return model.sized(scene, image)
 
 
