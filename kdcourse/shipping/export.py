@@ -386,6 +386,9 @@ def _export(
     about |= {"parameters": price.parameters, "macs": price.macs}
     made = _made(about)
     images, labels = (made, None) if data is None else (data.test, data.test.labels)
+    with evaluating(raw):
+        if not torch.isfinite(raw(torch.from_numpy(made[:2]))).all():
+            raise ExportError(f"{path}: not written. The network's own answers are not finite")
     with beside(path) as temporary:
         content = kind.written(raw, torch.from_numpy(made[:2]), about)
         answers = kind.opened(content)

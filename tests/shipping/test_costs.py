@@ -39,7 +39,10 @@ def test_the_process_is_fresh_and_has_no_torch():
     """What this process holds is not counted, and what was measured needs no torch."""
     held = np.ones(60_000_000)  # 480 MB
     assert in_fresh_process(ships.exported().path)["memory_mb"] < held.nbytes / 1e6
-    code = "import sys, kdcourse.shipping.costs as c; c.measured(sys.argv[1], 1, 2); print('torch' in sys.modules)"
+    code = (
+        "import sys, kdcourse.shipping.costs as c; c.measured(sys.argv[1], 1, 2)\n"
+        "print('torch' in sys.modules)"
+    )
     line = [sys.executable, "-c", code, str(ships.exported().path)]
     assert subprocess.run(line, text=True, capture_output=True, check=True).stdout == "False\n"
 

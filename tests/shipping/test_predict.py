@@ -20,7 +20,7 @@ from kdcourse.shipping.export import export
 from kdcourse.shipping.predict import Model, predict
 from shipping import ships
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
@@ -174,6 +174,27 @@ def test_grey_for_colour_and_colour_for_grey(make_data, tmp_path, write_tile):
         Model(tmp_path / "3.onnx").read(tmp_path / "cut.tif")
 
 
+# --- answers that are none ------------------------------------------------------------------------
+
+
+def test_an_answer_that_is_not_finite_names_its_file(model, monkeypatch):
+    some = ships.tiles()[:3]
+
+    def run(images):
+        return np.array([[1.0, 2.0], [np.nan, 1.0], [1.0, np.inf]])[: len(images)]
+
+    monkeypatch.setattr(model, "_run", run)
+    (_, first), *others = predict(model, some)
+    assert first.sum() == pytest.approx(1)
+    for path, (_, answer) in zip(some[1:], others, strict=True):
+        assert isinstance(answer, DataError) and str(answer).startswith(f"{path}: ")
+    with pytest.raises(DataError, match="student.onnx: the network's answer is not finite"):
+        model.logits(np.zeros((2, 13, 32, 32)))
+    monkeypatch.undo()
+    with pytest.raises(DataError, match=r"student.onnx: fails on images of shape \(1, 4, 32, 32\)"):
+        model.logits(np.zeros((1, 4, 32, 32)))
+
+
 # --- files that cannot be used --------------------------------------------------------------------
 
 
@@ -213,44 +234,15 @@ def test_a_file_that_may_not_be_read(call, tmp_path):
 # --- models that are none -------------------------------------------------------------------------
 
 
-def foreign() -> bytes:
-    """An ONNX file of others: it adds an image to itself."""
-    values = [
-        onnx.helper.make_tensor_value_info(name, 1, ["n", 3, 8, 8]) for name in ("images", "logits")
-    ]
-    nodes = [onnx.helper.make_node("Add", ["images", "images"], ["logits"])]
-    graph = onnx.helper.make_graph(nodes, "foreign", values[:1], values[1:])
-    opsets = [onnx.helper.make_opsetid("", 18)]
-    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
-
-
-def newer() -> bytes:
-    proto = onnx.load_from_string(foreign())
-    onnx.helper.set_model_props(
-        proto, {"kdcourse": '{"format": 99, "versions": {"kdcourse": "9.9"}}'}
-    )
-    return proto.SerializeToString()
-
-
-@pytest.mark.parametrize(
-    "content, words",
-    [
-        (foreign, "does not say its classes and bands: not made by `kdcourse export`"),
-        (newer, "made by a newer kdcourse (9.9)"),
-        (lambda: b"", "not an ONNX file, or damaged"),
-        (lambda: b"no network at all", "not an ONNX file, or damaged"),
-        (lambda: ships.exported().path.read_bytes()[:9000], "not an ONNX file, or damaged"),
-        (lambda: ships.exported("pt2").path.read_bytes(), "not an ONNX file but one of PyTorch"),
-        (None, "No such file"),
-    ],
-)
-def test_a_model_that_is_none(call, tmp_path, content, words):
-    if content:
-        (tmp_path / "m.onnx").write_bytes(content())
-    result = call(ships.tiles()[0], "--csv", tmp_path / "out.csv", model=tmp_path / "m.onnx")
-    assert result.exit_code == 2 and result.stdout == ""
-    assert result.stderr.startswith(f"Error: {tmp_path / 'm.onnx'}: ") and words in result.stderr
-    assert len(result.stderr.splitlines()) == 1 and not (tmp_path / "out.csv").exists()
+def test_a_model_that_is_none(call, tmp_path):
+    """The command's answer; tests/shipping/test_file_format.py has all kinds of such files."""
+    (tmp_path / "text.onnx").write_text("no network at all")
+    words = {"text.onnx": "not an ONNX file, or damaged", "nowhere.onnx": "No such file"}
+    for name, says in words.items():
+        result = call(ships.tiles()[0], "--csv", tmp_path / "out.csv", model=tmp_path / name)
+        assert result.exit_code == 2 and result.stdout == ""
+        assert result.stderr.startswith(f"Error: {tmp_path / name}: ") and says in result.stderr
+        assert len(result.stderr.splitlines()) == 1 and not (tmp_path / "out.csv").exists()
 
 
 def test_no_folder_for_the_table(call, tmp_path):
