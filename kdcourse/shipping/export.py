@@ -10,8 +10,6 @@ Before anything is written, the file's answers are compared with the network's.
 
 import copy
 import inspect
-import io
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,98 +28,20 @@ from kdcourse.common.errors import (
     DataError,
     ExportError,
     UsageError,
-    brief,
     unknown,
 )
 from kdcourse.data.catalog import load
 from kdcourse.data.splits import DataSplits, Split
 from kdcourse.models.cost import cost, evaluating
-from kdcourse.shipping.file_format import ENTRY, FORMAT, seal
-from kdcourse.shipping.predict import Model, beside
-from kdcourse.shipping.quantise import CALIBRATION, quantise, quiet
+from kdcourse.shipping.file_format import FORMAT
+from kdcourse.shipping.formats import FORMATS, Raw
+from kdcourse.shipping.predict import beside
+from kdcourse.shipping.quantise import CALIBRATION, quantise
 from kdcourse.training import checkpoint as files
 
 TOLERANCE = 1e-4  # of the largest logit: how far the file's answers may be from the network's
 MADE = 16  # images made up to compare answers where there are no data
 BATCH = 128
-
-
-class Raw(nn.Module):
-    """A network that takes raw images (B, C, H, W): network((images − mean) / std), as `Batches`
-    normalises.
-    """
-
-    def __init__(self, network: nn.Module, mean, std):
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1))
-        self.register_buffer(
-            "scale", 1 / torch.tensor(std, dtype=torch.float32).reshape(1, -1, 1, 1)
-        )
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.network((images - self.mean) * self.scale)
-
-
-class Onnx:
-    """ONNX, for onnxruntime and others."""
-
-    suffix = ".onnx"
-    needs = ("onnx", "onnxscript", "onnxruntime")
-
-    @staticmethod
-    def written(network: Raw, example: torch.Tensor, about: dict) -> bytes:
-        import onnx
-
-        with quiet():
-            program = torch.onnx.export(
-                _program(network, example),
-                (),
-                dynamo=True,
-                input_names=["images"],
-                output_names=["logits"],
-                external_data=False,
-                verbose=False,
-            )
-        proto = program.model_proto
-        for node in proto.graph.node:
-            del node.metadata_props[:]  # where in whose files each line of Python stands
-        onnx.helper.set_model_props(proto, {ENTRY: json.dumps(about)})
-        return seal(proto.SerializeToString())
-
-    @staticmethod
-    def opened(content: bytes) -> Callable[[np.ndarray], np.ndarray]:
-        return Model(content).logits
-
-
-class Pt2:
-    """PyTorch's own (`torch.export.load`); the metadata is the extra file "kdcourse.json"."""
-
-    suffix = ".pt2"
-    needs = ()
-    about = f"{ENTRY}.json"
-
-    @classmethod
-    def written(cls, network: Raw, example: torch.Tensor, about: dict) -> bytes:
-        program = _program(network, example)
-        for node in program.graph.nodes:
-            node.meta.pop("stack_trace", None)
-        content = io.BytesIO()
-        torch.export.save(program, content, extra_files={cls.about: json.dumps(about)})
-        return content.getvalue()
-
-    @classmethod
-    def opened(cls, content: bytes) -> Callable[[np.ndarray], np.ndarray]:
-        network = torch.export.load(io.BytesIO(content)).module()
-
-        def logits(images: np.ndarray) -> np.ndarray:
-            with torch.inference_mode():
-                return network(torch.from_numpy(images.astype(np.float32))).numpy()
-
-        return logits
-
-
-FORMATS = {"onnx": Onnx, "pt2": Pt2}
 
 
 @dataclass(frozen=True)
@@ -373,9 +293,8 @@ def _export(
 ) -> Exported:
     _checked(format, int8)
     path, kind = Path(path), FORMATS[format]
-    about = {
-        key: value for key, value in about.items() if key != "asked"
-    }  # folders of this machine
+    # "asked" names folders of this machine.
+    about = {key: value for key, value in about.items() if key != "asked"}
     about |= {"format": FORMAT, "int8": int8, "versions": {"kdcourse": kdcourse.__version__}}
     about["versions"] |= {
         package: import_module(package).__version__ for package in ("torch", *kind.needs)
@@ -395,8 +314,7 @@ def _export(
         if (shape := answers(made).shape) != (MADE, len(about["classes"])):
             raise UsageError(
                 f"the network answers {MADE} images with shape {shape}, expected ({MADE}, "
-                f"{len(about['classes'])}), a "
-                "logit a class"
+                f"{len(about['classes'])}): one logit per class"
             )
         float32 = _compare(raw, answers, images, labels)
         if not float32.difference <= TOLERANCE:
@@ -422,27 +340,6 @@ def _made(about: dict) -> np.ndarray:
         (MADE, len(about["channels"]), *about["image_size"])
     )
     return (mean + std * noise).astype(np.float32)
-
-
-def _program(network: Raw, example: torch.Tensor) -> torch.export.ExportedProgram:
-    """The network as a graph, for any number of images. Raises ExportError if torch cannot follow
-    it.
-    """
-    try:
-        with quiet():
-            return torch.export.export(
-                network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},)
-            )
-    except (
-        RuntimeError,
-        ValueError,
-        TypeError,
-    ) as error:  # what torch.export says of code that it cannot follow
-        raise ExportError(
-            f"{type(network.network).__name__}: torch.export cannot follow this network for any "
-            "number of images "
-            f"({type(error).__name__}: {brief(error)})"
-        ) from error
 
 
 def _compare(

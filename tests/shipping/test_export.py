@@ -22,6 +22,7 @@ from kdcourse.distillation import CrossEntropy
 from kdcourse.evaluation.metrics import predict
 from kdcourse.shipping import export as shipping
 from kdcourse.shipping.export import FORMATS, TOLERANCE, export, export_checkpoint, rebuilt
+from kdcourse.shipping.formats import Onnx
 from kdcourse.shipping.predict import Model
 from kdcourse.training import Recipe, fit, load_or_train
 from kdcourse.training import checkpoint as files
@@ -99,9 +100,9 @@ def test_the_file_names_no_folders_of_this_machine(format):
 
 
 def test_a_file_that_answers_otherwise_is_not_written(make_data, tmp_path, monkeypatch):
-    right = shipping.Onnx.opened
+    right = Onnx.opened
     monkeypatch.setattr(
-        shipping.Onnx, "opened", lambda content: lambda images: right(content)(images) * 1.001
+        Onnx, "opened", lambda content: lambda images: right(content)(images) * 1.001
     )
     with pytest.raises(
         ExportError, match=r"a.onnx: not written. .* by at most 1.0e-03 .* tolerance is 1e-04"
