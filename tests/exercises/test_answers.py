@@ -25,19 +25,24 @@ TABLES = {
     path.stem[-4:]: importlib.import_module(path.stem)
     for path in Path(__file__).parent.glob("answers_ex*.py")
 }
-SEEDS = range(4)
+SEEDS = range(2)  # of a judge's random numbers, in every run
+MORE_SEEDS = range(2, 4)  # of the slow twins
 
 every_task = pytest.mark.parametrize("key", TASKS)
 
 
-def entries(table: str) -> list[tuple]:
-    """(key of a task, number) of every answer in the tables."""
-    names = [(key, len(getattr(TABLES.get(key[:4]), table, {}).get(key[5:], ()))) for key in TASKS]
-    return [(key, number) for key, count in names for number in range(count)]
+def answers(table: str, key: str) -> list[tuple]:
+    """The answers to a task in the table "RIGHT" or "WRONG", each with a name for messages."""
+    entries = getattr(TABLES[key[:4]], table)[key[5:]]
+    return [(f"{key}, {table}[{number}]", entry) for number, entry in enumerate(entries)]
 
 
-def entry(table: str, key: str, number: int):
-    return getattr(TABLES[key[:4]], table)[key[5:]][number]
+def described(answer) -> str:
+    """A function by its name and docstring, a value by its text."""
+    if not callable(answer):
+        return repr(answer)
+    name = getattr(answer, "__qualname__", repr(answer))
+    return f"{name} ({answer.__doc__.strip()})" if answer.__doc__ else name
 
 
 @functools.cache
@@ -80,26 +85,44 @@ def test_no_answers_to_tasks_that_are_not_there():
     assert named <= TASKS.keys()
 
 
+def all_right(key: str, seeds) -> None:
+    """The reference and every answer in RIGHT must pass."""
+    for name, answer in [("the reference", reference(key)), *answers("RIGHT", key)]:
+        for seed in seeds:
+            verdict = judge(key, answer, seed=seed)
+            assert verdict.right and verdict.message == "", (
+                f"{name}, {described(answer)}, seed {seed}: {verdict.message}"
+            )
+
+
+def all_wrong(key: str, seeds) -> None:
+    """Every answer in WRONG must fail with its fault, and its word must be in the message."""
+    for name, (answer, fault, word) in answers("WRONG", key):
+        for seed in seeds:
+            verdict = judge(key, answer, seed=seed)
+            about = f"{name}, {described(answer)}, seed {seed}"
+            assert not verdict.right, f"{about}: judged right, expected {fault!r}"
+            assert verdict.fault == fault and word in verdict.message, (
+                f"{about}: expected {fault!r} with the word {word!r}, "
+                f"got {verdict.fault!r}: {verdict.message}"
+            )
+
+
 @every_task
-def test_the_reference_is_right(key):
-    for seed in SEEDS:
-        assert judge(key, reference(key), seed=seed).message == ""
+def test_right_answers_pass(key):
+    all_right(key, SEEDS)
 
 
-@pytest.mark.parametrize("key, number", entries("RIGHT"))
-def test_written_otherwise_and_right(key, number):
-    for seed in SEEDS:
-        assert judge(key, entry("RIGHT", key, number), seed=seed).message == ""
+@every_task
+def test_wrong_answers_are_named(key):
+    all_wrong(key, SEEDS)
 
 
-@pytest.mark.parametrize("key, number", entries("WRONG"))
-def test_wrong_and_named(key, number):
-    answer, fault, word = entry("WRONG", key, number)
-    for seed in SEEDS:
-        verdict = judge(key, answer, seed=seed)
-        assert not verdict.right
-        assert verdict.fault == fault, verdict.message
-        assert word in verdict.message
+@pytest.mark.slow
+@every_task
+def test_answers_with_more_seeds(key):
+    all_right(key, MORE_SEEDS)
+    all_wrong(key, MORE_SEEDS)
 
 
 # --- other kinds of numbers -----------------------------------------------------------------------
@@ -132,14 +155,15 @@ def after(function, change):
     return functools.wraps(function)(lambda *args, **kwargs: change(function(*args, **kwargs)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @every_task
-def test_any_kind_of_number_is_accepted(key, kind):
+def test_any_kind_of_number_is_accepted(key):
     if key[5:] in getattr(TABLES[key[:4]], "NEEDS_TENSORS", ()):
         pytest.skip("the gradient of its result is judged")
-    change = functools.partial(converted, tensors=KINDS[kind])
     right = reference(key)
-    assert judge(key, after(right, change) if callable(right) else change(right)).message == ""
+    for kind, tensors in KINDS.items():
+        change = functools.partial(converted, tensors=tensors)
+        verdict = judge(key, after(right, change) if callable(right) else change(right))
+        assert verdict.right, f"{key} as {kind}: {verdict.message}"
 
 
 # --- whatever a learner's code may do -------------------------------------------------------------
@@ -173,13 +197,14 @@ def returns(value):
 
 def wrong(key, answer, *faults, seconds=None):
     verdict = judge(key, answer, seconds)
-    assert not verdict.right and verdict.message
-    assert verdict.fault in faults if faults else verdict.fault != "unexpected", verdict.message
+    about = f"{key}, {described(answer)}: {verdict.fault!r}, {verdict.message}"
+    assert not verdict.right and verdict.message, about
+    assert verdict.fault in faults if faults else verdict.fault != "unexpected", about
     return verdict
 
 
-@every_task
-def test_what_breaks_off(key):
+def breaks_off(key):
+    """A function that never returns, raises, or is not written yet."""
     if not callable(reference(key)):
         return
     wrong(key, endless, "time", seconds=0.2)
@@ -190,8 +215,8 @@ def test_what_breaks_off(key):
     wrong(key, stub, "stub")
 
 
-@every_task
-def test_what_is_no_answer(key):
+def is_no_answer(key):
+    """Values of other types, shapes and sizes than any task asks for."""
     values = [
         None,
         float("nan"),
@@ -211,8 +236,8 @@ def test_what_is_no_answer(key):
     wrong(key, None)
 
 
-@every_task
-def test_nan_or_another_shape_in_a_right_answer(key):
+def is_spoilt(key):
+    """NaN, or another shape, in a right answer."""
     right = reference(key)
     changes = [
         functools.partial(
@@ -237,8 +262,8 @@ def test_nan_or_another_shape_in_a_right_answer(key):
         assert verdict.right == all(unchanged) and verdict.fault != "unexpected", verdict.message
 
 
-@every_task
-def test_input_changed_in_place(key):
+def changes_its_input(key):
+    """A right answer that changes its arguments in place."""
     right, spoilt = reference(key), []
     if not callable(right):
         return
@@ -263,8 +288,42 @@ def test_input_changed_in_place(key):
     assert verdict.fault == "changed input" if spoilt else verdict.right, verdict.message
 
 
-@every_task
-def test_much_printing_does_not_harm(key):
+def prints_much(key):
+    """A right answer that prints 300,000 characters a call."""
     if callable(right := reference(key)):
         printing = after(right, lambda value: [print("x" * 1000) for _ in range(300)] and value)
         assert judge(key, printing).message == ""
+
+
+HABITS = (breaks_off, is_no_answer, is_spoilt, changes_its_input, prints_much)
+SAMPLE = (  # a function of each exercise
+    "ex01.moisture_index",
+    "ex02.work",
+    "ex03.calibration_error",
+    "ex04.soft_target_loss",
+    "ex05.angle_loss",
+    "ex06.window",
+    "ex07.holm",
+    "ex08.windows",
+    "ex09.mend_1",
+)
+
+
+def misbehave(key) -> None:
+    for habit in HABITS:
+        habit(key)
+
+
+@pytest.mark.parametrize("key", SAMPLE)
+def test_misbehaviour_is_told_kindly(key):
+    misbehave(key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", [key for key in TASKS if key not in SAMPLE])
+def test_misbehaviour_of_every_task(key):
+    misbehave(key)
+
+
+def test_the_sample_has_a_task_of_each_exercise():
+    assert [key[:4] for key in SAMPLE] == sorted({key[:4] for key in TASKS})
