@@ -23,7 +23,7 @@ GROUPS = (
     "data", "models", "evaluation", "training", "distillation", "shipping", "curriculum", "experiments",
     "checking", "exercises", "grading", "notebook", "running", "common",
 )  # fmt: skip
-ANSWERS = re.compile(r"\.(ex\d\d_\w+|bug_cases)$")  # modules that hold the answers to exercises
+ANSWERS = re.compile(r"\.(ex\d\d_\w+|bug_cases)(\.|$)")  # modules with the answers to exercises
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")  # a relative link's path
 NOTEBOOK_LINK = re.compile(
     r'(<a href="(?![a-z]+:)[^"#]+)\.ipynb(?=")'

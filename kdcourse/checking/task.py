@@ -15,7 +15,6 @@ import html
 import random
 import re
 import secrets
-import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -165,6 +164,10 @@ class Answer:
         return outcome.value
 
 
+# The tasks that the decorator has made: by exercise, then by name.
+_made: dict[str, dict[str, "Task"]] = {}
+
+
 class Task:
     """One thing that a learner defines, its texts and its judge. Made by the decorator `task`."""
 
@@ -278,12 +281,9 @@ class Task:
         return None
 
     def _standing(self) -> str:
-        each = [
-            value
-            for value in vars(sys.modules[self.judge.__module__]).values()
-            if isinstance(value, Task)
-        ]
-        return f"{sum(task._known()['right'] for task in each)} of {len(each)} tasks of {self.exercise} are right."
+        siblings = _made[self.exercise].values()
+        right = sum(sibling._known()["right"] for sibling in siblings)
+        return f"{right} of {len(siblings)} tasks of {self.exercise} are right."
 
     def _help(self) -> str:
         seen, of = self._known()["hints"], len(self.hints)
@@ -357,7 +357,13 @@ def task(
 
     Raises UsageError for another difficulty, or without hints.
     """
-    return lambda judge: Task(judge, exercise, title, minutes, difficulty, points, hints, seconds)
+
+    def make(judge: Callable[[Answer, torch.Generator], None]) -> Task:
+        made = Task(judge, exercise, title, minutes, difficulty, points, hints, seconds)
+        _made.setdefault(exercise, {})[made.name] = made
+        return made
+
+    return make
 
 
 @contextmanager

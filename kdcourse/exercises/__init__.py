@@ -1,8 +1,8 @@
 """Exercises that answer back: `from kdcourse.exercises import ex04`, then
 `ex04.soft_target_loss.check(my_loss)`.
 
-Each `exNN_title` module holds the tasks of one exercise and is also known by its short name,
-`exNN`.
+Each `exNN_title` package holds the tasks of one exercise, in its `TASKS`, and is also known by its
+short name, `exNN`.
 """
 
 from __future__ import annotations
@@ -38,13 +38,10 @@ def tasks(exercise: str) -> dict[str, Task]:
     """The tasks of one exercise ("ex04") by name, in order. Raises UsageError for an unknown
     exercise.
     """
-    from kdcourse.checking.task import Task
-
     known = modules()
     if exercise not in known:
         raise unknown("exercise", exercise, known)
-    module = importlib.import_module(known[exercise])
-    return {name: value for name, value in vars(module).items() if isinstance(value, Task)}
+    return {task.name: task for task in importlib.import_module(known[exercise]).TASKS}
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from kdcourse.exercises.ex08_shipping_the_student import WARM_UP, timings
+from kdcourse.exercises.ex08_shipping_the_student.shipping import WARM_UP, timings
 
 # --- folded ---------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from kdcourse.checking.answer_parts import (
 )
 from kdcourse.distillation import soft_target_loss
 from kdcourse.exercises import bug_cases
-from kdcourse.exercises.ex09_bug_clinic import FOUND
+from kdcourse.exercises.ex09_bug_clinic.finding import FOUND
 
 
 def logits(rows=8, classes=5, far=1.0):
@@ -129,7 +129,7 @@ def branches_detached(
     student_logits, teacher_logits, labels=None, temperature=4.0, soft_weight=0.9
 ):
     with torch.no_grad():
-        return bug_cases.both_branches(
+        return bug_cases.losses.both_branches(
             student_logits, teacher_logits, labels, temperature, soft_weight
         )
 
@@ -151,7 +151,7 @@ def label_term_unweighted(
 
 
 def underflow_in_doubles(student_logits, teacher_logits, temperature=4.0):
-    return bug_cases.underflow(
+    return bug_cases.losses.underflow(
         student_logits.double(), teacher_logits.double(), temperature
     ).float()
 
@@ -403,7 +403,7 @@ def hundred_percent(train):
 def validates_before(student, train_batches, val_batches, epochs=2, lr=0.1):
     optimiser, accuracies = torch.optim.SGD(student.parameters(), lr), []
     for _ in range(epochs):
-        accuracies.append(bug_cases.accuracy(student.eval(), val_batches))
+        accuracies.append(bug_cases.trainers.accuracy(student.eval(), val_batches))
         steps(student.train(), optimiser, train_batches)
     return accuracies
 
@@ -431,7 +431,7 @@ def trainer(
             before(student)
             step(student, optimiser, train_batches)
             validate(student)
-            accuracies.append(bug_cases.accuracy(student, val_batches))
+            accuracies.append(bug_cases.trainers.accuracy(student, val_batches))
             after(student)
         return told(accuracies)
 
@@ -657,7 +657,7 @@ def both(student, adapter):
 
 
 def fresh_adapter(student, adapter, batches, epochs=2, lr=0.1):
-    return bug_cases.adapter_chained(student, nn.Conv2d(3, 4, 1), batches, epochs, lr)
+    return bug_cases.trainers.adapter_chained(student, nn.Conv2d(3, 4, 1), batches, epochs, lr)
 
 
 # --- data -----------------------------------------------------------------------------------------
@@ -970,59 +970,63 @@ RIGHT = {
     "found_losses": found("losses"),
     "prove_1": [by_padding, by_package, by_numpy],
     "mend_1": [
-        bug_cases.soft_by_hand,
-        bug_cases.soft_cross_entropy,
-        bug_cases.soft_sample_by_sample,
+        bug_cases.losses.soft_by_hand,
+        bug_cases.losses.soft_cross_entropy,
+        bug_cases.losses.soft_sample_by_sample,
         numpy_loss,
     ],
     "prove_2": [branches_by_formula, branches_by_ratio],
     "mend_2": [
-        bug_cases.both_branches,
-        bug_cases.both_branches_by_weight,
-        bug_cases.both_branches_apart,
+        bug_cases.losses.both_branches,
+        bug_cases.losses.both_branches_by_weight,
+        bug_cases.losses.both_branches_apart,
     ],
     "prove_3": [finite_gradient, value_far],
-    "mend_3": [bug_cases.soft_batchmean, numpy_loss, bug_cases.soft_cross_entropy],
+    "mend_3": [bug_cases.losses.soft_batchmean, numpy_loss, bug_cases.losses.soft_cross_entropy],
     "found_trainers": found("trainers"),
     "prove_4": [by_modes_seen, by_running_mean],
     "mend_4": [
-        bug_cases.train_after_validation,
-        bug_cases.validate_a_copy,
+        bug_cases.trainers.train_after_validation,
+        bug_cases.trainers.validate_a_copy,
         trainer(after=nn.Module.train),
     ],
     "prove_5": [buffers_alone, answers_stay],
     "mend_5": [
-        bug_cases.student_train_alone,
-        bug_cases.teacher_copied,
+        bug_cases.trainers.student_train_alone,
+        bug_cases.trainers.teacher_copied,
         teaching(right_modes),
         teacher_requires_none,
     ],
     "prove_6": [adapter_state_moves, adapter_answers_otherwise],
     "mend_6": [
-        bug_cases.adapter_in_a_group,
-        bug_cases.adapter_with_its_own_optimiser,
+        bug_cases.trainers.adapter_in_a_group,
+        bug_cases.trainers.adapter_with_its_own_optimiser,
         hinted(sgd(both)),
     ],
     "found_data": found("data"),
     "prove_7": [answers_by_list, answers_by_colour],
     "mend_7": [
-        bug_cases.answers_by_index,
-        bug_cases.answers_live,
-        bug_cases.answers_one_by_one,
+        bug_cases.data.answers_by_index,
+        bug_cases.data.answers_live,
+        bug_cases.data.answers_one_by_one,
         keep_and_shuffle(),
     ],
     "prove_8": [views_one_at_a_time, views_by_own_noise],
-    "mend_8": [bug_cases.same_draws, bug_cases.views_one_by_one],
+    "mend_8": [bug_cases.data.same_draws, bug_cases.data.views_one_by_one],
     "found_evaluation": found("evaluation"),
     "prove_9": [test_figures_change_nothing, twice],
     "mend_9": [
         by_loop,
         rule(first_best),
-        bug_cases.best_on_validation,
+        bug_cases.evaluation.best_on_validation,
         rule(first_best, in_float32),
     ],
     "prove_10": [same_twice, image_by_image],
-    "mend_10": [bug_cases.normalised_first, bug_cases.flipped_one_by_one, by_numpy_images],
+    "mend_10": [
+        bug_cases.evaluation.normalised_first,
+        bug_cases.evaluation.flipped_one_by_one,
+        by_numpy_images,
+    ],
     "flattery": [
         round(float(gaps("plain").mean()), 1),
         torch.tensor(gaps("plain").mean()),
@@ -1074,9 +1078,9 @@ WRONG = {
         (branches_detached, "no gradient", "trained"),
         (label_term_softened, "T in the label term", "temperature belongs"),
         (label_term_unweighted, "label term unweighted", "1 − soft_weight"),
-        (bug_cases.labelled_without, "no T²", "still missing"),
-        (bug_cases.unlabelled_without, "no T²", "Without labels"),
-        (bug_cases.labelled_with_t, "T", "T stands"),
+        (bug_cases.losses.labelled_without, "no T²", "still missing"),
+        (bug_cases.losses.unlabelled_without, "no T²", "Without labels"),
+        (bug_cases.losses.labelled_with_t, "T", "T stands"),
         (branches(labelled, lambda s, t, w: w * t**4 * s), "T twice", "still has its own"),
         (
             branches(lambda s, h, t, w: t**2 * (w * s + (1 - w) * h), unlabelled),
@@ -1108,8 +1112,8 @@ WRONG = {
     "mend_3": [
         (underflow_in_doubles, "nan", "rounded to 0"),
         (loss_as_a_number, "no gradient", "item()"),
-        (bug_cases.underflow, "nan", "rounded to 0"),
-        (bug_cases.underflow_in_ratio, "nan", "log"),
+        (bug_cases.losses.underflow, "nan", "rounded to 0"),
+        (bug_cases.losses.underflow_in_ratio, "nan", "log"),
         (with_epsilon(1e-8), "epsilon", "caps"),
         (with_epsilon(1e-12), "epsilon", "ε"),
         (clamped, "epsilon", "clamp"),
@@ -1137,8 +1141,8 @@ WRONG = {
     "mend_4": [
         (trainer(after=nn.Module.train, told=lambda a: 3 * a[-1:]), "last repeated", "each epoch"),
         (validates_before, "value", "differ"),
-        (bug_cases.left_in_eval, "still in eval", "stands still"),
-        (bug_cases.trains_again_at_the_end, "still in eval", "eval mode"),
+        (bug_cases.trainers.left_in_eval, "still in eval", "stands still"),
+        (bug_cases.trainers.trains_again_at_the_end, "still in eval", "eval mode"),
         (trainer(validate=lambda s: None), "validation in train mode", "validation images"),
         (trainer(after=nn.Module.train, told=lambda a: [v / 100 for v in a]), "fraction", "%"),
         (trainer(after=nn.Module.train, told=lambda a: a[-1]), "last alone", "list"),
@@ -1156,12 +1160,12 @@ WRONG = {
         (no_names, "raised", "RuntimeError"),
     ],
     "mend_5": [
-        (bug_cases.teacher_trains, "drifts", "running_mean"),
-        (bug_cases.teacher_eval_at_the_end, "drifts", "train mode"),
+        (bug_cases.trainers.teacher_trains, "drifts", "running_mean"),
+        (bug_cases.trainers.teacher_eval_at_the_end, "drifts", "train mode"),
         (put_back, "batch statistics", "statistics of each batch"),
-        (bug_cases.both_in_eval, "student in eval", "student"),
+        (bug_cases.trainers.both_in_eval, "student in eval", "student"),
         (
-            teaching(right_modes, torch.enable_grad, loss=bug_cases.soft_batchmean),
+            teaching(right_modes, torch.enable_grad, loss=bug_cases.losses.soft_batchmean),
             "gradients",
             "no_grad",
         ),
@@ -1191,9 +1195,9 @@ WRONG = {
         (lambda train: bool(train(*pair(), hints()) > 1e9), "returns", "assert"),
     ],
     "mend_6": [
-        (bug_cases.adapter_left_out, "adapter fixed", "no optimiser"),
-        (bug_cases.adapter_frozen, "adapter fixed", "came with"),
-        (bug_cases.student_left_out, "student fixed", "student"),
+        (bug_cases.trainers.adapter_left_out, "adapter fixed", "no optimiser"),
+        (bug_cases.trainers.adapter_frozen, "adapter fixed", "came with"),
+        (bug_cases.trainers.student_left_out, "student fixed", "student"),
         (fresh_adapter, "adapter fixed", "came with"),
         (
             hinted(sgd(lambda s, a: s.parameters()), sgd(lambda s, a: a.parameters()), zero=False),
@@ -1231,9 +1235,9 @@ WRONG = {
     ],
     "mend_7": [
         (batches_shuffled, "batches shuffled", "shuffle the images"),
-        (bug_cases.answers_in_another_order, "mismatch", "other images"),
-        (bug_cases.answers_of_the_first_epoch, "later epochs", "second"),
-        (bug_cases.answers_unshuffled, "mismatch", "other images"),
+        (bug_cases.data.answers_in_another_order, "mismatch", "other images"),
+        (bug_cases.data.answers_of_the_first_epoch, "later epochs", "second"),
+        (bug_cases.data.answers_unshuffled, "mismatch", "other images"),
         (
             keep_and_shuffle(lambda count, epoch, draw: torch.arange(count)),
             "unshuffled",
@@ -1274,9 +1278,9 @@ WRONG = {
             "not random",
             "same views",
         ),
-        (bug_cases.other_views, "crops", "second time"),
-        (bug_cases.answers_to_whole_images, "whole images", "as they are"),
-        (bug_cases.views_of_views, "crops", "these views"),
+        (bug_cases.data.other_views, "crops", "second time"),
+        (bug_cases.data.answers_to_whole_images, "whole images", "as they are"),
+        (bug_cases.data.views_of_views, "crops", "these views"),
         (lambda teacher, images, augment: (images, teacher(images)), "plain", "thrown out"),
         (
             lambda teacher, images, augment: (v := augment(images), teacher(v).softmax(1)),
@@ -1312,11 +1316,11 @@ WRONG = {
         (lambda report: report([80.0, 70.0]), "raised", "TypeError"),
     ],
     "mend_9": [
-        (bug_cases.best_on_test, "best on test", "still decides"),
-        (bug_cases.best_test_figure, "best figure", "test's best"),
+        (bug_cases.evaluation.best_on_test, "best on test", "still decides"),
+        (bug_cases.evaluation.best_test_figure, "best figure", "test's best"),
         (rule(first_best, lambda val, test, e: val[e]), "validation figure", "validation accuracy"),
-        (bug_cases.last_best_on_validation, "last of a tie", "the first is wanted"),
-        (bug_cases.last_epoch, "last epoch", "best one on"),
+        (bug_cases.evaluation.last_best_on_validation, "last of a tie", "the first is wanted"),
+        (bug_cases.evaluation.last_epoch, "last epoch", "best one on"),
         (rule(first_best, shown=lambda e: e + 1), "counted from 1", "from 0"),
         (lambda val, test: test[int(np.argmax(val))], "form", "two things"),
     ],
@@ -1335,7 +1339,7 @@ WRONG = {
     ],
     "mend_10": [
         (prepared(train=flips_with_one_seed), "not random", "seed"),
-        (bug_cases.test_flipped, "still flipped", "mirrored at random"),
+        (bug_cases.evaluation.test_flipped, "still flipped", "mirrored at random"),
         (prepared(train=lambda x: x), "training not flipped", "there it was right"),
         (prepared(of_test=lambda x, *_: x), "not normalised", "only the flip"),
         (prepared(of_test=own_statistics), "own mean and std", "training's"),

@@ -1,36 +1,12 @@
-"""Checks of exercise 04, response-based distillation."""
+"""The judges of the soft-target loss, its gradient and another code's weight."""
 
-from functools import cache
-from math import log
-
-import numpy as np
-import pandas as pd
 import torch
-from matplotlib.figure import Figure
-from scipy.optimize import brentq
 from torch.nn import functional as F
 
-from kdcourse import plots
 from kdcourse.checking import expect
 from kdcourse.checking.task import Answer, task
 from kdcourse.distillation import soft_target_loss as package_loss
-from kdcourse.evaluation import in_words, paired_interval
-
-
-def _uniform(rng: torch.Generator, low: float, high: float) -> float:
-    return low + (high - low) * torch.rand((), generator=rng).item()
-
-
-def _whole(rng: torch.Generator, low: int, high: int) -> int:
-    """From low to high − 1."""
-    return int(torch.randint(low, high, (), generator=rng))
-
-
-def _logits(rng: torch.Generator, *sizes: int, spread: float = 3.0) -> torch.Tensor:
-    return spread * torch.randn(*sizes, generator=rng)
-
-
-# --- 1. the loss ----------------------------------------------------------------------------------
+from kdcourse.exercises.ex04_response_distillation.draws import random_logits, uniform, whole_number
 
 
 @task(
@@ -50,9 +26,9 @@ def _logits(rng: torch.Generator, *sizes: int, spread: float = 3.0) -> torch.Ten
 )
 def soft_target_loss(answer: Answer, rng: torch.Generator) -> None:
     """T² · KL(p_t(T) ‖ p_s(T)), mean over the batch, from log-probabilities at T = 1."""
-    batch, classes = _whole(rng, 4, 9), _whole(rng, 5, 12)
-    T = _uniform(rng, 2, 6)
-    student, teacher = (_logits(rng, batch, classes).log_softmax(1) for _ in range(2))
+    batch, classes = whole_number(rng, 4, 9), whole_number(rng, 5, 12)
+    T = uniform(rng, 2, 6)
+    student, teacher = (random_logits(rng, batch, classes).log_softmax(1) for _ in range(2))
     log_p_s, log_p_t = (student / T).log_softmax(1), (teacher / T).log_softmax(1)
     p_s, p_t = log_p_s.exp(), log_p_t.exp()
     each = (p_t * (log_p_t - log_p_s)).sum(1)  # (B,)
@@ -117,7 +93,7 @@ def soft_target_loss(answer: Answer, rng: torch.Generator) -> None:
         of="the loss of a student that agrees with its teacher",
         atol=1e-4,
     )
-    student, teacher = (_logits(rng, 3, classes, spread=150).log_softmax(1) for _ in range(2))
+    student, teacher = (random_logits(rng, 3, classes, spread=150).log_softmax(1) for _ in range(2))
     value = expect.finite(
         answer(student, teacher, 1.0),
         "the loss of very sure networks",
@@ -151,10 +127,10 @@ def distillation_gradient(answer: Answer, rng: torch.Generator) -> None:
     """∂L/∂z_s, (B, C), of soft_weight · T² · KL + label_weight · cross-entropy, without autograd's
     help.
     """
-    batch, classes = _whole(rng, 3, 7), _whole(rng, 4, 9)
-    T, soft_weight = _uniform(rng, 2, 6), _uniform(rng, 0.55, 0.95)
-    label_weight = _uniform(rng, 0.1, 0.45)
-    z_s, z_t = _logits(rng, batch, classes), _logits(rng, batch, classes)
+    batch, classes = whole_number(rng, 3, 7), whole_number(rng, 4, 9)
+    T, soft_weight = uniform(rng, 2, 6), uniform(rng, 0.55, 0.95)
+    label_weight = uniform(rng, 0.1, 0.45)
+    z_s, z_t = random_logits(rng, batch, classes), random_logits(rng, batch, classes)
     labels = torch.randint(classes, (batch,), generator=rng)
 
     p_s, p_t, p_1 = (z_s / T).softmax(1), (z_t / T).softmax(1), z_s.softmax(1)
@@ -206,77 +182,6 @@ def distillation_gradient(answer: Answer, rng: torch.Generator) -> None:
     expect.close(came, right, mistakes, of="the gradient")
 
 
-# --- 3. read off ----------------------------------------------------------------------------------
-
-SOFT_WEIGHT, LABEL_WEIGHT = 0.9, 0.1  # as in the notebook
-TEMPERATURES = np.geomspace(1, 20, 14)
-
-
-@cache
-def made_up_logits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits of a student and a teacher (256, 10) and labels (256,): made up, always the same."""
-    rng = torch.Generator().manual_seed(4)
-    labels = torch.randint(10, (256,), generator=rng)
-    onehot, noise = F.one_hot(labels, 10), torch.randn(256, 10, generator=rng)
-    student = 2.5 * onehot + noise + 0.8 * torch.randn(256, 10, generator=rng)
-    teacher = 5.0 * onehot + 1.5 * noise + 0.5 * torch.randn(256, 10, generator=rng)
-    return student, teacher, labels
-
-
-def pulls(temperature: float) -> tuple[float, float]:
-    """Length of the gradient at a sample's logits, mean over the samples, of 0.9 · KL, without T²,
-    and of 0.1 · cross-entropy."""
-    z_s, z_t, labels = made_up_logits()
-    soft = ((z_s / temperature).softmax(1) - (z_t / temperature).softmax(1)) / temperature
-    label = z_s.softmax(1) - F.one_hot(labels, 10)
-    return SOFT_WEIGHT * soft.norm(dim=1).mean().item(), LABEL_WEIGHT * label.norm(
-        dim=1
-    ).mean().item()
-
-
-def gradient_lengths() -> Figure:
-    """The picture of task 3."""
-    soft, label = np.array([pulls(temperature) for temperature in TEMPERATURES]).T
-    fig = plots.gradient_norms(TEMPERATURES, {"0.9 · KL, no T²": soft, "0.1 · label": label})
-    fig.axes[0].set_xticks([1, 2, 3, 4, 5, 6, 8, 10, 15, 20], minor=False)
-    fig.axes[0].minorticks_off()
-    fig.axes[0].grid(alpha=0.4)
-    return fig
-
-
-@task(
-    "ex04",
-    title="Where the label takes over",
-    minutes=6,
-    difficulty="easy",
-    points=2,
-    hints=[
-        "Both axes are logarithmic. You need the place along the temperature axis where the two "
-        "lines meet.",
-        "The dashed line is flat, since the label term knows no T. Follow it to where the other "
-        "one falls below it.",
-    ],
-)
-def crossing(answer: Answer, rng: torch.Generator) -> None:
-    """The temperature above which the label term pulls harder, read off the picture."""
-    at = brentq(lambda temperature: np.subtract(*pulls(temperature)), 1, 20)
-    height = pulls(at)[1]
-    mistakes = {
-        "height": (
-            height,
-            "That is the height at which the lines meet. The temperature is on the other axis.",
-        ),
-        "the notebook's temperature": (
-            4,
-            "4 is the temperature that the notebook trains at. Where do the lines meet?",
-        ),
-        "exponent": (log(at, 10), "That is the power of ten. The axis shows T itself."),
-    }
-    expect.read_off(
-        answer.value(), at, 0.12 * at, mistakes, of="the temperature where the lines meet"
-    )
-
-
 # --- 4. another code's weight ---------------------------------------------------------------------
 
 
@@ -299,8 +204,8 @@ def translated_weight(answer: Answer, rng: torch.Generator) -> None:
     """The soft_weight with which our loss is the same as another code's."""
     for reduction in ("batchmean", "mean", "sum"):
         for squared in (True, False):
-            T, weight = _uniform(rng, 2, 8), _uniform(rng, 0.2, 3)
-            batch, classes = _whole(rng, 8, 128), _whole(rng, 5, 120)
+            T, weight = uniform(rng, 2, 8), uniform(rng, 0.2, 3)
+            batch, classes = whole_number(rng, 8, 128), whole_number(rng, 5, 120)
             front = {"batchmean": 1.0, "mean": 1 / classes, "sum": float(batch)}[reduction]
             right = weight * front * (1 if squared else T**-2)
             mistakes = {}
@@ -345,163 +250,3 @@ def translated_weight(answer: Answer, rng: torch.Generator) -> None:
             value = answer(weight, T, batch, classes, reduction, squared)
             of = f'soft_weight for reduction="{reduction}", {"with" if squared else "without"} T²'
             expect.close(expect.scalar(value, of), right, mistakes, of=of)
-
-
-# --- 5. kept answers ------------------------------------------------------------------------------
-
-
-@task(
-    "ex04",
-    title="A table of the teacher's answers",
-    minutes=12,
-    difficulty="medium",
-    points=3,
-    hints=[
-        "Begin with a table (views, images, C) in which every row says: not answered yet.",
-        "An epoch's view is epoch % views. A batch's rows belong to the images that index names, "
-        "in that order.",
-        "table = torch.full((views, images, C), float('nan')), then for each batch "
-        "table[epoch % views, index] = logits.",
-    ],
-)
-def kept_answers(answer: Answer, rng: torch.Generator) -> None:
-    """The teacher's logits by view and image, (V, N, C), from batches in the order in which they
-    were asked for.
-    """
-    views, images, classes = _whole(rng, 2, 5), _whole(rng, 9, 14), _whole(rng, 3, 6)
-    size, epochs = 4, views + _whole(rng, 1, views)  # some views come twice, all at least once
-    table = _logits(rng, views, images, classes)
-    unanswered = int(torch.randint(images, (), generator=rng))  # an image that no epoch has drawn
-    asked = []
-    for epoch in range(epochs):
-        order = torch.randperm(images, generator=rng)
-        order = order[order != unanswered]
-        asked += [(epoch, index, table[epoch % views, index]) for index in order.split(size)]
-
-    known = table.clone()
-    known[:, unanswered] = float("nan")
-    drawn = [torch.cat([index for epoch, index, _ in asked if epoch == e]) for e in range(views)]
-    in_order = torch.full_like(table, float("nan"))
-    for view, order in enumerate(drawn):
-        in_order[view, : len(order)] = table[view, order]
-    by_division, last_first = (
-        torch.full_like(table, float("nan")),
-        torch.full_like(table, float("nan")),
-    )
-    for epoch, index, logits in asked:
-        by_division[min(epoch // views, views - 1), index] = logits
-        last_first[-1 if epoch >= views else epoch, index] = logits
-    first_only = torch.full_like(table, float("nan"))
-    first_only[0] = known[(epochs - 1) % views]
-    mistakes = {
-        "unanswered as zeros": (
-            known.nan_to_num(0),
-            "An image that was never asked for has zeros, which look like an answer: leave NaN "
-            "there.",
-        ),
-        "order of asking": (
-            in_order,
-            "The rows stand in the order in which they were asked for. `index` says to which image "
-            "each belongs.",
-        ),
-        "order of asking, zeros": (
-            in_order.nan_to_num(0),
-            "The rows stand in the order in which they were asked for. `index` says to which image "
-            "each belongs.",
-        ),
-        "view by division": (
-            by_division,
-            "The view is the remainder epoch % views, not the quotient.",
-        ),
-        "one view": (first_only, "All epochs went to view 0: epoch e shows view e % views."),
-        "late epochs in the last view": (
-            last_first,
-            "Epochs beyond the first `views` begin again: epoch % views.",
-        ),
-        "mean over views": (
-            known.mean(0).expand_as(known),
-            "The views are averaged. Each crop has an answer of its own.",
-        ),
-        "mean over views, one table": (
-            known.mean(0),
-            "The views are averaged. Each crop has an answer of its own.",
-        ),
-        "transposed": (known.transpose(0, 1), "The first axis is the view, the second the image."),
-    }
-    expect.close(answer(asked, images, views), known, mistakes, of="the table")
-
-
-# --- 6. a judgement -------------------------------------------------------------------------------
-
-
-def made_up_accuracies() -> pd.DataFrame:
-    """Test accuracies in %, a row a seed, a column a method: made up, always the same."""
-    rng = np.random.default_rng(28)
-    seed = rng.normal(81.0, 1.6, 6)  # what initial weights and order do to all methods alike
-    means = {"cross-entropy": 0.0, "label smoothing": 1.3, "distilled": 1.7}
-    table = pd.DataFrame(
-        {name: seed + mean + rng.normal(0, 0.55, 6) for name, mean in means.items()}
-    )
-    return table.round(1).rename_axis("seed")
-
-
-@task(
-    "ex04",
-    title="What the table shows",
-    minutes=10,
-    difficulty="medium",
-    points=2,
-    hints=[
-        "Rows are pairs: the same seed, the same initial weights, the same crops. Take differences "
-        "in a row first.",
-        "paired_interval(distilled, other) gives the mean difference and half its interval. Which "
-        "include zero?",
-        "An interval that includes zero shows neither a gain nor that there is none. And a gain "
-        "over hard labels may "
-        "come from softness alone: that is what label smoothing is there for.",
-    ],
-)
-def what_is_shown(answer: Answer, rng: torch.Generator) -> None:
-    """The letters of the statements that the table shows."""
-    table = made_up_accuracies()
-
-    def shown(other: str) -> bool:
-        return in_words(*paired_interval(table["distilled"], table[other])).startswith("a gain")
-
-    statements = {
-        "a": (
-            shown("cross-entropy"),
-            "unpaired",
-            "Take the differences of each row, distilled less cross-entropy, and their interval.",
-        ),
-        "b": (
-            shown("label smoothing"),
-            "zero included",
-            "Does the interval of distilled less label smoothing lie above zero?",
-        ),
-        "c": (
-            not shown("cross-entropy"),
-            "unpaired",
-            "Accuracies of different seeds overlap, but what a seed does to both methods cancels "
-            "in a pair.",
-        ),
-        "d": (
-            False,
-            "absence of evidence",
-            "An interval that includes zero does not show that there is no difference: look how "
-            "far it reaches.",
-        ),
-        "e": (
-            shown("label smoothing"),
-            "no control",
-            "Label smoothing has no teacher. What distillation gains over hard labels it may gain "
-            "by softness alone.",
-        ),
-        "f": (
-            True,
-            "one teacher",
-            "All students had one teacher and one set of test images: what others would do is not "
-            "in the interval.",
-        ),
-    }
-    expect.statements(answer.value(), statements)
