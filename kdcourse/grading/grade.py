@@ -186,8 +186,10 @@ def _key(path: Path, exercise: Exercise, about: str) -> str:
     """Of the notebook, the instructor's notebook, its checks and the settings."""
     digest = hashlib.sha256(about.encode())
     own = Path(importlib.util.find_spec(exercise.module).origin)
-    shared = [*sorted(Path(safe_call.__file__).parent.glob("*.py")), Path(bug_cases.__file__)]
-    for file in (path, exercise.notebook, own, *shared):
+    files = [own] if own.name != "__init__.py" else sorted(own.parent.glob("*.py"))
+    for module in (safe_call, bug_cases):
+        files += sorted(Path(module.__file__).parent.glob("*.py"))
+    for file in (path, exercise.notebook, *files):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
 
