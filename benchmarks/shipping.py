@@ -7,7 +7,7 @@ trip is checked: the test tiles' own GeoTIFFs through `predict` get the first cl
 gives them, for 99.9 % of them or more.
 
     python benchmarks/shipping.py                         # scenes, 2,000 tiles, 32×32
-    python benchmarks/shipping.py --dataset eurosat_ms    # KDCOURSE_DATA names the folder that holds it
+    python benchmarks/shipping.py --dataset eurosat_ms    # in the folder that KDCOURSE_DATA names
 """
 
 import statistics
@@ -73,7 +73,11 @@ def start_seconds(file: Path, tile: str, repeats: int) -> list[float]:
     """Of `kdcourse predict` with one tile, from the start of the process to its end. Stops if it
     imports torch.
     """
-    code = "import sys; from kdcourse.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    code = (
+        "import sys; from kdcourse.cli import main\n"
+        "try: main()\n"
+        "finally: print('torch' in sys.modules)"
+    )
     line = [sys.executable, "-c", code, "predict", str(file), tile]
     times = []
     for _ in range(repeats):
@@ -142,7 +146,8 @@ def report(result: dict) -> str:
     for row in result["table"]:
         lines.append(
             f"{row['network']:13} {row['size'] / 1e3:7.1f} kB {row['macs'] / 1e6:7.2f} M MACs "
-            f"{row['median_ms']:7.3f} ms (p95 {row['p95_ms']:.3f}) {row['images_per_second']:9.0f} "
+            f"{row['median_ms']:7.3f} ms ({row['q1_ms']:.3f}–{row['q3_ms']:.3f}, p95 "
+            f"{row['p95_ms']:.3f}) {row['images_per_second']:9.0f} "
             "tiles/s "
             f"{row['memory_mb']:6.1f} MB, own {row['own_mb']:5.1f}; {row['accuracy']:.2f} %, ECE "
             f"{row['ece']:.2f} %"
@@ -156,12 +161,12 @@ def report(result: dict) -> str:
         f"predict, one tile: {start['median']:.2f} s "
         f"({start['lowest']:.2f}–{start['highest']:.2f}), no torch"
     )
-    for name, its in result["maps"].items():
-        pace = its["pace"]
+    for name, timed in result["maps"].items():
+        pace = timed["pace"]
         lines.append(
             f"map by {name:13} {pace['median']:.2f} s a megapixel "
             f"({pace['lowest']:.2f}–{pace['highest']:.2f}), "
-            f"of which the network {its['network']:.2f}"
+            f"of which the network {timed['network']:.2f}"
         )
     return "\n".join(lines)
 

@@ -1,8 +1,10 @@
 """What this machine gives to the course, and what is taken of it."""
 
 import os
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -16,8 +18,8 @@ def cores() -> int:
 def times(
     call: Callable[[], object], warm_up: int = 2, runs: int = 5, seconds: float = 0.5
 ) -> list[float]:
-    """Seconds of each of at least `runs` calls, and of as many as fill `seconds`, after some to
-    warm up.
+    """Seconds of each of at least `runs` calls, and of as many as fill `seconds`, after `warm_up`
+    calls that are not timed.
     """
     for _ in range(warm_up):
         call()
@@ -27,6 +29,40 @@ def times(
         call()
         taken.append(time.perf_counter() - started)
     return taken
+
+
+def times_in_turns(
+    calls: Mapping[str, Callable[[], object]], rounds: int = 4, seconds: float = 0.1
+) -> dict[str, list[float]]:
+    """Seconds of several calls that are to be compared: in each round, each call in turn is
+    repeated for `seconds`, after one call that is not timed.
+
+    Whatever slows the machine for a while then slows all of them, not the one that runs just then.
+    """
+    taken = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            taken[name] += times(call, warm_up=1, runs=1, seconds=seconds)
+    return taken
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long something takes, in ms, over many repeats. Printed: median (quartiles)."""
+
+    median: float
+    q1: float  # a quarter of the repeats took less
+    q3: float  # a quarter took longer
+    p95: float  # one in twenty took longer
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> "Latency":
+        """seconds: of each repeat, two or more."""
+        cuts = statistics.quantiles((1000 * one for one in seconds), n=20, method="inclusive")
+        return cls(median=cuts[9], q1=cuts[4], q3=cuts[14], p95=cuts[18])
+
+    def __str__(self) -> str:
+        return f"{self.median:.3g} ({self.q1:.3g}–{self.q3:.3g})"
 
 
 def peak_memory() -> float:

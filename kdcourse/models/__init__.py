@@ -10,7 +10,7 @@ from kdcourse.models.cifar import (
     wrn_16_2,
     wrn_40_2,
 )
-from kdcourse.models.cost import Cost, cost, stages
+from kdcourse.models.cost import Cost, cost, latencies, stages
 from kdcourse.models.mobilenet import mobilenet_v2
 from kdcourse.models.resnet import (
     d1_student,
@@ -27,6 +27,7 @@ __all__ = [
     "cost",
     "d1_student",
     "d1_teacher",
+    "latencies",
     "mobilenet_v2",
     "resnet8x4",
     "resnet18",

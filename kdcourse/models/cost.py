@@ -5,8 +5,8 @@ pair.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdcourse.common.errors import UsageError
-from kdcourse.common.system import times
+from kdcourse.common.system import Latency, times, times_in_turns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,25 +69,18 @@ def cost(
     Biases, batch norm, activations and pooling are left out, as is usual; one MAC is two FLOPs.
     Latency: median and 95th percentile of at least five forward passes (and half a second) after
     two to warm up, in float32 and eval mode, where the network is, with `threads` CPU threads
-    (default: torch's own number). It holds for this machine.
+    (default: torch's own number). It holds for this machine. To compare networks use `latencies`.
 
     The network's mode and torch's number of threads are as before afterwards. Raises UsageError for
     an input shape that the network cannot take.
     """
-    before = torch.get_num_threads()
-    threads = before if threads is None else threads
-    if threads < 1 or not all(size >= 1 for size in batch_sizes):
-        raise UsageError(
-            f"threads={threads}, batch_sizes={tuple(batch_sizes)}: expected numbers of 1 or more"
-        )
+    threads = torch.get_num_threads() if threads is None else threads
+    _check_numbers(threads, batch_sizes)
     _, macs = _trace(model, input_shape)
-    latencies = {}
-    torch.set_num_threads(threads)
-    try:
-        if latency:
-            latencies = {size: _latencies_ms(model, (size, *input_shape)) for size in batch_sizes}
-    finally:
-        torch.set_num_threads(before)
+    measured = {}
+    if latency:
+        with _threads(threads):
+            measured = {size: _latencies_ms(model, (size, *input_shape)) for size in batch_sizes}
     return Cost(
         parameters=sum(p.numel() for p in model.parameters()),
         macs=macs[""],
@@ -96,11 +89,43 @@ def cost(
             for t in model.state_dict().values()
         )
         / 1e6,
-        latency_ms={size: statistics.median(ms) for size, ms in latencies.items()},
+        latency_ms={size: statistics.median(ms) for size, ms in measured.items()},
         threads=threads,
         device=str(device_of(model)),
-        p95_ms={size: float(np.percentile(ms, 95)) for size, ms in latencies.items()},
+        p95_ms={size: float(np.percentile(ms, 95)) for size, ms in measured.items()},
     )
+
+
+def latencies(
+    networks: Mapping[str, nn.Module],
+    input_shape: tuple[int, int, int],
+    *,
+    batch_sizes: tuple[int, ...] = (1, 64),
+    threads: int | None = None,
+    rounds: int = 4,
+) -> dict[str, dict[int, Latency]]:
+    """Latency of networks side by side: name → batch size → milliseconds of a forward pass.
+
+    The networks take turns, `rounds` times, so that a busy moment of the machine doesn't count
+    against one of them. Two networks of one architecture take the same time: give one of them.
+    Otherwise as `cost`, whose errors it raises.
+    """
+    threads = torch.get_num_threads() if threads is None else threads
+    _check_numbers(threads, batch_sizes, rounds)
+    result = {name: {} for name in networks}
+    with ExitStack() as stack:
+        for network in networks.values():
+            _trace(network, input_shape)
+            stack.enter_context(evaluating(network))
+        stack.enter_context(_threads(threads))
+        for size in batch_sizes:
+            passes = {
+                name: _forward_pass(network, (size, *input_shape))
+                for name, network in networks.items()
+            }
+            for name, seconds in times_in_turns(passes, rounds).items():
+                result[name][size] = Latency.of(seconds)
+    return result
 
 
 def stages(model: nn.Module, input_shape: tuple[int, int, int]) -> pd.DataFrame:
@@ -181,18 +206,41 @@ def _trace(
     return shapes, macs
 
 
-def _latencies_ms(model: nn.Module, shape: tuple[int, ...]) -> list[float]:
-    device = device_of(model)
-    images = torch.zeros(
-        shape, device=device
-    )  # dense arithmetic takes the same time for any values
+def _check_numbers(threads: int, batch_sizes: tuple[int, ...], rounds: int = 2) -> None:
+    if threads < 1 or not all(size >= 1 for size in batch_sizes):
+        raise UsageError(
+            f"threads={threads}, batch_sizes={tuple(batch_sizes)}: expected numbers of 1 or more"
+        )
+    if rounds < 2:
+        raise UsageError(f"rounds={rounds}: expected 2 or more")
 
-    def answer() -> None:
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """torch with `count` CPU threads; afterwards with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _latencies_ms(model: nn.Module, shape: tuple[int, ...]) -> list[float]:
+    with evaluating(model):
+        return [1000 * seconds for seconds in times(_forward_pass(model, shape))]
+
+
+def _forward_pass(model: nn.Module, shape: tuple[int, ...]) -> Callable[[], None]:
+    device = device_of(model)
+    # Zeros: dense arithmetic takes the same time for any values.
+    images = torch.zeros(shape, device=device)
+
+    def forward_pass() -> None:
         model(images)
         _wait_for(device)
 
-    with evaluating(model):
-        return [1000 * seconds for seconds in times(answer)]
+    return forward_pass
 
 
 def _wait_for(device: torch.device) -> None:

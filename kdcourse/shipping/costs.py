@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kdcourse.common.errors import DataError, UsageError
-from kdcourse.common.system import peak_memory, times
+from kdcourse.common.system import Latency, peak_memory, times
 from kdcourse.shipping.predict import Model
+
+SECONDS = 0.2  # of a process's passes of one image, and of its batches
 
 
 def costs(
@@ -21,16 +23,18 @@ def costs(
     *,
     threads: int = 1,
     batch_size: int = 64,
-    rounds: int = 1,
+    rounds: int = 3,
 ):
-    """A row a file of `kdcourse export`: what it takes, how fast it answers, and how well. files:
-    {"name": path}.
+    """One row per file of `kdcourse export`: its size, its speed, and its accuracy.
 
-    test: the split that accuracy and calibration are measured on. Columns: network; size (bytes on
-    disk); parameters; macs (of one image); median_ms and p95_ms (of a single image);
-    images_per_second (in batches); memory_mb (the most that the process ever held) and own_mb (of
-    which not by Python and onnxruntime before the file was read); accuracy, low, high and ece (%);
-    threads. Timings are medians over rounds in which the files take turns.
+    files: {"name": path}. test: the split that accuracy and calibration are measured on. Columns:
+    network; size (bytes on disk); parameters; macs (of one image); median_ms, q1_ms, q3_ms
+    (quartiles) and p95_ms (of a single image); images_per_second (in batches); memory_mb (the most
+    that the process ever held) and own_mb (of which not by Python and onnxruntime before the file
+    was read); accuracy, low, high and ece (%); threads.
+
+    The files take turns, `rounds` times, each time in a fresh process. Files of one architecture
+    and precision share their timings, since only their weights differ.
 
     Raises UsageError for arguments, DataError for a file that is not ours.
     """
@@ -45,10 +49,12 @@ def costs(
             "expected 1 or more each"
         )
     models = {name: Model(path) for name, path in files.items()}
-    timed = {name: [] for name in files}
+    architectures = {name: _architecture(model) for name, model in models.items()}
+    runs = {architecture: [] for architecture in architectures.values()}
     for _ in range(rounds):
         for name, path in files.items():
-            timed[name].append(in_fresh_process(path, threads, batch_size))
+            runs[architectures[name]].append(in_fresh_process(path, threads, batch_size))
+    timings = {architecture: _summary(own, batch_size) for architecture, own in runs.items()}
     rows = []
     for name, model in models.items():
         images = (
@@ -58,10 +64,31 @@ def costs(
         judged = score(logits, torch.tensor(test.labels), model.classes)
         row = {"network": name, "size": os.path.getsize(files[name])}
         row |= {key: model.about.get(key, np.nan) for key in ("parameters", "macs")}
-        row |= {key: float(np.median([one[key] for one in timed[name]])) for key in timed[name][0]}
+        row |= timings[architectures[name]]
         row |= {key: judged.row()[key] for key in ("accuracy", "low", "high", "ece")}
         rows.append(row | {"threads": threads})
     return pd.DataFrame(rows)
+
+
+def _architecture(model: Model) -> str:
+    """The same for two files that differ in their weights alone."""
+    keys = ("network", "int8", "channels", "classes", "image_size", "parameters", "macs")
+    return json.dumps([model.about.get(key) for key in keys])
+
+
+def _summary(runs: Sequence[dict], batch_size: int) -> dict[str, float]:
+    """The columns of a table for the runs of one architecture, all passes together."""
+    single = Latency.of([seconds for run in runs for seconds in run["single"]])
+    batches = Latency.of([seconds for run in runs for seconds in run["batches"]])
+    return {
+        "median_ms": single.median,
+        "q1_ms": single.q1,
+        "q3_ms": single.q3,
+        "p95_ms": single.p95,
+        "images_per_second": 1000 * batch_size / batches.median,
+        "memory_mb": float(np.median([run["memory_mb"] for run in runs])),
+        "own_mb": float(np.median([run["own_mb"] for run in runs])),
+    }
 
 
 def on_front(rows, of: Sequence[str]) -> list[bool]:
@@ -74,10 +101,10 @@ def on_front(rows, of: Sequence[str]) -> list[bool]:
     return [not any((one >= own).all() and (one > own).any() for one in values) for own in values]
 
 
-def in_fresh_process(
-    path: str | os.PathLike, threads: int = 1, batch_size: int = 64
-) -> dict[str, float]:
-    """median_ms, p95_ms, images_per_second, memory_mb and own_mb of a file: see `costs`."""
+def in_fresh_process(path: str | os.PathLike, threads: int = 1, batch_size: int = 64) -> dict:
+    """single and batches (seconds of each pass of one image, and of a batch), memory_mb and own_mb
+    of a file: see `costs`.
+    """
     line = [
         sys.executable,
         "-m",
@@ -95,7 +122,7 @@ def in_fresh_process(
     return json.loads(done.stdout)
 
 
-def measured(path: str, threads: int, batch_size: int) -> dict[str, float]:
+def measured(path: str, threads: int, batch_size: int) -> dict:
     """As `in_fresh_process`, here and now."""
     import onnxruntime  # noqa: F401, its memory is not the file's
 
@@ -103,17 +130,11 @@ def measured(path: str, threads: int, batch_size: int) -> dict[str, float]:
     model = Model(path, threads)
     shape = (len(model.channels), *model.image_size)
     one, many = (np.zeros((count, *shape), np.float32) for count in (1, batch_size))
-    single, batches = (
-        1000 * np.array(times(lambda images=images: model.logits(images))) for images in (one, many)
-    )
+    # Briefly, for the files take turns.
+    single = times(lambda: model.logits(one), seconds=SECONDS)
+    batches = times(lambda: model.logits(many), seconds=SECONDS)
     after = peak_memory()
-    return {
-        "median_ms": float(np.median(single)),
-        "p95_ms": float(np.percentile(single, 95)),
-        "images_per_second": float(1000 * batch_size / np.median(batches)),
-        "memory_mb": after,
-        "own_mb": after - before,
-    }
+    return {"single": single, "batches": batches, "memory_mb": after, "own_mb": after - before}
 
 
 if __name__ == "__main__":

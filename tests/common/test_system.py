@@ -28,3 +28,19 @@ def test_calls_warm_up_and_fill_the_time(monkeypatch):
     )
     assert len(calls) == 3 + 2
     assert len(system.times(lambda: None, warm_up=0, runs=2, seconds=9)) == 5
+
+
+def test_calls_take_turns():
+    calls = []
+    taken = system.times_in_turns(
+        {name: lambda name=name: calls.append(name) for name in "ab"}, rounds=2, seconds=0
+    )
+    assert calls == [*"aabbaabb"]  # of each turn the first call is not timed
+    assert {name: len(seconds) for name, seconds in taken.items()} == {"a": 2, "b": 2}
+
+
+def test_latency_by_hand():
+    latency = system.Latency.of([0.005, 0.001, 0.003, 0.002, 0.004])
+    assert (latency.median, latency.q1, latency.q3) == pytest.approx((3, 2, 4))
+    assert latency.p95 == pytest.approx(4.8)
+    assert str(latency) == "3 (2–4)"

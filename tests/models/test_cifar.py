@@ -194,9 +194,15 @@ def test_a_pair_learns_from_logits_and_from_every_stage(make_data, teacher, stud
         RelationalKD(teacher, "avgpool", "avgpool", label_weight=0),
     ]
     history = fit(
-        student, data, Combined(objectives, [1] * 4), epochs=1, batch_size=9, precision="float32", device="cpu",
+        student,
+        data,
+        Combined(objectives, [1] * 4),
+        epochs=1,
+        batch_size=9,
+        precision="float32",
+        device="cpu",
         progress=False,
-    )  # fmt: skip
+    )
     assert {"soft", "label", "hint", "attention", "distance"} <= history.records[0].keys()
     assert all(parameter.grad is not None for parameter in student.parameters())
     assert all(parameter.grad is None for parameter in teacher.network.parameters())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,15 @@ from torch import nn
 
 from kdcourse.common import system
 from kdcourse.common.errors import UsageError
-from kdcourse.models import cost, d1_student, d1_teacher, mobilenet_v2, stages, thin_resnet
+from kdcourse.models import (
+    cost,
+    d1_student,
+    d1_teacher,
+    latencies,
+    mobilenet_v2,
+    stages,
+    thin_resnet,
+)
 
 module = importlib.import_module("kdcourse.models.cost")  # `kdcourse.models.cost` is the function
 
@@ -74,6 +83,27 @@ def test_latency_is_a_median_after_warm_up(monkeypatch):
     measured = cost(model, (1, 2, 2), batch_sizes=(1,))
     assert measured.latency_ms == {1: 3000} and measured.p95_ms == {1: pytest.approx(8000)}
     assert len(calls) == 1 + 2 + 5  # one to count, two to warm up
+
+
+def test_networks_take_turns_and_are_left_as_they_were(monkeypatch):
+    monkeypatch.setattr(module, "times_in_turns", partial(system.times_in_turns, seconds=0.001))
+    networks = {name: nn.Sequential(nn.Conv2d(1, 1, 1)).train() for name in "ab"}
+    calls = []
+    for name, network in networks.items():
+        network.register_forward_hook(lambda *_, name=name: calls.append(name))
+    times = latencies(networks, (1, 2, 2), batch_sizes=(1, 3), threads=1, rounds=2)
+    turns = [
+        name for name, before in zip(calls, [None, *calls[:-1]], strict=True) if name != before
+    ]
+    assert "".join(turns) == "ab" + 2 * 2 * "ab"  # first each shows that it takes the shape
+    assert list(times) == ["a", "b"] and list(times["a"]) == [1, 3]
+    for latency in (*times["a"].values(), *times["b"].values()):
+        assert 0 < latency.q1 <= latency.median <= latency.q3 <= latency.p95
+    assert all(network.training for network in networks.values())
+    with pytest.raises(UsageError, match="rounds=1"):
+        latencies(networks, (1, 2, 2), rounds=1)
+    with pytest.raises(UsageError, match="input_shape"):
+        latencies(networks, (2, 2, 2))
 
 
 def test_threads_are_used_and_restored_even_after_an_error(monkeypatch):

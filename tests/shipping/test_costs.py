@@ -21,14 +21,16 @@ pytest.importorskip("onnxruntime")
 
 def test_a_row_a_file():
     files = {"float": ships.exported().path, "int8": ships.exported(int8=True).path}
-    table = costs(files, ships.scenes().test).set_index("network")
+    table = costs(files, ships.scenes().test, rounds=1).set_index("network")
     network, _ = ships.trained()
     expected = cost(network, (13, 32, 32), latency=False)
     for name, path in files.items():
         row = table.loc[name]
         assert row["size"] == path.stat().st_size
         assert (row.parameters, row.macs, row.threads) == (expected.parameters, expected.macs, 1)
-        assert 0 < row.median_ms <= row.p95_ms and row.images_per_second > 0
+        assert (
+            0 < row.q1_ms <= row.median_ms <= row.q3_ms <= row.p95_ms and row.images_per_second > 0
+        )
         assert 0 < row.own_mb < row.memory_mb < 1000
         assert row.low <= row.accuracy <= row.high and 0 <= row.ece <= 100
     assert table.accuracy["float"] == pytest.approx(ships.exported().float32.file)
@@ -47,17 +49,28 @@ def test_the_process_is_fresh_and_has_no_torch():
     assert subprocess.run(line, text=True, capture_output=True, check=True).stdout == "False\n"
 
 
-def test_rounds_take_turns_and_the_median_counts(monkeypatch):
-    path, asked, ms = ships.exported().path, [], iter([1.0, 9.0, 5.0, 3.0, 2.0, 4.0])
+def test_files_take_turns_and_those_of_one_architecture_share_their_timings(monkeypatch):
+    float32, int8 = ships.exported().path, ships.exported(int8=True).path
+    ms, asked = iter([1, 9, 50, 5, 3, 60]), []
 
     def fake(path, threads, batch_size):
-        asked.append((threads, batch_size))
-        keys = ("median_ms", "p95_ms", "images_per_second", "memory_mb", "own_mb")
-        return dict.fromkeys(keys, next(ms))
+        asked.append((path, threads, batch_size))
+        return {"single": [next(ms) / 1000] * 2, "batches": [0.1] * 2} | dict.fromkeys(
+            ("memory_mb", "own_mb"), 1.0
+        )
 
     monkeypatch.setattr(module, "in_fresh_process", fake)
-    table = costs({"a": path, "b": path}, ships.scenes().test, threads=2, batch_size=8, rounds=3)
-    assert asked == 6 * [(2, 8)] and list(table.median_ms) == [2.0, 4.0]  # a: 1, 5, 2; b: 9, 3, 4
+    monkeypatch.setattr(module, "_architecture", lambda model: str(model.name == str(int8)))
+    files = {"a": float32, "b": float32, "int8": int8}
+    table = costs(files, ships.scenes().test, threads=2, batch_size=8, rounds=2)
+    assert asked == 2 * [(path, 2, 8) for path in files.values()]
+    assert list(table.median_ms) == pytest.approx([4, 4, 55])  # of 1, 9, 5 and 3; of 50 and 60
+    assert list(table.q1_ms) == pytest.approx([2.5, 2.5, 50])
+    assert list(table.images_per_second) == pytest.approx([80, 80, 80])
+    monkeypatch.undo()
+    models = [module.Model(path) for path in (float32, float32, int8)]
+    first, second, third = map(module._architecture, models)
+    assert first == second != third
 
 
 def test_the_front():
@@ -90,4 +103,5 @@ def test_what_cannot_be_measured(tmp_path):
 def test_the_module_as_a_program():
     line = [sys.executable, "-m", "kdcourse.shipping.costs", str(ships.exported().path), "1", "2"]
     found = json.loads(subprocess.run(line, text=True, capture_output=True, check=True).stdout)
-    assert set(found) == {"median_ms", "p95_ms", "images_per_second", "memory_mb", "own_mb"}
+    assert set(found) == {"single", "batches", "memory_mb", "own_mb"}
+    assert min(map(len, (found["single"], found["batches"]))) >= 5
