@@ -208,7 +208,7 @@ def breaks_off(key):
     """A function that never returns, raises, or is not written yet."""
     if not callable(reference(key)):
         return
-    # An exception set off in a traced thread may leave the lock of coverage.py's tracer held for ever.
+    # An exception set off in a traced thread may leave coverage.py's lock held for ever.
     if sys.gettrace() is None:
         wrong(key, endless, "time", seconds=0.2)
         assert len(wrong(key, endless_printing, "time", seconds=0.2).printed) == PRINTED

@@ -21,8 +21,14 @@ from kdcourse.exercises.build import build, exercise
 SOLUTIONS = sorted((checkout() / "solutions").glob("sol_*.ipynb"))
 EXERCISES = sorted((checkout() / "exercises").glob("ex_*.ipynb"))
 
-every_solution = pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
-every_exercise = pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
+
+QUICK = "04_response_distillation"  # executed in the fast suite; the others are slow tests
+
+
+def notebooks(paths: list[Path]) -> pytest.MarkDecorator:
+    marks = {True: (), False: pytest.mark.slow}
+    params = [pytest.param(path, marks=marks[QUICK in path.stem]) for path in paths]
+    return pytest.mark.parametrize("path", params, ids=[path.stem for path in paths])
 
 
 def cells(path: Path, kind: str | None = None) -> list[dict]:
@@ -35,9 +41,9 @@ def source(cell: dict) -> str:
     return "".join(cell["source"])
 
 
-def graded(path: Path, what: str) -> dict[str, dict]:
-    """Cells by grade_id whose nbgrader metadata say so: what is "solution" or "grade"."""
-    found = [cell for cell in cells(path, "code") if cell["metadata"].get("nbgrader", {}).get(what)]
+def graded(path: Path, kind: str) -> dict[str, dict]:
+    """Cells by grade_id that nbgrader's metadata call a "solution" or a "grade"."""
+    found = [cell for cell in cells(path, "code") if cell["metadata"].get("nbgrader", {}).get(kind)]
     return {cell["metadata"]["nbgrader"]["grade_id"]: cell for cell in found}
 
 
@@ -49,90 +55,89 @@ def asked(path: Path) -> dict:
 # --- form -----------------------------------------------------------------------------------------
 
 
-@every_solution
-def test_title_badge_minutes_and_end(path):
-    first, last = source(cells(path)[0]), source(cells(path)[-1])
-    assert re.match(r"# Exercise \d\d · \S", first)
-    assert f"/exercises/ex_{path.stem.removeprefix('sol_')}.ipynb)" in first, (
-        "a Colab badge that opens the exercise"
-    )
-    assert "Minutes: about" in first and "Difficulty" in first and "Needs" in first
-    assert last.startswith("## What you have learned")
+def test_title_badge_minutes_and_end():
+    for path in SOLUTIONS:
+        first, last = source(cells(path)[0]), source(cells(path)[-1])
+        assert re.match(r"# Exercise \d\d · \S", first), path
+        assert f"/exercises/ex_{path.stem.removeprefix('sol_')}.ipynb)" in first, (
+            f"{path}: a Colab badge that opens the exercise"
+        )
+        assert "Minutes: about" in first and "Difficulty" in first and "Needs" in first, path
+        assert last.startswith("## What you have learned"), path
 
 
-@every_solution
-def test_a_solution_and_a_check_for_every_task(path):
-    solutions, checks = graded(path, "solution"), graded(path, "grade")
-    assert list(solutions) == list(asked(path)), (
-        "the solution cells bear the tasks' names, in their order"
-    )
-    assert list(checks) == [f"{name}_check" for name in asked(path)]
+def test_a_solution_and_a_check_for_every_task():
+    for path in SOLUTIONS:
+        solutions, checks = graded(path, "solution"), graded(path, "grade")
+        assert list(solutions) == list(asked(path)), (
+            f"{path}: the solution cells have the tasks' names, in their order"
+        )
+        assert list(checks) == [f"{name}_check" for name in asked(path)], path
 
 
-@every_solution
-def test_texts_and_points_agree_with_the_tasks(path):
-    headings = re.findall(
-        r"^##+ .*\((easy|medium|hard), (\d+) minutes?, (\d+) points?\)$", prose(path), re.MULTILINE
-    )
-    each = [(task.difficulty, str(task.minutes), str(task.points)) for task in asked(path).values()]
-    assert headings == each
-    points = [cell["metadata"]["nbgrader"]["points"] for cell in graded(path, "grade").values()]
-    assert points == [task.points for task in asked(path).values()]
-    assert 3 <= len(each) and 20 <= sum(task.minutes for task in asked(path).values()) <= 90
-
-
-def prose(path: Path) -> str:
-    return "\n".join(source(cell) for cell in cells(path, "markdown"))
-
-
-@every_solution
-def test_metadata_is_nbgraders(path):
-    for cell in graded(path, "solution").values():
-        about = cell["metadata"]["nbgrader"]
-        assert about == {
-            **about,
-            "grade": False,
-            "locked": False,
-            "schema_version": 3,
-            "solution": True,
-            "task": False,
-        }
-    for cell in graded(path, "grade").values():
-        about = cell["metadata"]["nbgrader"]
-        assert about == {
-            **about,
-            "grade": True,
-            "locked": True,
-            "schema_version": 3,
-            "solution": False,
-            "task": False,
-        }
-
-
-@every_solution
-def test_check_cells_check_help_and_grade(path):
-    module = f"ex{path.stem.split('_')[1]}"
-    for name in asked(path):
-        assert source(graded(path, "grade")[f"{name}_check"]).splitlines() == [
-            f"{module}.{name}.check({name})",
-            f"# {module}.{name}.hint()",
-            "### BEGIN HIDDEN TESTS",
-            f"{module}.{name}.grade({name})",
-            "### END HIDDEN TESTS",
+def test_headings_and_points_are_those_of_the_tasks():
+    for path in SOLUTIONS:
+        expected = [
+            (number, task.title, task.difficulty, task.minutes, task.points)
+            for number, task in enumerate(asked(path).values(), 1)
         ]
+        headings = re.findall(
+            r"^##+ Task (\d+) · (.*) \((\w+), (\d+) minutes?, (\d+) points?\)$",
+            "\n".join(source(cell) for cell in cells(path, "markdown")),
+            re.MULTILINE,
+        )
+        assert headings == [tuple(map(str, fields)) for fields in expected], path
+        points = [cell["metadata"]["nbgrader"]["points"] for cell in graded(path, "grade").values()]
+        assert points == [task.points for task in asked(path).values()], path
+        minutes = sum(task.minutes for task in asked(path).values())
+        assert len(expected) >= 3 and 20 <= minutes <= 90, path
 
 
-@every_solution
-def test_reasoning_stands_beside_the_answers(path):
-    for name, cell in graded(path, "solution").items():
-        inside = source(cell).split("### BEGIN SOLUTION")[1].split("### END SOLUTION")[0]
-        assert "# " in inside, f"{name}: no comment"
+def test_minutes_and_points_of_an_exercise_are_the_sums_of_its_tasks():
+    for path in SOLUTIONS:
+        first = source(cells(path)[0])
+        minutes = sum(task.minutes for task in asked(path).values())
+        points = sum(task.points for task in asked(path).values())
+        about = int(re.search(r"Minutes: about (\d+)", first)[1])
+        assert abs(about - minutes) <= 5, f"{path}: about {about} minutes, and its tasks {minutes}"
+        for number in re.findall(r"(\d+) points|Points: (\d+)", first):
+            assert int("".join(number)) == points, path
 
 
-@pytest.mark.parametrize("path", SOLUTIONS + EXERCISES, ids=lambda path: path.stem)
-def test_committed_without_outputs(path):
-    for cell in cells(path, "code"):
-        assert cell["outputs"] == [] and cell["execution_count"] is None
+def test_metadata_is_nbgraders():
+    for path in SOLUTIONS:
+        for kind, other in (("solution", "grade"), ("grade", "solution")):
+            for name, cell in graded(path, kind).items():
+                about = cell["metadata"]["nbgrader"]
+                assert about[kind] and not about[other] and not about["task"], f"{path}: {name}"
+                assert about["locked"] == (kind == "grade"), f"{path}: {name}"
+                assert about["schema_version"] == 3, f"{path}: {name}"
+
+
+def test_check_cells_check_help_and_grade():
+    for path in SOLUTIONS:
+        module = f"ex{path.stem.split('_')[1]}"
+        for name in asked(path):
+            assert source(graded(path, "grade")[f"{name}_check"]).splitlines() == [
+                f"{module}.{name}.check({name})",
+                f"# {module}.{name}.hint()",
+                "### BEGIN HIDDEN TESTS",
+                f"{module}.{name}.grade({name})",
+                "### END HIDDEN TESTS",
+            ]
+
+
+def test_reasoning_stands_beside_the_answers():
+    for path in SOLUTIONS:
+        for name, cell in graded(path, "solution").items():
+            inside = source(cell).split("### BEGIN SOLUTION")[1].split("### END SOLUTION")[0]
+            assert "# " in inside, f"{path}, {name}: no comment"
+
+
+def test_committed_without_outputs():
+    for path in SOLUTIONS + EXERCISES:
+        for cell in cells(path, "code"):
+            assert cell["outputs"] == [] and cell["execution_count"] is None, path
 
 
 # --- in step --------------------------------------------------------------------------------------
@@ -143,17 +148,17 @@ def test_exercises_are_in_step_with_their_solutions():
     assert CliRunner().invoke(main, ["exercises", "build", "--check"]).exit_code == 0
 
 
-@every_exercise
-def test_stubs_keep_signature_and_docstring(path):
-    text = "\n".join(map(source, cells(path)))
-    assert "SOLUTION" not in text and "HIDDEN" not in text and ".grade(" not in text
-    for name, cell in graded(path, "solution").items():
-        stub = source(cell)
-        assert f'raise NotImplementedError("{name}: your turn")' in stub
-        if f"def {name}(" in stub:
-            assert re.search(rf"def {name}\(.*\).*:\n    \"\"\"", stub), "signature and docstring"
-        else:
-            assert f"# {name} = …" in stub, "the name that the answer must have"
+def test_stubs_keep_signature_and_docstring():
+    for path in EXERCISES:
+        text = "\n".join(map(source, cells(path)))
+        assert "SOLUTION" not in text and "HIDDEN" not in text and ".grade(" not in text, path
+        for name, cell in graded(path, "solution").items():
+            stub = source(cell)
+            assert f'raise NotImplementedError("{name}: your turn")' in stub
+            if f"def {name}(" in stub:
+                assert re.search(rf"def {name}\(.*\).*:\n    \"\"\"", stub), f"{path}: {name}"
+            else:
+                assert f"# {name} = …" in stub, f"{path}: the name that the answer must have"
 
 
 # --- the build, on a toy --------------------------------------------------------------------------
@@ -259,19 +264,16 @@ def test_outputs_alone_are_no_edit(toy):
     assert toy.build() == [toy.path]
 
 
-@pytest.mark.parametrize(
-    "source, name, word",
-    [
+def test_damaged_regions_are_refused():
+    for text, name, word in (
         ("def f(): return 1", "f", "expected `### BEGIN SOLUTION`"),
         ("### BEGIN SOLUTION\nx = 1\n### END SOLUTION", None, "expected `### BEGIN SOLUTION`"),
         ("### BEGIN SOLUTION\nx = 1", None, "stands alone"),
         ("### BEGIN HIDDEN TESTS\nf()", None, "stands alone"),
         ("f()\n### END HIDDEN TESTS", None, "stands alone"),
-    ],
-)
-def test_damaged_regions_are_refused(source, name, word):
-    with pytest.raises(DataError, match=word):
-        exercise(new_notebook(cells=[cell_of(source, name)]), "toy")
+    ):
+        with pytest.raises(DataError, match=word):
+            exercise(new_notebook(cells=[cell_of(text, name)]), "toy")
 
 
 def test_a_name_that_is_there_twice_is_refused():
@@ -296,8 +298,9 @@ def execute(path: Path, folder: Path) -> list[dict]:
     code = """if True:
         import sys, papermill
         try:
-            papermill.execute_notebook(*sys.argv[1:3], kernel_name="python3", cwd=sys.argv[3], execution_timeout=300,
-                                       progress_bar=False, extra_arguments=["--IPKernelApp.log_level=40"])
+            papermill.execute_notebook(
+                *sys.argv[1:3], kernel_name="python3", cwd=sys.argv[3], execution_timeout=300,
+                progress_bar=False, extra_arguments=["--IPKernelApp.log_level=40"])
         except papermill.PapermillExecutionError:
             pass
     """
@@ -312,14 +315,14 @@ def execute(path: Path, folder: Path) -> list[dict]:
 
 
 def outputs(cell: dict) -> str:
-    said = [
+    texts = [
         output.get("text") or output.get("data", {}).get("text/plain", "")
         for output in cell["outputs"]
     ]
-    return "".join("".join(text) for text in said)
+    return "".join("".join(text) for text in texts)
 
 
-@every_solution
+@notebooks(SOLUTIONS)
 def test_every_solution_passes_its_checks_and_hidden_tests(path, tmp_path):
     executed = execute(path, tmp_path)
     errors = [
@@ -335,7 +338,7 @@ def test_every_solution_passes_its_checks_and_hidden_tests(path, tmp_path):
     assert len(shown) == len(asked(path)) and all("✔ Right" in text for text in shown)
 
 
-@every_exercise
+@notebooks(EXERCISES)
 def test_every_exercise_runs_to_its_first_stub_and_says_so_kindly(path, tmp_path):
     executed = execute(path, tmp_path)
     errors = [
