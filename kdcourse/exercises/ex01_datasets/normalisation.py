@@ -26,21 +26,7 @@ def normalise_by_train(answer: Answer, rng: torch.Generator) -> None:
     """All images (N, C, H, W), each channel with the mean and standard deviation of the training
     images alone.
     """
-    n, channels, side = 14, 4, 6
-    level = whole_numbers(500, 3000, (1, channels, 1, 1), rng)
-    images = (
-        level
-        + whole_numbers(0, 300, (n, channels, side, side), rng)
-        * np.arange(1, channels + 1)[:, None, None]
-    )
-    images = images + whole_numbers(
-        0, 400, (n, 1, 1, 1), rng
-    )  # some images are brighter than others
-    order = torch.randperm(n, generator=rng).numpy()
-    train, others = order[:9], order[9:]
-    images[others] = images[others] * 2 + 700  # other places, other light
-    images[:, 2] = 7  # a channel that says nothing
-    images = images.astype(np.uint16)
+    n, channels, images, train, others = _images(rng)
     got = expect.shape(answer(images, train), images.shape, of="the images").numpy()
 
     x = images.astype(float)
@@ -57,13 +43,7 @@ def normalise_by_train(answer: Answer, rng: torch.Generator) -> None:
 
     every = np.arange(n)
     mean, std = x[train].mean((0, 2, 3), keepdims=True), x[train].std((0, 2, 3), keepdims=True)
-    if not np.isfinite(got[:, 2]).all():
-        raise Wrong(
-            "Channel 2 has the same value everywhere: its standard deviation is 0, and you divide "
-            "by it "
-            f"(got {got[0, 2, 0, 0]}). Divide by 1 there, so that zeros are left.",
-            "constant channel",
-        )
+    _check_constant_channel(got)
     live = [c for c in range(channels) if c != 2]
     if not np.allclose(got[:, 2], 0, atol=1e-2):
         unshifted = np.allclose(got[:, 2], 7, rtol=1e-3)
@@ -72,6 +52,53 @@ def normalise_by_train(answer: Answer, rng: torch.Generator) -> None:
             f"{got[0, 2, 0, 0]:.4g}" + (": the mean was not subtracted." if unshifted else "."),
             "constant channel" if not unshifted else "mean",
         )
+    mistakes = _mistakes(by, scaled, train, others, x, dead, mean, std, every)
+    sample = by(train, ddof=1)  # n − 1 below the line: as good
+    if np.allclose(got, sample, rtol=1e-4, atol=1e-4):
+        return
+    expect.close(
+        got[:, live],
+        by(train)[:, live],
+        of="the normalised images",
+        mistakes={name: (value[:, live], why) for name, (value, why) in mistakes.items()},
+        rtol=1e-3,
+        atol=1e-4,
+    )
+
+
+def _images(rng):
+    """Images (N, C, H, W) uint16, of which training images differ from the others."""
+    n, channels, side = 14, 4, 6
+    level = whole_numbers(500, 3000, (1, channels, 1, 1), rng)
+    images = (
+        level
+        + whole_numbers(0, 300, (n, channels, side, side), rng)
+        * np.arange(1, channels + 1)[:, None, None]
+    )
+    images = images + whole_numbers(
+        0, 400, (n, 1, 1, 1), rng
+    )  # some images are brighter than others
+    order = torch.randperm(n, generator=rng).numpy()
+    train, others = order[:9], order[9:]
+    images[others] = images[others] * 2 + 700  # other places, other light
+    images[:, 2] = 7  # a channel that says nothing
+    images = images.astype(np.uint16)
+    return n, channels, images, train, others
+
+
+def _check_constant_channel(got) -> None:
+    """Raise Wrong unless the channel without variation has become zeros."""
+    if not np.isfinite(got[:, 2]).all():
+        raise Wrong(
+            "Channel 2 has the same value everywhere: its standard deviation is 0, and you divide "
+            "by it "
+            f"(got {got[0, 2, 0, 0]}). Divide by 1 there, so that zeros are left.",
+            "constant channel",
+        )
+
+
+def _mistakes(by, scaled, train, others, x, dead, mean, std, every):
+    """What the likely mistakes give, by name."""
     own = by(train)
     own[others] = (x[others] - x[others].mean((0, 2, 3), keepdims=True)) / np.where(
         dead, 1, x[others].std((0, 2, 3), keepdims=True)
@@ -121,14 +148,4 @@ def normalise_by_train(answer: Answer, rng: torch.Generator) -> None:
             "The std is that of the images' means. It is to be that of all pixels.",
         ),
     }
-    sample = by(train, ddof=1)  # n − 1 below the line: as good
-    if np.allclose(got, sample, rtol=1e-4, atol=1e-4):
-        return
-    expect.close(
-        got[:, live],
-        by(train)[:, live],
-        of="the normalised images",
-        mistakes={name: (value[:, live], why) for name, (value, why) in mistakes.items()},
-        rtol=1e-3,
-        atol=1e-4,
-    )
+    return mistakes

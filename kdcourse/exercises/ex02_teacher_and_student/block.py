@@ -95,33 +95,28 @@ def _of_batch(x, w, name):
     return F.batch_norm(x, None, None, w[f"{name}.weight"], w[f"{name}.bias"], training=True)
 
 
+def _no_shortcut(x, w, stride, norm):
+    return 0
+
+
+def _bare_shortcut(x, w, stride, norm):
+    return F.conv2d(x, w["downsample.0.weight"], stride=stride) if "downsample.0.weight" in w else x
+
+
+def _relu_before_adding(x, w, stride):
+    y = F.relu(_norm(F.conv2d(x, w["conv1.weight"], stride=stride, padding=1), w, "bn1"))
+    y = F.relu(_norm(F.conv2d(y, w["conv2.weight"], padding=1), w, "bn2"))
+    return y + _shortcut(x, w, stride, _norm)
+
+
+def _relu_twice(x, w, stride):
+    y = F.relu(_norm(F.conv2d(x, w["conv1.weight"], stride=stride, padding=1), w, "bn1"))
+    y = F.relu(_norm(F.conv2d(y, w["conv2.weight"], padding=1), w, "bn2"))
+    return F.relu(y + _shortcut(x, w, stride, _norm))
+
+
 def _wrong_blocks() -> dict:
-    def none(x, w, stride, norm):
-        return 0
-
-    def bare(x, w, stride, norm):
-        return (
-            F.conv2d(x, w["downsample.0.weight"], stride=stride)
-            if "downsample.0.weight" in w
-            else x
-        )
-
-    def pooled(x, w, stride, norm):
-        return (
-            F.conv2d(F.avg_pool2d(x, stride), w["downsample.0.weight"])
-            if "downsample.0.weight" in w
-            else x
-        )
-
-    def early(x, w, stride):
-        y = F.relu(_norm(F.conv2d(x, w["conv1.weight"], stride=stride, padding=1), w, "bn1"))
-        y = F.relu(_norm(F.conv2d(y, w["conv2.weight"], padding=1), w, "bn2"))
-        return y + _shortcut(x, w, stride, _norm)
-
-    def twice(x, w, stride):
-        y = F.relu(_norm(F.conv2d(x, w["conv1.weight"], stride=stride, padding=1), w, "bn1"))
-        y = F.relu(_norm(F.conv2d(y, w["conv2.weight"], padding=1), w, "bn2"))
-        return F.relu(y + _shortcut(x, w, stride, _norm))
+    """The block with one mistake each, and a sentence to the learner, by the fault's name."""
 
     def with_(**new):
         return lambda x, w, stride: _forward(x, w, stride, **new)
@@ -131,7 +126,7 @@ def _wrong_blocks() -> dict:
 
     return {
         "no shortcut": (
-            with_(shortcut=none),
+            with_(shortcut=_no_shortcut),
             "The shortcut is missing: x is added before the last ReLU.",
         ),
         "batch statistics": (
@@ -139,8 +134,8 @@ def _wrong_blocks() -> dict:
             "Batch norm took mean and variance of the batch, as in train mode. "
             "In eval mode it takes running_mean and running_var.",
         ),
-        "relu before adding": (early, "The last ReLU comes *after* the addition."),
-        "relu too often": (twice, "There is no ReLU between bn2 and the addition."),
+        "relu before adding": (_relu_before_adding, "The last ReLU comes *after* the addition."),
+        "relu too often": (_relu_twice, "There is no ReLU between bn2 and the addition."),
         "no last relu": (with_(end=lambda y: y), "The ReLU after the addition is missing."),
         "no first relu": (with_(middle=lambda y: y), "The ReLU after bn1 is missing."),
         "variance": (
@@ -152,7 +147,7 @@ def _wrong_blocks() -> dict:
             "The 1e-5 under the root is missing. It counts where a channel hardly varies.",
         ),
         "shortcut without norm": (
-            with_(shortcut=bare),
+            with_(shortcut=_bare_shortcut),
             "The shortcut's batch norm, 'downsample.1', is missing.",
         ),
         "shortcut as bn2": (

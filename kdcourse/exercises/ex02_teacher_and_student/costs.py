@@ -187,31 +187,28 @@ def _one_cost(
     weights = cost.parameters - out * bias
     pixels = cost.macs // weights  # of the output map
     grouped = f"with groups = {groups} a filter sees only {shape[0] // groups} channels."
-    mistakes = {
-        "bias": (
-            weights if bias else weights + out,
-            f"the bias, a number for each of {out} output channels, is "
-            + ("missing." if bias else "counted, though there is none."),
-        ),
-        "bias of inputs": (weights + shape[0], "a bias is one number for each *output* channel."),
-        "groups": (weights * groups + out * bias, grouped),
-        "groups twice": (
-            weights / groups + out * bias,
-            "groups count twice. Only the *input* channels are shared out.",
-        ),
-        "kernel": (weights / kernel + out * bias, "a kernel has kernel · kernel places."),
-        "parameters per pixel": (
-            cost.macs,
-            "those are multiply–adds. A weight is one parameter, however often it is used.",
-        ),
-    }
+    mistakes = _parameter_mistakes(shape, out, kernel, groups, bias, cost, weights, grouped)
     exact = dict(rtol=1e-9, atol=1e-9)
     said = {
         name: (value, f"Too many or too few parameters: {why}")
         for name, (value, why) in mistakes.items()
     }
     expect.close(got[0], cost.parameters, said, of=f"the parameters ({what})", **exact)
-    mistakes = {
+    mistakes = _mac_mistakes(
+        out, kernel, stride, groups, bias, cost, height, width, weights, pixels, grouped
+    )
+    said = {
+        name: (value, f"Too many or too few multiply–adds: {why}")
+        for name, (value, why) in mistakes.items()
+    }
+    expect.close(got[1], cost.macs, said, of=f"the multiply–adds ({what})", **exact)
+
+
+def _mac_mistakes(
+    out, kernel, stride, groups, bias, cost, height, width, weights, pixels, grouped
+) -> dict:
+    """What the likely mistakes give for the multiply–adds."""
+    return {
         "input size": (
             weights * height * width,
             "these are the pixels of the input. The kernel stands at those of the *output* map.",
@@ -241,11 +238,28 @@ def _one_cost(
         ),
         "no weights": (pixels * out, "each of those numbers is a sum over channels and kernel."),
     }
-    said = {
-        name: (value, f"Too many or too few multiply–adds: {why}")
-        for name, (value, why) in mistakes.items()
+
+
+def _parameter_mistakes(shape, out, kernel, groups, bias, cost, weights, grouped) -> dict:
+    """What the likely mistakes give for the parameters."""
+    return {
+        "bias": (
+            weights if bias else weights + out,
+            f"the bias, a number for each of {out} output channels, is "
+            + ("missing." if bias else "counted, though there is none."),
+        ),
+        "bias of inputs": (weights + shape[0], "a bias is one number for each *output* channel."),
+        "groups": (weights * groups + out * bias, grouped),
+        "groups twice": (
+            weights / groups + out * bias,
+            "groups count twice. Only the *input* channels are shared out.",
+        ),
+        "kernel": (weights / kernel + out * bias, "a kernel has kernel · kernel places."),
+        "parameters per pixel": (
+            cost.macs,
+            "those are multiply–adds. A weight is one parameter, however often it is used.",
+        ),
     }
-    expect.close(got[1], cost.macs, said, of=f"the multiply–adds ({what})", **exact)
 
 
 # --- where the work is ----------------------------------------------------------------------------
@@ -290,22 +304,7 @@ def work(answer: Answer, rng: torch.Generator) -> None:
         100 * bar / total,
         within=2,
         of='"share", in %',
-        mistakes={
-            "fraction": (bar / total, "In %, please."),
-            "parameters": (
-                100 * teacher.parameters[busiest] / teacher.parameters.sum(),
-                "That is its share of parameters.",
-            ),
-            "of the student": (
-                100 * bar / student.macs.sum(),
-                "You divided by the student's work.",
-            ),
-            "of both": (
-                100 * bar / (total + student.macs.sum()),
-                "You divided by the work of both networks.",
-            ),
-            "millions": (bar / 1e6, "That is the bar itself, in millions: divide by the sum."),
-        },
+        mistakes=_share_mistakes(teacher, student, busiest, bar, total),
     )
     ratio = student.macs.sum() / teacher.macs.sum()
     expect.read_off(
@@ -324,6 +323,26 @@ def work(answer: Answer, rng: torch.Generator) -> None:
             ),
         },
     )
+
+
+def _share_mistakes(teacher, student, busiest, bar, total) -> dict:
+    """What the likely mistakes give for the share."""
+    return {
+        "fraction": (bar / total, "In %, please."),
+        "parameters": (
+            100 * teacher.parameters[busiest] / teacher.parameters.sum(),
+            "That is its share of parameters.",
+        ),
+        "of the student": (
+            100 * bar / student.macs.sum(),
+            "You divided by the student's work.",
+        ),
+        "of both": (
+            100 * bar / (total + student.macs.sum()),
+            "You divided by the work of both networks.",
+        ),
+        "millions": (bar / 1e6, "That is the bar itself, in millions: divide by the sum."),
+    }
 
 
 @lru_cache(maxsize=1)

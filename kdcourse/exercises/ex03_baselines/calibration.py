@@ -49,21 +49,7 @@ def calibration_error(answer: Answer, rng: torch.Generator) -> None:
                 because="A bin without samples has no mean: leave it out.",
             )
         )
-        if got > 100.01:
-            said = f"An error of {got:.4g} % cannot be: confidence and accuracy lie between 0 and 100 %."
-            summed = _ece(logits, labels, bins, weighted=False, empty=True) * bins
-            if any(
-                math.isclose(got, value, rel_tol=1e-3)
-                for value in (expected * n, summed, expected * n / bins)
-            ):
-                raise Wrong(
-                    f"{said} Each bin counts by the share of samples in it, n_b / N.", "unweighted"
-                )
-            raise Wrong(
-                f"{said} Logits are not probabilities: is there a softmax? And does each bin count "
-                "by n_b / N?",
-                "no softmax",
-            )
+        _check_range(n, bins, logits, labels, expected, got)
         own_bin = (
             100 * multiclass_calibration_error(raw, labels, num_classes=classes, n_bins=bins).item()
         )
@@ -71,72 +57,7 @@ def calibration_error(answer: Answer, rng: torch.Generator) -> None:
             got, own_bin, rel_tol=1e-4
         ):  # torchmetrics: a confidence of exactly 1 has a bin of its own
             continue
-        truth = raw.gather(1, labels[:, None])[:, 0]
-        accuracy = (logits.argmax(1) == labels).double().mean()
-        mistakes = {
-            "fraction": (expected / 100, "It is asked for in %."),
-            "no softmax": (
-                _ece(logits, labels, bins, confidence=logits.max(1).values),
-                "Logits are not probabilities: softmax first.",
-            ),
-            "unweighted": (
-                _ece(logits, labels, bins, weighted=False),
-                "Each bin counts by the share of samples in it; you took the plain mean over bins.",
-            ),
-            "unweighted, empty bins too": (
-                _ece(logits, labels, bins, weighted=False, empty=True),
-                "Each bin counts by the share of samples in it; you took the plain mean over bins.",
-            ),
-            "signed": (
-                abs(_ece(logits, labels, bins, absolute=False)),
-                "The gaps of the bins cancel each other: take the absolute value bin by bin.",
-            ),
-            "signed, negative": (
-                _ece(logits, labels, bins, absolute=False),
-                "The gaps of the bins cancel each other: take the absolute value bin by bin.",
-            ),
-            "per sample": (
-                100 * (raw.max(1).values - (logits.argmax(1) == labels).double()).abs().mean(),
-                "|confidence − "
-                "right| of each sample is large even for a calibrated network: average within a "
-                "bin first.",
-            ),
-            "label's probability": (
-                _ece(logits, labels, bins, confidence=truth),
-                "Confidence is the *largest* probability, not that of the true class.",
-            ),
-            "log": (
-                _ece(logits, labels, bins, confidence=raw.max(1).values.log()),
-                "Those are log-probabilities.",
-            ),
-            "ten bins": (_ece(logits, labels, 10), f"{bins} bins were asked for, not 10."),
-            "fifteen bins": (_ece(logits, labels, 15), f"{bins} bins were asked for, not 15."),
-            "last bin": (
-                _ece(logits, labels, bins, last=False),
-                "A confidence of exactly 1 falls out of your bins. It belongs to the last one.",
-            ),
-            "maximum": (
-                _ece(logits, labels, bins, worst=True),
-                "That is the largest gap of a bin (MCE). ECE is their weighted mean.",
-            ),
-            "squared": (
-                100
-                * multiclass_calibration_error(
-                    raw, labels, num_classes=classes, n_bins=bins, norm="l2"
-                ).item(),
-                "The gaps were squared before they were averaged. Take their absolute value.",
-            ),
-            "equal counts": (
-                _equal_counts(raw.max(1).values, logits.argmax(1) == labels, bins),
-                "Your bins hold equally many samples. They are to be equally wide, from 0 to 1.",
-            ),
-            "accuracy": (100 * accuracy, "That is the accuracy."),
-            "error": (
-                100 * (1 - accuracy),
-                "That is the share that is wrong, not the calibration error.",
-            ),
-        }
-        mistakes = {name: case for name, case in mistakes.items() if math.isfinite(case[0])}
+        mistakes = _mistakes(classes, bins, logits, labels, expected, raw)
         expect.close(
             got,
             expected,
@@ -144,6 +65,108 @@ def calibration_error(answer: Answer, rng: torch.Generator) -> None:
             of=f"the error in % ({n} samples, {bins} bins)",
             rtol=2e-4,
             atol=1e-5,
+        )
+
+
+def _mistakes(classes, bins, logits, labels, expected, raw) -> dict:
+    """What the likely mistakes give, by name."""
+    mistakes = _averaging_mistakes(bins, logits, labels, expected, raw)
+    mistakes |= _binning_mistakes(classes, bins, logits, labels, raw)
+    return {name: case for name, case in mistakes.items() if math.isfinite(case[0])}
+
+
+def _averaging_mistakes(bins, logits, labels, expected, raw) -> dict:
+    """What slips in the unit, the weights and the gaps give."""
+    return {
+        "fraction": (expected / 100, "It is asked for in %."),
+        "no softmax": (
+            _ece(logits, labels, bins, confidence=logits.max(1).values),
+            "Logits are not probabilities: softmax first.",
+        ),
+        "unweighted": (
+            _ece(logits, labels, bins, weighted=False),
+            "Each bin counts by the share of samples in it; you took the plain mean over bins.",
+        ),
+        "unweighted, empty bins too": (
+            _ece(logits, labels, bins, weighted=False, empty=True),
+            "Each bin counts by the share of samples in it; you took the plain mean over bins.",
+        ),
+        "signed": (
+            abs(_ece(logits, labels, bins, absolute=False)),
+            "The gaps of the bins cancel each other: take the absolute value bin by bin.",
+        ),
+        "signed, negative": (
+            _ece(logits, labels, bins, absolute=False),
+            "The gaps of the bins cancel each other: take the absolute value bin by bin.",
+        ),
+        "per sample": (
+            100 * (raw.max(1).values - (logits.argmax(1) == labels).double()).abs().mean(),
+            "|confidence − right| of each sample is large even for a calibrated network: average "
+            "within a bin first.",
+        ),
+    }
+
+
+def _binning_mistakes(classes, bins, logits, labels, raw) -> dict:
+    """What another confidence, other bins and other figures give."""
+    truth = raw.gather(1, labels[:, None])[:, 0]
+    accuracy = (logits.argmax(1) == labels).double().mean()
+    return {
+        "label's probability": (
+            _ece(logits, labels, bins, confidence=truth),
+            "Confidence is the *largest* probability, not that of the true class.",
+        ),
+        "log": (
+            _ece(logits, labels, bins, confidence=raw.max(1).values.log()),
+            "Those are log-probabilities.",
+        ),
+        "ten bins": (_ece(logits, labels, 10), f"{bins} bins were asked for, not 10."),
+        "fifteen bins": (_ece(logits, labels, 15), f"{bins} bins were asked for, not 15."),
+        "last bin": (
+            _ece(logits, labels, bins, last=False),
+            "A confidence of exactly 1 falls out of your bins. It belongs to the last one.",
+        ),
+        "maximum": (
+            _ece(logits, labels, bins, worst=True),
+            "That is the largest gap of a bin (MCE). ECE is their weighted mean.",
+        ),
+        "squared": (
+            100
+            * multiclass_calibration_error(
+                raw, labels, num_classes=classes, n_bins=bins, norm="l2"
+            ).item(),
+            "The gaps were squared before they were averaged. Take their absolute value.",
+        ),
+        "equal counts": (
+            _equal_counts(raw.max(1).values, logits.argmax(1) == labels, bins),
+            "Your bins hold equally many samples. They are to be equally wide, from 0 to 1.",
+        ),
+        "accuracy": (100 * accuracy, "That is the accuracy."),
+        "error": (
+            100 * (1 - accuracy),
+            "That is the share that is wrong, not the calibration error.",
+        ),
+    }
+
+
+def _check_range(n, bins, logits, labels, expected, got) -> None:
+    """Raise Wrong if the error is over 100 %."""
+    if got > 100.01:
+        message = (
+            f"An error of {got:.4g} % cannot be: confidence and accuracy lie between 0 and 100 %."
+        )
+        summed = _ece(logits, labels, bins, weighted=False, empty=True) * bins
+        if any(
+            math.isclose(got, value, rel_tol=1e-3)
+            for value in (expected * n, summed, expected * n / bins)
+        ):
+            raise Wrong(
+                f"{message} Each bin counts by the share of samples in it, n_b / N.", "unweighted"
+            )
+        raise Wrong(
+            f"{message} Logits are not probabilities: is there a softmax? And does each bin count "
+            "by n_b / N?",
+            "no softmax",
         )
 
 

@@ -175,28 +175,17 @@ def _one_gain(answer: Answer, method: dict, baseline: dict) -> None:
     by_place = paired_interval(*(values[: min(map(len, every))] for values in every))
     s = (a - b).std(ddof=1)
     got = expect.shape(answer(method, baseline), (2,), of="(mean, half)")
-    means = {
-        "sign": (-mean, "The sign is turned: method − baseline, so that a gain is positive."),
-        "not paired": (
-            every[0].mean() - every[1].mean(),
-            "That is the difference of the means of *all* runs. Only seeds that both have make "
-            "pairs.",
-        ),
-        "both ends": (
-            mean - half,
-            "Those are the ends of the interval; (mean, half) was asked for.",
-        ),
-        "by place": (
-            by_place[0],
-            "Runs were paired by their place in the dicts. Pair them by their seed.",
-        ),
-        "by place, sorted": (
-            _sorted_mean(method, baseline),
-            "Runs were paired by their rank. Pair them by their seed.",
-        ),
-    }
+    means = _mean_mistakes(method, baseline, mean, half, every, by_place)
     expect.close(got[0], mean, means, of="the mean difference", rtol=1e-4, atol=1e-6)
-    halves = {
+    halves = _half_mistakes(a, b, n, half, t, unpaired, by_place, s)
+    expect.close(
+        got[1], half, halves, of=f"half the interval's width ({n} pairs)", rtol=3e-4, atol=1e-6
+    )
+
+
+def _half_mistakes(a, b, n, half, t, unpaired, by_place, s) -> dict:
+    """What the likely mistakes give for half the interval's width."""
+    return {
         "not paired": (
             stats.t.ppf(0.975, 2 * n - 2) * unpaired,
             "That is the interval of two groups that have nothing to "
@@ -241,9 +230,30 @@ def _one_gain(answer: Answer, method: dict, baseline: dict) -> None:
             "Take t in place of 1.96, and n − 1 under s.",
         ),
     }
-    expect.close(
-        got[1], half, halves, of=f"half the interval's width ({n} pairs)", rtol=3e-4, atol=1e-6
-    )
+
+
+def _mean_mistakes(method, baseline, mean, half, every, by_place) -> dict:
+    """What the likely mistakes give for the mean difference."""
+    return {
+        "sign": (-mean, "The sign is turned: method − baseline, so that a gain is positive."),
+        "not paired": (
+            every[0].mean() - every[1].mean(),
+            "That is the difference of the means of *all* runs. Only seeds that both have make "
+            "pairs.",
+        ),
+        "both ends": (
+            mean - half,
+            "Those are the ends of the interval; (mean, half) was asked for.",
+        ),
+        "by place": (
+            by_place[0],
+            "Runs were paired by their place in the dicts. Pair them by their seed.",
+        ),
+        "by place, sorted": (
+            _sorted_mean(method, baseline),
+            "Runs were paired by their rank. Pair them by their seed.",
+        ),
+    }
 
 
 def _sorted_mean(method: dict, baseline: dict) -> float:

@@ -71,22 +71,27 @@ def stopping(answer: Answer, rng: torch.Generator) -> None:
         at_best.val_accuracy - at_end.val_accuracy,
         within=1.5,
         of='"lost", in points',
-        mistakes={
-            "sign": (
-                at_end.val_accuracy - at_best.val_accuracy,
-                "It is a loss: count the points that are lost.",
-            ),
-            "overfitting gap": (
-                at_end.train_accuracy - at_end.val_accuracy,
-                "That is the gap between train and validation "
-                "at the end. Compare validation with validation: at your epoch, and at the last.",
-            ),
-            "accuracy": (
-                at_end.val_accuracy,
-                "That is the accuracy that is left. How much was lost?",
-            ),
-        },
+        mistakes=_lost_mistakes(at_best, at_end),
     )
+
+
+def _lost_mistakes(at_best, at_end) -> dict:
+    """What the likely mistakes give for the points lost."""
+    return {
+        "sign": (
+            at_end.val_accuracy - at_best.val_accuracy,
+            "It is a loss: count the points that are lost.",
+        ),
+        "overfitting gap": (
+            at_end.train_accuracy - at_end.val_accuracy,
+            "That is the gap between train and validation "
+            "at the end. Compare validation with validation: at your epoch, and at the last.",
+        ),
+        "accuracy": (
+            at_end.val_accuracy,
+            "That is the accuracy that is left. How much was lost?",
+        ),
+    }
 
 
 @lru_cache(maxsize=1)

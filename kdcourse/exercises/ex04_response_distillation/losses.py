@@ -40,49 +40,7 @@ def soft_target_loss(answer: Answer, rng: torch.Generator) -> None:
         "per sample": (T**2 * each, "Take the mean over the batch: one number is asked for."),
     }
     for times, more in ((T**2, ""), (1, " T² is missing, too.")):
-        slips = {
-            "mean over classes": (
-                each.mean() / classes,
-                'The mean is taken over classes too, as reduction="mean" does: sum over classes, mean over the batch.',
-            ),
-            "sum over batch": (each.sum(), "The batch is summed: take its mean."),
-            "not normalised": (
-                (p_t * (teacher - student) / T).sum(1).mean(),
-                "log p / T is not normalised: its exponentials do not sum to 1. Apply log_softmax "
-                "to it.",
-            ),
-            "student not normalised": (
-                (p_t * (log_p_t - student / T)).sum(1).mean(),
-                "log p / T of the student is not normalised. Apply log_softmax to it.",
-            ),
-            "nothing normalised": (
-                ((teacher / T).exp() * (teacher - student) / T).sum(1).mean(),
-                "log p / T is not normalised: its exponentials do not sum to 1. Apply log_softmax "
-                "to it, for both.",
-            ),
-            "swapped": (
-                (p_s * (log_p_s - log_p_t)).sum(1).mean(),
-                "Student and teacher are swapped: KL(p_t ‖ p_s) takes the mean under the teacher's "
-                "probabilities.",
-            ),
-            "cross-entropy": (
-                -(p_t * log_p_s).sum(1).mean(),
-                "This is the cross-entropy. KL is that less the teacher's entropy, so 0 where the "
-                "two agree.",
-            ),
-            "no log": (
-                F.kl_div(p_s, p_t, reduction="batchmean"),
-                "kl_div expects the student's log-probabilities, and got probabilities.",
-            ),
-            "teacher not softened": (
-                (teacher.exp() * (teacher - log_p_s)).sum(1).mean(),
-                "Only the student is softened: divide the teacher's by T too.",
-            ),
-            "student not softened": (
-                (p_t * (log_p_t - student)).sum(1).mean(),
-                "Only the teacher is softened: divide the student's by T too.",
-            ),
-        }
+        slips = _slips(classes, T, student, teacher, log_p_s, log_p_t, p_s, p_t, each)
         for fault, (value, sentence) in slips.items():
             mistakes[fault + (" and no T²" if more else "")] = (times * value, sentence + more)
     expect.close(answer(student, teacher, T), right, mistakes, of="the loss")
@@ -102,6 +60,53 @@ def soft_target_loss(answer: Answer, rng: torch.Generator) -> None:
     expect.close(
         value, package_loss(student, teacher, 1), of="the loss of very sure networks", rtol=1e-3
     )
+
+
+def _slips(classes, T, student, teacher, log_p_s, log_p_t, p_s, p_t, each) -> dict:
+    """What slips in the sum over the classes give, without T²."""
+    return {
+        "mean over classes": (
+            each.mean() / classes,
+            'The mean is taken over classes too, as reduction="mean" does: sum over classes, mean over the batch.',
+        ),
+        "sum over batch": (each.sum(), "The batch is summed: take its mean."),
+        "not normalised": (
+            (p_t * (teacher - student) / T).sum(1).mean(),
+            "log p / T is not normalised: its exponentials do not sum to 1. Apply log_softmax "
+            "to it.",
+        ),
+        "student not normalised": (
+            (p_t * (log_p_t - student / T)).sum(1).mean(),
+            "log p / T of the student is not normalised. Apply log_softmax to it.",
+        ),
+        "nothing normalised": (
+            ((teacher / T).exp() * (teacher - student) / T).sum(1).mean(),
+            "log p / T is not normalised: its exponentials do not sum to 1. Apply log_softmax "
+            "to it, for both.",
+        ),
+        "swapped": (
+            (p_s * (log_p_s - log_p_t)).sum(1).mean(),
+            "Student and teacher are swapped: KL(p_t ‖ p_s) takes the mean under the teacher's "
+            "probabilities.",
+        ),
+        "cross-entropy": (
+            -(p_t * log_p_s).sum(1).mean(),
+            "This is the cross-entropy. KL is that less the teacher's entropy, so 0 where the "
+            "two agree.",
+        ),
+        "no log": (
+            F.kl_div(p_s, p_t, reduction="batchmean"),
+            "kl_div expects the student's log-probabilities, and got probabilities.",
+        ),
+        "teacher not softened": (
+            (teacher.exp() * (teacher - log_p_s)).sum(1).mean(),
+            "Only the student is softened: divide the teacher's by T too.",
+        ),
+        "student not softened": (
+            (p_t * (log_p_t - student)).sum(1).mean(),
+            "Only the teacher is softened: divide the student's by T too.",
+        ),
+    }
 
 
 # --- 2. its gradient ------------------------------------------------------------------------------

@@ -57,7 +57,13 @@ def kept_answers(answer: Answer, rng: torch.Generator) -> None:
         last_first[-1 if epoch >= views else epoch, index] = logits
     first_only = torch.full_like(table, float("nan"))
     first_only[0] = known[(epochs - 1) % views]
-    mistakes = {
+    mistakes = _mistakes(known, in_order, by_division, last_first, first_only)
+    expect.close(answer(asked, images, views), known, mistakes, of="the table")
+
+
+def _mistakes(known, in_order, by_division, last_first, first_only) -> dict:
+    """What the likely mistakes give, by name."""
+    return {
         "unanswered as zeros": (
             known.nan_to_num(0),
             "An image that was never asked for has zeros, which look like an answer: leave NaN "
@@ -92,4 +98,3 @@ def kept_answers(answer: Answer, rng: torch.Generator) -> None:
         ),
         "transposed": (known.transpose(0, 1), "The first axis is the view, the second the image."),
     }
-    expect.close(answer(asked, images, views), known, mistakes, of="the table")

@@ -134,47 +134,7 @@ def hint_loss(answer: Answer, rng: torch.Generator) -> None:
 
         right = resized(size, F.adaptive_avg_pool2d)
         expected = F.mse_loss(*right)
-        mistakes = {
-            "sum": (
-                expected * right[0].numel(),
-                "It is the sum of the squares: divide by how many there are.",
-            ),
-            "batch": (
-                expected * right[0][0].numel(),
-                "It is the mean over the batch alone: divide by C·h·w too.",
-            ),
-            "half": (expected / 2, "It is half of what it should be: the formula here has no ½."),
-            "root": (
-                expected.sqrt(),
-                "It is the root of what it should be: the formula has the squares.",
-            ),
-            "absolute": (F.l1_loss(*right), "It is the mean of |s − t|: take the squares."),
-            "bias": (
-                F.mse_loss(adapted(F.adaptive_avg_pool2d(student, size), None), right[1]),
-                "The bias is missing.",
-            ),
-            "upsampled": (
-                F.mse_loss(*resized(larger, lambda maps, size: F.interpolate(maps, size))),
-                "The smaller map was made larger. Average-pool the larger one: to invent pixels "
-                "teaches nothing.",
-            ),
-            "max_pooled": (
-                F.mse_loss(*resized(size, F.adaptive_max_pool2d)),
-                "The larger map was max-pooled: average.",
-            ),
-            "skipped": (
-                F.mse_loss(*resized(size, lambda maps, size: F.interpolate(maps, size))),
-                "Pixels of the larger map were left out. Average-pool it, so that each of them "
-                "counts.",
-            ),
-            "interpolated": (
-                F.mse_loss(
-                    *resized(size, lambda maps, size: F.interpolate(maps, size, mode="bilinear"))
-                ),
-                "The larger map was interpolated, which may leave out some of its pixels: "
-                "average-pool it.",
-            ),
-        }
+        mistakes = _hint_mistakes(resized, adapted, student, size, larger, right, expected)
         for name, one in (("student's size", ours), ("teacher's size", theirs)):
             mistakes[name] = (
                 F.mse_loss(*resized(one, F.adaptive_avg_pool2d)),
@@ -190,6 +150,50 @@ def hint_loss(answer: Answer, rng: torch.Generator) -> None:
             mistakes,
             of=f"the hint loss of maps of {_by((0, *ours))} and {_by((0, *theirs))}",
         )
+
+
+def _hint_mistakes(resized, adapted, student, size, larger, right, expected) -> dict:
+    """What the likely mistakes give, by name."""
+    return {
+        "sum": (
+            expected * right[0].numel(),
+            "It is the sum of the squares: divide by how many there are.",
+        ),
+        "batch": (
+            expected * right[0][0].numel(),
+            "It is the mean over the batch alone: divide by C·h·w too.",
+        ),
+        "half": (expected / 2, "It is half of what it should be: the formula here has no ½."),
+        "root": (
+            expected.sqrt(),
+            "It is the root of what it should be: the formula has the squares.",
+        ),
+        "absolute": (F.l1_loss(*right), "It is the mean of |s − t|: take the squares."),
+        "bias": (
+            F.mse_loss(adapted(F.adaptive_avg_pool2d(student, size), None), right[1]),
+            "The bias is missing.",
+        ),
+        "upsampled": (
+            F.mse_loss(*resized(larger, lambda maps, size: F.interpolate(maps, size))),
+            "The smaller map was made larger. Average-pool the larger one: to invent pixels "
+            "teaches nothing.",
+        ),
+        "max_pooled": (
+            F.mse_loss(*resized(size, F.adaptive_max_pool2d)),
+            "The larger map was max-pooled: average.",
+        ),
+        "skipped": (
+            F.mse_loss(*resized(size, lambda maps, size: F.interpolate(maps, size))),
+            "Pixels of the larger map were left out. Average-pool it, so that each of them counts.",
+        ),
+        "interpolated": (
+            F.mse_loss(
+                *resized(size, lambda maps, size: F.interpolate(maps, size, mode="bilinear"))
+            ),
+            "The larger map was interpolated, which may leave out some of its pixels: "
+            "average-pool it.",
+        ),
+    }
 
 
 RESIZING = (

@@ -65,49 +65,54 @@ def largest_weight(answer: Answer, rng: torch.Generator) -> None:
                 "heavy hint the label's loss rises.",
                 "always_infinite",
             )
-        each = [
-            -(a * a).sum() / (a * b).sum()
-            for a, b in zip(*map(_as_layers, (label, hint)), strict=True)
-        ]
-        mistakes = {
-            "sign": (
-                -expected,
-                "The size is right, but a weight is positive: look at the sign of the product.",
-            ),
-            "inverse": (
-                1 / expected,
-                "This is the inverse: solve ‖g_label‖² + w (g_label · g_hint) = 0 for w.",
-            ),
-            "hint_length": (
-                -(hint @ hint) / product,
-                "‖g_hint‖² stands where ‖g_label‖² belongs: it is the label's loss that must fall.",
-            ),
-            "length": (
-                -square.sqrt() / product,
-                "‖g_label‖ is not squared: the product g_label · g_label is.",
-            ),
-            "cosine": (
-                -1 / F.cosine_similarity(label, hint, dim=0),
-                "The cosine forgets how long the gradients are: use their product.",
-            ),
-            "lengths": (
-                label.norm() / hint.norm(),
-                "This makes the two equally long. It forgets their angle.",
-            ),
-            "per_layer": (
-                torch.stack(each).mean(),
-                "The mean over the layers of each layer's answer: a step is taken in all layers at "
-                "once. Sum the "
-                "products over all of them first.",
-            ),
-            "first_layer": (each[0], "Only the first tensor was used: sum over all of them."),
-            "least_layer": (
-                min([e for e in each if e > 0], default=expected),
-                "The least over the layers: a step is taken in all layers at once. Sum the "
-                "products over all of them.",
-            ),
-        }
+        mistakes = _weight_mistakes(label, hint, product, square, expected)
         expect.close(value, expected, mistakes, of="the largest weight")
+
+
+def _weight_mistakes(label, hint, product, square, expected):
+    """What the likely mistakes give, by name."""
+    each = [
+        -(a * a).sum() / (a * b).sum() for a, b in zip(*map(_as_layers, (label, hint)), strict=True)
+    ]
+    mistakes = {
+        "sign": (
+            -expected,
+            "The size is right, but a weight is positive: look at the sign of the product.",
+        ),
+        "inverse": (
+            1 / expected,
+            "This is the inverse: solve ‖g_label‖² + w (g_label · g_hint) = 0 for w.",
+        ),
+        "hint_length": (
+            -(hint @ hint) / product,
+            "‖g_hint‖² stands where ‖g_label‖² belongs: it is the label's loss that must fall.",
+        ),
+        "length": (
+            -square.sqrt() / product,
+            "‖g_label‖ is not squared: the product g_label · g_label is.",
+        ),
+        "cosine": (
+            -1 / F.cosine_similarity(label, hint, dim=0),
+            "The cosine forgets how long the gradients are: use their product.",
+        ),
+        "lengths": (
+            label.norm() / hint.norm(),
+            "This makes the two equally long. It forgets their angle.",
+        ),
+        "per_layer": (
+            torch.stack(each).mean(),
+            "The mean over the layers of each layer's answer: a step is taken in all layers at "
+            "once. Sum the "
+            "products over all of them first.",
+        ),
+        "first_layer": (each[0], "Only the first tensor was used: sum over all of them."),
+        "least_layer": (
+            min([e for e in each if e > 0], default=expected),
+            "The least over the layers: a step is taken in all layers at once. Sum the "
+            "products over all of them.",
+        ),
+    }
+    return mistakes
 
 
 def _as_layers(vector: torch.Tensor) -> list[torch.Tensor]:

@@ -55,55 +55,7 @@ def code_weight(answer: Answer, rng: torch.Generator) -> None:
             F.normalize(intermediate.attention_map(student).flatten(1))
             - F.normalize(intermediate.attention_map(teacher).flatten(1))
         )  # fmt: skip
-        mistakes = {
-            "half": (
-                2 * expected,
-                "It is twice as large as it should be: the paper's formula has β/2.",
-            ),
-            "beta": (expected / beta, "β is missing: the paper's term is β/2 times the length."),
-            "inverse": (
-                1 / expected,
-                "This is how many times the code's term fits the other way: w · code = paper.",
-            ),
-            "inverse_beta": (
-                beta / 2 * code / paper,
-                "Code and paper have changed places: w · code = β/2 · paper.",
-            ),
-            "pixels": (
-                expected / size**2,
-                "It is H·W times too small: the code's term is a *mean*, over images and pixels.",
-            ),
-            "squared": (
-                beta / 2 * d.pow(2).sum(1).mean() / code,
-                "The paper's term is the length of d, not its square: a root is missing.",
-            ),
-            "whole": (
-                beta / 2 * d.norm() / code,
-                "The length was taken over the whole batch at once. It is one length an image, "
-                "then their mean.",
-            ),
-            "mean_outside": (
-                beta / 2 * d.pow(2).sum(1).mean().sqrt() / code,
-                "The mean over the images was taken before the root. Take each image's length "
-                "first.",
-            ),
-            "not_normalised": (
-                of(lambda q: q),
-                "The attention maps were not divided by their lengths.",
-            ),
-            "batch_normalised": (
-                of(lambda q: q / q.norm()),
-                "The maps were divided by one length of the whole batch: each image has its own.",
-            ),
-            "sum_normalised": (
-                of(lambda q: q / q.sum(1, keepdim=True)),
-                "Each map was divided by its sum: the formula divides by its length ‖·‖₂.",
-            ),
-            "absolute": (
-                of(F.normalize, 1),
-                "The attention map sums |A|: it should sum the squares.",
-            ),
-        }
+        mistakes = _weight_mistakes(of, size, beta, paper, code, expected, d)
         if batch == 1:  # where these are no mistakes
             for name in ("whole", "mean_outside", "batch_normalised"):
                 del mistakes[name]
@@ -111,6 +63,58 @@ def code_weight(answer: Answer, rng: torch.Generator) -> None:
         expect.close(
             value, expected, mistakes, of=f"the weight for {batch} image(s) of {size}×{size}"
         )
+
+
+def _weight_mistakes(of, size, beta, paper, code, expected, d) -> dict:
+    """What the likely mistakes give, by name."""
+    return {
+        "half": (
+            2 * expected,
+            "It is twice as large as it should be: the paper's formula has β/2.",
+        ),
+        "beta": (expected / beta, "β is missing: the paper's term is β/2 times the length."),
+        "inverse": (
+            1 / expected,
+            "This is how many times the code's term fits the other way: w · code = paper.",
+        ),
+        "inverse_beta": (
+            beta / 2 * code / paper,
+            "Code and paper have changed places: w · code = β/2 · paper.",
+        ),
+        "pixels": (
+            expected / size**2,
+            "It is H·W times too small: the code's term is a *mean*, over images and pixels.",
+        ),
+        "squared": (
+            beta / 2 * d.pow(2).sum(1).mean() / code,
+            "The paper's term is the length of d, not its square: a root is missing.",
+        ),
+        "whole": (
+            beta / 2 * d.norm() / code,
+            "The length was taken over the whole batch at once. It is one length an image, "
+            "then their mean.",
+        ),
+        "mean_outside": (
+            beta / 2 * d.pow(2).sum(1).mean().sqrt() / code,
+            "The mean over the images was taken before the root. Take each image's length first.",
+        ),
+        "not_normalised": (
+            of(lambda q: q),
+            "The attention maps were not divided by their lengths.",
+        ),
+        "batch_normalised": (
+            of(lambda q: q / q.norm()),
+            "The maps were divided by one length of the whole batch: each image has its own.",
+        ),
+        "sum_normalised": (
+            of(lambda q: q / q.sum(1, keepdim=True)),
+            "Each map was divided by its sum: the formula divides by its length ‖·‖₂.",
+        ),
+        "absolute": (
+            of(F.normalize, 1),
+            "The attention map sums |A|: it should sum the squares.",
+        ),
+    }
 
 
 @task(

@@ -46,56 +46,7 @@ def drawn(answer: Answer, rng: torch.Generator) -> None:
         kept = [
             stretch.drawn for stretch in easy_to_hard.plan(count, threshold, ratio, keep_size=True)
         ]
-        mistakes = {
-            "not_capped": (
-                of(shares, cap=False),
-                f"A bucket of {covered // 5} samples gives no more than it has, whatever its "
-                "share.",
-            ),
-            "kept_size": (
-                kept,
-                "This keeps the promised size, as ours does with keep_size. D3's leaves the epoch "
-                "smaller.",
-            ),
-            "all_samples": (
-                of(shares, covered=count),
-                "The buckets are made of all samples: D3's hold the easiest (0.5 + 0.5θ)N.",
-            ),
-            "covered_ratio": (
-                of(shares, size=epoch_size(covered, ratio)),
-                "The size wanted is r times *all* samples, not r times those that are covered.",
-            ),
-            "power": (
-                of(EASY_FIRST ** (1 + 2 * threshold)),
-                "The power is 1 + 2(1 − θ): it leans to the easy most strongly at θ = 0.",
-            ),
-            "no_power": (
-                of(EASY_FIRST),
-                "The proportions are not raised to the power 1 + 2(1 − θ).",
-            ),
-            "product": (
-                of(EASY_FIRST * (1 + 2 * (1 - threshold))),
-                "The proportions are multiplied by 1 + 2(1 − θ), which changes none: raise them to "
-                "this power.",
-            ),
-            "flipped": (
-                of(shares[::-1]),
-                "The buckets are the wrong way round: 5 belongs to the easiest.",
-            ),
-            "uniform": (
-                of(np.ones(5)),
-                "All buckets are drawn alike: D3 draws them in proportion to their shares.",
-            ),
-            "rounded": (
-                of(shares, rounding=np.round),
-                "What a bucket is asked for is rounded down.",
-            ),
-            "rounded_up": (
-                of(shares, rounding=np.ceil),
-                "What a bucket is asked for is rounded down.",
-            ),
-            "not_rounded": (of(shares, rounding=np.array), "Samples are whole: round down."),
-        }
+        mistakes = _drawn_mistakes(of, threshold, count, ratio, covered, shares, kept)
         case = f"N = {count}, θ = {threshold:g}, r = {ratio:g}: "
         value = expect.shape(answer(count, threshold, ratio), (5,), of="the numbers drawn")
         expect.close(
@@ -105,6 +56,59 @@ def drawn(answer: Answer, rng: torch.Generator) -> None:
             atol=1e-6,
             of=f"{case}the numbers drawn",
         )
+
+
+def _drawn_mistakes(of, threshold, count, ratio, covered, shares, kept) -> dict:
+    """What the likely mistakes give, by name."""
+    return {
+        "not_capped": (
+            of(shares, cap=False),
+            f"A bucket of {covered // 5} samples gives no more than it has, whatever its share.",
+        ),
+        "kept_size": (
+            kept,
+            "This keeps the promised size, as ours does with keep_size. D3's leaves the epoch "
+            "smaller.",
+        ),
+        "all_samples": (
+            of(shares, covered=count),
+            "The buckets are made of all samples: D3's hold the easiest (0.5 + 0.5θ)N.",
+        ),
+        "covered_ratio": (
+            of(shares, size=epoch_size(covered, ratio)),
+            "The size wanted is r times *all* samples, not r times those that are covered.",
+        ),
+        "power": (
+            of(EASY_FIRST ** (1 + 2 * threshold)),
+            "The power is 1 + 2(1 − θ): it leans to the easy most strongly at θ = 0.",
+        ),
+        "no_power": (
+            of(EASY_FIRST),
+            "The proportions are not raised to the power 1 + 2(1 − θ).",
+        ),
+        "product": (
+            of(EASY_FIRST * (1 + 2 * (1 - threshold))),
+            "The proportions are multiplied by 1 + 2(1 − θ), which changes none: raise them to "
+            "this power.",
+        ),
+        "flipped": (
+            of(shares[::-1]),
+            "The buckets are the wrong way round: 5 belongs to the easiest.",
+        ),
+        "uniform": (
+            of(np.ones(5)),
+            "All buckets are drawn alike: D3 draws them in proportion to their shares.",
+        ),
+        "rounded": (
+            of(shares, rounding=np.round),
+            "What a bucket is asked for is rounded down.",
+        ),
+        "rounded_up": (
+            of(shares, rounding=np.ceil),
+            "What a bucket is asked for is rounded down.",
+        ),
+        "not_rounded": (of(shares, rounding=np.array), "Samples are whole: round down."),
+    }
 
 
 def whole_number(rng: torch.Generator, low: int, high: int) -> int:

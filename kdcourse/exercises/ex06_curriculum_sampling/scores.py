@@ -75,7 +75,15 @@ def _difficulties(p_t: torch.Tensor, p_s: torch.Tensor) -> tuple[torch.Tensor, d
     def total(confidence=confidence, entropy=spread, divergence=cut, weights=(0.3, 0.3, 0.4)):
         return weights[0] * confidence + weights[1] * entropy + weights[2] * divergence
 
-    return total(), {
+    mistakes = _difficulty_mistakes(
+        total, p_t, p_s, confidence, entropy, kl, swapped, spread
+    ) | _weight_mistakes(total, p_t, p_s)
+    return total(), mistakes
+
+
+def _difficulty_mistakes(total, p_t, p_s, confidence, entropy, kl, swapped, spread) -> dict:
+    """What the likely mistakes give, by name."""
+    return {
         "confident": (
             total(1 - confidence),
             "A confident teacher makes a sample *easy*: the part is 1 − max p_t.",
@@ -118,6 +126,12 @@ def _difficulties(p_t: torch.Tensor, p_s: torch.Tensor) -> tuple[torch.Tensor, d
             "This takes the cross-entropy −Σ p_t ln p_s: KL is that less the teacher's own "
             "entropy.",
         ),
+    }
+
+
+def _weight_mistakes(total, p_t, p_s) -> dict:
+    """What other weights, and the student in the teacher's place, give."""
+    return {
         "weights": (
             total(weights=(0.4, 0.3, 0.3)),
             "The weights are in another order: 0.3 confidence, 0.3 entropy, 0.4 divergence.",

@@ -69,7 +69,14 @@ def _bootstraps(
     low, high = np.percentile(means, ends)
     middle, error = gains.mean(), gains.std(ddof=1) / np.sqrt(n)
     t = stats.t.ppf(0.975, n - 1) * error
-    return np.array([low, high]), {
+    return np.array([low, high]), _interval_mistakes(
+        gains, rows, means, ends, apart, low, high, middle, error, t
+    )
+
+
+def _interval_mistakes(gains, rows, means, ends, apart, low, high, middle, error, t) -> dict:
+    """What the likely mistakes give, by name."""
+    return {
         "raw": (
             np.percentile(gains, ends),
             "These are percentiles of the differences: take those of resampled means.",

@@ -73,6 +73,11 @@ def _adjusted(p: np.ndarray) -> dict:
     factors = np.arange(m, 0, -1)
     stepped = rising * factors
     fdr = np.minimum.accumulate((rising * m / np.arange(1, m + 1))[::-1])[::-1].clip(max=1)
+    return _adjusted_mistakes(back, p, m, rising, factors, stepped, fdr)
+
+
+def _adjusted_mistakes(back, p, m, rising, factors, stepped, fdr) -> dict:
+    """What other corrections and slips give, by name."""
     return {
         "bonferroni": (
             (p * m).clip(max=1),

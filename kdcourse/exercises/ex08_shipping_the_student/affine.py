@@ -86,44 +86,11 @@ def _int8_is_right(value, values: torch.Tensor, low: float, high: float) -> None
     q, scale, zero = _three(value, values.shape)
     span = max(high, 0.0) - min(low, 0.0)
     where = f"for the range {low:.3g} … {high:.3g}"
-    if (q < LOW).any() or (q > HIGH).any():
-        if q.min() >= 0 and q.max() <= 255:
-            raise Wrong(
-                f"q runs from {q.min():g} to {q.max():g}: that is uint8. int8 is −128 … 127.",
-                "unsigned",
-            )
-        worst = q.flatten()[(q - (LOW + HIGH) / 2).abs().argmax()]
-        raise Wrong(
-            f"q reaches {worst:g}, outside of −128 … 127: values outside of the range are clamped.",
-            "no clamp",
-        )
+    _check_range(q)
     expect.close(
         scale,
         span / 255,
-        {
-            "256 steps": (span / 256, "256 levels have 255 steps between them."),
-            "254 steps": (span / 254, "−128 … 127 has 255 steps: 254 is that of −127 … 127."),
-            "127 steps": (span / 127, "−128 … 127 has 255 steps, not 127."),
-            "zero not in range": (
-                (high - low) / 255,
-                "The range must hold zero: padding and ReLU need a zero that is exact.",
-            ),
-            "symmetric": (
-                2 * max(abs(low), abs(high)) / 255,
-                "This is a symmetric range: here low and high are two numbers, and the zero point "
-                "makes up for it.",
-            ),
-            "symmetric, 127": (
-                max(abs(low), abs(high)) / 127,
-                "This is a symmetric scale: here low and high are two numbers, and the zero point "
-                "makes up for it.",
-            ),
-            "inverse": (255 / span, "This is steps per unit: the scale is what one step is worth."),
-            "range of the values": (
-                (max(values.max().item(), 0) - min(values.min().item(), 0)) / 255,
-                "The range is that of calibration, low and high, not that of these values.",
-            ),
-        },
+        _scale_mistakes(values, low, high, span),
         of=f"the scale {where}",
         rtol=1e-3,
         atol=0,
@@ -147,6 +114,11 @@ def _int8_is_right(value, values: torch.Tensor, low: float, high: float) -> None
                 f"got {zero}{side}.",
                 "zero point",
             )
+    _check_values(values, low, high, q, scale, zero, where)
+
+
+def _check_values(values, low, high, q, scale, zero, where) -> None:
+    """Raise Wrong unless scale · (q − zero point) gives the values back."""
     inside = values.double().clamp(min(low, 0.0), max(high, 0.0))
     off = (scale * (q - zero) - inside).abs() / scale  # in steps
     if off.max() > 0.51:
@@ -166,3 +138,46 @@ def _int8_is_right(value, values: torch.Tensor, low: float, high: float) -> None
         raise Wrong(
             f"{what}, {where}: scale · (q − zero_point) must give the value back.", "not the value"
         )
+
+
+def _check_range(q) -> None:
+    """Raise Wrong unless every q is in −128 … 127."""
+    if (q < LOW).any() or (q > HIGH).any():
+        if q.min() >= 0 and q.max() <= 255:
+            raise Wrong(
+                f"q runs from {q.min():g} to {q.max():g}: that is uint8. int8 is −128 … 127.",
+                "unsigned",
+            )
+        worst = q.flatten()[(q - (LOW + HIGH) / 2).abs().argmax()]
+        raise Wrong(
+            f"q reaches {worst:g}, outside of −128 … 127: values outside of the range are clamped.",
+            "no clamp",
+        )
+
+
+def _scale_mistakes(values, low, high, span) -> dict:
+    """What the likely mistakes give for the scale."""
+    return {
+        "256 steps": (span / 256, "256 levels have 255 steps between them."),
+        "254 steps": (span / 254, "−128 … 127 has 255 steps: 254 is that of −127 … 127."),
+        "127 steps": (span / 127, "−128 … 127 has 255 steps, not 127."),
+        "zero not in range": (
+            (high - low) / 255,
+            "The range must hold zero: padding and ReLU need a zero that is exact.",
+        ),
+        "symmetric": (
+            2 * max(abs(low), abs(high)) / 255,
+            "This is a symmetric range: here low and high are two numbers, and the zero point "
+            "makes up for it.",
+        ),
+        "symmetric, 127": (
+            max(abs(low), abs(high)) / 127,
+            "This is a symmetric scale: here low and high are two numbers, and the zero point "
+            "makes up for it.",
+        ),
+        "inverse": (255 / span, "This is steps per unit: the scale is what one step is worth."),
+        "range of the values": (
+            (max(values.max().item(), 0) - min(values.min().item(), 0)) / 255,
+            "The range is that of calibration, low and high, not that of these values.",
+        ),
+    }

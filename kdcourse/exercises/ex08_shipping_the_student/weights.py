@@ -53,30 +53,7 @@ def folded(answer: Answer, rng: torch.Generator) -> None:
         expect.close(
             value[1],
             b - shift,
-            {
-                "bias unchanged": (b, "The bias is still the old one: where did the mean go?"),
-                "sign": (b + shift, "The mean is added: (x − mean) subtracts it."),
-                "bias forgotten": (-shift, "The layer's own bias is lost."),
-                "old weight": (
-                    b - (w * m).sum((1, 2, 3)),
-                    "The mean is weighted by the old weight, not by weight / std.",
-                ),
-                "centre pixel": (
-                    b - (new * m)[:, :, size // 2, size // 2].sum(1),
-                    "Every pixel under the kernel has a mean: the sum goes over all of them, not "
-                    "over one.",
-                ),
-                "kernel averaged": (
-                    b - (new * m).mean((2, 3)).sum(1),
-                    "Over the kernel it is a sum, not a mean: every pixel under it has its own "
-                    "weight.",
-                ),
-                "all outputs": (
-                    b - shift.sum(),
-                    "The sum goes over channels and kernel, not over outputs: each has a bias of "
-                    "its own.",
-                ),
-            },
+            _bias_mistakes(size, w, m, new, shift, b),
             of="the bias",
             rtol=1e-3,
         )
@@ -88,6 +65,31 @@ def folded(answer: Answer, rng: torch.Generator) -> None:
         expect.close(
             came, F.conv2d((images - m) / s, w, b), of="the layer's output", rtol=1e-2, atol=1e-3
         )
+
+
+def _bias_mistakes(size, w, m, new, shift, b) -> dict:
+    """What the likely mistakes give for the bias."""
+    return {
+        "bias unchanged": (b, "The bias is still the old one: where did the mean go?"),
+        "sign": (b + shift, "The mean is added: (x − mean) subtracts it."),
+        "bias forgotten": (-shift, "The layer's own bias is lost."),
+        "old weight": (
+            b - (w * m).sum((1, 2, 3)),
+            "The mean is weighted by the old weight, not by weight / std.",
+        ),
+        "centre pixel": (
+            b - (new * m)[:, :, size // 2, size // 2].sum(1),
+            "Every pixel under the kernel has a mean: the sum goes over all of them, not over one.",
+        ),
+        "kernel averaged": (
+            b - (new * m).mean((2, 3)).sum(1),
+            "Over the kernel it is a sum, not a mean: every pixel under it has its own weight.",
+        ),
+        "all outputs": (
+            b - shift.sum(),
+            "The sum goes over channels and kernel, not over outputs: each has a bias of its own.",
+        ),
+    }
 
 
 def _wrong_axes(weight: torch.Tensor, std: torch.Tensor) -> dict:
@@ -166,41 +168,46 @@ def _rounded_is_right(came: torch.Tensor, weight: torch.Tensor, per_channel: boo
     expect.close(
         came,
         rounds(scale),
-        {
-            "not rounded": (weight, "This is the weight as it was."),
-            "whole tensor": (rounds(one), f"One scale was used for all: expected {kind}."),
-            "each channel": (
-                rounds(many),
-                f"Each output channel has its own scale: expected {kind}.",
-            ),
-            "input channels": (
-                rounds(inputs),
-                "There is a scale for each *input* channel: outputs are the first axis, and each "
-                "is a sum over inputs.",
-            ),
-            "q": (rounds(scale) / scale, "This is q: what the layer computes with is scale · q."),
-            "255 steps": (
-                rounds(scale * 254 / 255, -128),
-                "−127 … 127 has 254 steps, not 255: largest / 127.",
-            ),
-            "half the range": (
-                rounds(scale * 127 / 255),
-                "Largest / 255 leaves room for half of the range alone.",
-            ),
-            "128": (
-                rounds(scale * 127 / 128, -128),
-                "Symmetric is −127 … 127: the largest |weight| is 127, not 128.",
-            ),
-            "signed maximum": (
-                rounds(_signed(weight, 0 if per_channel else None)),
-                "The scale is from the largest weight: large negative weights are cut off. Take "
-                "the largest |weight|.",
-            ),
-        },
+        _rounding_mistakes(rounds, weight, per_channel, scale, one, many, inputs, kind),
         of=f"the weight with {kind}",
         rtol=1e-3,
         atol=1e-5,
     )
+
+
+def _rounding_mistakes(rounds, weight, per_channel, scale, one, many, inputs, kind) -> dict:
+    """What the likely mistakes give, by name."""
+    return {
+        "not rounded": (weight, "This is the weight as it was."),
+        "whole tensor": (rounds(one), f"One scale was used for all: expected {kind}."),
+        "each channel": (
+            rounds(many),
+            f"Each output channel has its own scale: expected {kind}.",
+        ),
+        "input channels": (
+            rounds(inputs),
+            "There is a scale for each *input* channel: outputs are the first axis, and each "
+            "is a sum over inputs.",
+        ),
+        "q": (rounds(scale) / scale, "This is q: what the layer computes with is scale · q."),
+        "255 steps": (
+            rounds(scale * 254 / 255, -128),
+            "−127 … 127 has 254 steps, not 255: largest / 127.",
+        ),
+        "half the range": (
+            rounds(scale * 127 / 255),
+            "Largest / 255 leaves room for half of the range alone.",
+        ),
+        "128": (
+            rounds(scale * 127 / 128, -128),
+            "Symmetric is −127 … 127: the largest |weight| is 127, not 128.",
+        ),
+        "signed maximum": (
+            rounds(_signed(weight, 0 if per_channel else None)),
+            "The scale is from the largest weight: large negative weights are cut off. Take "
+            "the largest |weight|.",
+        ),
+    }
 
 
 def _signed(weight: torch.Tensor, keep: int | None) -> torch.Tensor:

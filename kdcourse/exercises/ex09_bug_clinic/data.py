@@ -107,6 +107,32 @@ def mend_7(answer: Answer, rng: torch.Generator) -> None:
         .argmin(1)
         .reshape(epochs, count)
     )
+    _check_shuffled(count, epochs, shown, index)
+    with torch.no_grad():
+        right = answer_parts.pixel_network(seed, 16)(images).double()[index.flatten()]
+    fits = torch.isclose(came, right, rtol=1e-3, atol=1e-3).all(1).reshape(epochs, count)
+    if fits[0].all() and not fits.all():
+        raise Wrong(
+            "The first epoch is right; from the second on the answers belong to other images.",
+            "later epochs",
+        )
+    if not fits.all():
+        mixed = sorted(map(tuple, came.round(decimals=3).tolist())) == sorted(
+            map(tuple, right.round(decimals=3).tolist())
+        )
+        why = (
+            "they are answers to other images"
+            if mixed
+            else "nor are they answers to other images: logits are wanted"
+        )
+        raise Wrong(
+            f"{int((~fits).sum())} of {total} rows have not their own image's logits; {why}.",
+            "mismatch",
+        )
+
+
+def _check_shuffled(count, epochs, shown, index) -> None:
+    """Raise Wrong unless each epoch shows every image once, in an order of its own."""
     if any(sorted(row.tolist()) != list(range(count)) for row in index):
         raise Wrong(
             "An epoch must show every image once; one is missing and another comes twice.",
@@ -132,27 +158,6 @@ def mend_7(answer: Answer, rng: torch.Generator) -> None:
             "The batches come in another order, but each holds the same images in every epoch: "
             "shuffle the images.",
             "batches shuffled",
-        )
-    with torch.no_grad():
-        right = answer_parts.pixel_network(seed, 16)(images).double()[index.flatten()]
-    fits = torch.isclose(came, right, rtol=1e-3, atol=1e-3).all(1).reshape(epochs, count)
-    if fits[0].all() and not fits.all():
-        raise Wrong(
-            "The first epoch is right; from the second on the answers belong to other images.",
-            "later epochs",
-        )
-    if not fits.all():
-        mixed = sorted(map(tuple, came.round(decimals=3).tolist())) == sorted(
-            map(tuple, right.round(decimals=3).tolist())
-        )
-        why = (
-            "they are answers to other images"
-            if mixed
-            else "nor are they answers to other images: logits are wanted"
-        )
-        raise Wrong(
-            f"{int((~fits).sum())} of {total} rows have not their own image's logits; {why}.",
-            "mismatch",
         )
 
 

@@ -187,6 +187,15 @@ def mend_10(answer: Answer, rng: torch.Generator) -> None:
         rtol=1e-3,
         atol=1e-3,
     )
+    _check_training(train, mean, std, came)
+    if torch.equal(
+        expect.tensor(run_trainer(answer, train, test, mean.float(), std.float()).value[0]), came
+    ):
+        raise Wrong(f"Two calls mirrored the same training images: {SEEDED}", "not random")
+
+
+def _check_training(train, mean, std, came) -> None:
+    """Raise Wrong unless each training image is normalised, and some of them are mirrored."""
     plain = (train.double() - mean) / std
     if torch.allclose(came, train.double(), atol=1e-3):
         raise Wrong("The training images are not normalised any more.", "training not normalised")
@@ -209,10 +218,6 @@ def mend_10(answer: Answer, rng: torch.Generator) -> None:
             "last dimension.",
             "training",
         )
-    if torch.equal(
-        expect.tensor(run_trainer(answer, train, test, mean.float(), std.float()).value[0]), came
-    ):
-        raise Wrong(f"Two calls mirrored the same training images: {SEEDED}", "not random")
 
 
 def _mirrored(images: torch.Tensor, right: torch.Tensor) -> bool:

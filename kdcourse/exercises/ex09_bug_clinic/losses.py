@@ -207,47 +207,52 @@ def mend_2(answer: Answer, rng: torch.Generator) -> None:
         expect.close(
             came,
             weight * soft + (1 - weight) * hard,
-            {
-                "no T²": (
-                    weight * soft / t2 + (1 - weight) * hard,
-                    "With labels, T² is still missing.",
-                ),
-                "T": (
-                    weight * soft / temperature + (1 - weight) * hard,
-                    "With labels, T stands where T² belongs.",
-                ),
-                "T twice": (
-                    weight * soft * t2 + (1 - weight) * hard,
-                    "With labels, T² is in it twice.",
-                ),
-                "T² on the labels": (
-                    t2 * (weight * soft / t2 + (1 - weight) * hard),
-                    "T² multiplies the label term too: it belongs to the soft term alone.",
-                ),
-                "T² on both": (
-                    t2 * (1 - weight) * hard + weight * soft,
-                    "T² multiplies the label term too.",
-                ),
-                "weights swapped": (
-                    (1 - weight) * soft + weight * hard,
-                    "The weights of the two terms are swapped.",
-                ),
-                "no label term": (weight * soft, "With labels, the label term is missing."),
-                "label term unweighted": (
-                    weight * soft + hard,
-                    "The label term has lost its weight, 1 − soft_weight.",
-                ),
-                "T in the label term": (
-                    weight * soft + (1 - weight) * F.cross_entropy(z_s / temperature, labels),
-                    "The label term takes the logits as they are: the temperature belongs to the "
-                    "soft term.",
-                ),
-            },
+            _mistakes_with_labels(temperature, weight, z_s, labels, t2, soft, hard),
             rtol=2e-3,
             of="the loss with labels",
         )
     for given in (None, labels):
         _gradient(answer, z_s, z_t, given)
+
+
+def _mistakes_with_labels(temperature, weight, z_s, labels, t2, soft, hard) -> dict:
+    """What the likely mistakes give with labels."""
+    return {
+        "no T²": (
+            weight * soft / t2 + (1 - weight) * hard,
+            "With labels, T² is still missing.",
+        ),
+        "T": (
+            weight * soft / temperature + (1 - weight) * hard,
+            "With labels, T stands where T² belongs.",
+        ),
+        "T twice": (
+            weight * soft * t2 + (1 - weight) * hard,
+            "With labels, T² is in it twice.",
+        ),
+        "T² on the labels": (
+            t2 * (weight * soft / t2 + (1 - weight) * hard),
+            "T² multiplies the label term too: it belongs to the soft term alone.",
+        ),
+        "T² on both": (
+            t2 * (1 - weight) * hard + weight * soft,
+            "T² multiplies the label term too.",
+        ),
+        "weights swapped": (
+            (1 - weight) * soft + weight * hard,
+            "The weights of the two terms are swapped.",
+        ),
+        "no label term": (weight * soft, "With labels, the label term is missing."),
+        "label term unweighted": (
+            weight * soft + hard,
+            "The label term has lost its weight, 1 − soft_weight.",
+        ),
+        "T in the label term": (
+            weight * soft + (1 - weight) * F.cross_entropy(z_s / temperature, labels),
+            "The label term takes the logits as they are: the temperature belongs to the "
+            "soft term.",
+        ),
+    }
 
 
 @task(

@@ -215,28 +215,7 @@ def mend_5(answer: Answer, rng: torch.Generator) -> None:
         2.0,
     )
     outcome = run_trainer(answer, *args)
-    moved = set(outcome.after[1]["state"]) - set(
-        _unmoved(outcome, 1, answer_parts.tiny_network(seeds[1], 1, 3))
-    )
-    if any("running" in name or "tracked" in name for name in moved):
-        raise Wrong(
-            f"The teacher still drifts: {', '.join(sorted(moved))} changed. Its batch norm is in "
-            "train mode while it "
-            "answers.",
-            "drifts",
-        )
-    if moved:
-        raise Wrong(
-            f"The teacher's weights were trained: {', '.join(sorted(moved))} changed.",
-            "teacher trained",
-        )
-    if outcome.after[1]["gradients"]:
-        raise Wrong(
-            "The teacher's parameters have gradients now: it ran without no_grad. That costs time "
-            "and memory, and "
-            "an optimiser could use them.",
-            "gradients",
-        )
+    _check_teacher(seeds, outcome)
     if _states(outcome, bug_cases.trainers.both_in_eval, args, [0]):
         raise Wrong(
             "Now the student is in eval mode too: its batch norm takes in nothing.",
@@ -262,6 +241,32 @@ def mend_5(answer: Answer, rng: torch.Generator) -> None:
         rtol=1e-3,
         of="the last loss",
     )
+
+
+def _check_teacher(seeds, outcome) -> None:
+    """Raise Wrong if the teacher was changed or has gradients."""
+    moved = set(outcome.after[1]["state"]) - set(
+        _unmoved(outcome, 1, answer_parts.tiny_network(seeds[1], 1, 3))
+    )
+    if any("running" in name or "tracked" in name for name in moved):
+        raise Wrong(
+            f"The teacher still drifts: {', '.join(sorted(moved))} changed. Its batch norm is in "
+            "train mode while it "
+            "answers.",
+            "drifts",
+        )
+    if moved:
+        raise Wrong(
+            f"The teacher's weights were trained: {', '.join(sorted(moved))} changed.",
+            "teacher trained",
+        )
+    if outcome.after[1]["gradients"]:
+        raise Wrong(
+            "The teacher's parameters have gradients now: it ran without no_grad. That costs time "
+            "and memory, and "
+            "an optimiser could use them.",
+            "gradients",
+        )
 
 
 @task(
