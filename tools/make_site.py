@@ -20,7 +20,8 @@ from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUPS = (
-    "data", "models", "evaluation", "training", "distillation", "shipping", "curriculum", "experiments",
+    "data", "models", "evaluation", "training", "distillation", "shipping", "curriculum", "plots",
+    "experiments",
     "checking", "exercises", "grading", "notebook", "running", "common",
 )  # fmt: skip
 ANSWERS = re.compile(r"\.(ex\d\d_\w+|bug_cases)(\.|$)")  # modules with the answers to exercises
@@ -94,15 +95,10 @@ def reference_pages() -> Pages:
 
     names = [module.name for module in walk_packages(kdcourse.__path__, "kdcourse.")]
     groups = {group: [n for n in names if n.startswith(f"kdcourse.{group}.")] for group in GROUPS}
-    groups["others"] = [
-        n for n in names if n.count(".") == 1 and n.split(".")[1] not in (*GROUPS, "cli")
-    ]
     pages = {}
     for group, modules in groups.items():
-        title = f"kdcourse.{group}" if group in GROUPS else "Figures"
-        text = [f"# {title}"]
-        if group in GROUPS:
-            text.append(automodule(f"kdcourse.{group}", ":no-members:", ":no-index:"))
+        package = automodule(f"kdcourse.{group}", ":no-members:", ":no-index:")
+        text = [f"# kdcourse.{group}", package]
         for name in modules:
             if not ANSWERS.search(name):
                 text.append(
@@ -111,7 +107,7 @@ def reference_pages() -> Pages:
                 )
         pages[f"reference/{group}.md"] = "\n\n".join(text) + "\n"
     pages["reference/cli.md"] = command_line()
-    about = "What each part of the package offers, from its docstrings: signatures, shapes, sources, errors."
+    about = "What each part of the package offers: signatures, shapes, sources, errors."
     pages["reference/index.md"] = f"# Reference\n\n{about}\n\n" + toctree(
         ["cli", *groups], depth=2, hidden=False
     )

@@ -55,6 +55,18 @@ SEEDS = pd.DataFrame(
     columns=["method", "seed", "accuracy"],
 )
 FIGURES = {  # name → (maker, words that the alternative text holds)
+    "never shown": (
+        lambda: plots.digit_answers(rng.random((13, 64)), [3] * 12 + [8], 3, "Never shown"),
+        "Never shown: 12 of the 13 .*✗ 8",
+    ),
+    "digits": (
+        lambda: plots.digit_grid(rng.random((2, 64)), ["2: 9 % a 3", "5: 1 % a 3"], "Seen in them"),
+        "Seen in them: 2: 9 % a 3; 5",
+    ),
+    "accuracy per digit": (
+        lambda: plots.accuracy_per_digit([90.0] * 9 + [70.4], 9, "Never shown a 9"),
+        "Never shown a 9.*9: 70",
+    ),
     "tiles": (
         lambda: plots.show_tiles(rng.integers(0, 3000, (3, 13, 8, 8)), ["a", "b", "c"]),
         "3 images.*a, b, c",
@@ -148,7 +160,8 @@ FIGURES |= {  # notebook 05
             {"teacher": np.eye(2)[::-1][None].repeat(2, 0), "student": np.zeros((2, 1, 1))},
             ["crop", "lake"],
         ),
-        r"crop, lake.*teacher \(2×2\): row 1, column 2; row 1, column 2. student \(1×1\): row 1, column 1",
+        r"crop, lake.*teacher \(2×2\): row 1, column 2; row 1, column 2. "
+        r"student \(1×1\): row 1, column 1",
     ),
     "matrices": (
         lambda: plots.matrices({"teacher": BLOCKS}, "image", "image", groups=[2, 2]),
@@ -166,7 +179,8 @@ FIGURES |= {  # notebook 05
     ),
     "term gradients": (
         lambda: plots.term_gradients(TERMS),
-        r"hint: 1e\+02 times the label's at first, 10 at last; cosine \+0.50 and -0.25; SP: 0.5 times",
+        r"hint: 1e\+02 times the label's at first, 10 at last; cosine \+0.50 and -0.25; "
+        r"SP: 0.5 times",
     ),
 }
 
