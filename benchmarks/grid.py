@@ -27,7 +27,8 @@ import torch
 from kdcourse.common.profiles import profile
 from kdcourse.experiments.complexity import D4
 from kdcourse.experiments.engines import Local
-from kdcourse.experiments.grid import TEACHER, Run, RunOutcome, execute, reproduce
+from kdcourse.experiments.grid import TEACHER, Run, RunOutcome, execute
+from kdcourse.experiments.reproduce import reproduce
 
 if __name__ == "__main__":  # workers import this file, too: nothing that they do not need
     from loading import describe, finish, machine, spread

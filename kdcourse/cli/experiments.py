@@ -88,7 +88,7 @@ def reproduce(
     Status: 0 all done, 1 a run failed, 2 a wrong argument, 130 stopped by Ctrl-C.
     """
     from kdcourse.common.profiles import profile as find_profile
-    from kdcourse.experiments import grid
+    from kdcourse.experiments import reproduce as reproduction
     from kdcourse.experiments.registry import experiment_class
     from kdcourse.experiments.report import write
 
@@ -99,8 +99,8 @@ def reproduce(
     folder = Path(output or f"output/{experiment}")
     echo, live = lines()
     with stoppable(echo, "What was done is kept; the same command does the rest."):
-        logs = grid.tensorboard(folder) if tensorboard else None
-        progress = grid.reproduce(recipe, folder, engine, echo=echo, live=live, ended=logs)
+        logs = reproduction.tensorboard(folder) if tensorboard else None
+        progress = reproduction.reproduce(recipe, folder, engine, echo=echo, live=live, ended=logs)
     echo(f"Report: {write(folder)}")
     sys.exit(1 if progress.failed else 0)
 

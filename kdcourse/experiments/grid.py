@@ -1,27 +1,19 @@
-"""A grid of runs: which networks an experiment trains, one after another or side by side, and where
-the results lie.
+"""A grid of runs: which networks an experiment trains, and how one run is executed.
 
 An `Experiment` is a recipe: data, split, models, objectives, budget and seeds. It lists its `Run`s,
-plain values that can be sent to a worker. `reproduce` hands them to an engine
-(`kdcourse.experiments.engines`) and writes each result as it comes, so that a second call does only
-what is missing.
-
-    FOLDER/experiment.json          which experiment, at which size
-    FOLDER/runs/NAME.json           one result
-    FOLDER/networks/NAME.pt         a network that other runs need: a teacher
-    FOLDER/report.html, report.csv  see `kdcourse.experiments.report`
+plain values that can be sent to a worker, where `execute` trains and judges one of them.
+`kdcourse.experiments.reproduce` does all the runs of an experiment, and
+`kdcourse.experiments.results_folder` keeps their results.
 """
 
 import hashlib
 import io
 import json
-import os
 import platform
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from itertools import product
@@ -34,8 +26,7 @@ import torch
 from torch import nn
 
 import kdcourse
-from kdcourse.common.errors import DataError, KDCourseError, UsageError, unknown
-from kdcourse.common.files import write_whole
+from kdcourse.common.errors import KDCourseError, UsageError, unknown
 from kdcourse.common.profiles import Profile, profile
 from kdcourse.data import DataSplits
 from kdcourse.data import load as load_data
@@ -47,7 +38,6 @@ from kdcourse.models.cost import cost
 from kdcourse.training import History, Recipe, load_or_train
 from kdcourse.training.checkpoint import describe, load_weights
 
-FORMAT = 1
 TEACHER = "teacher"
 
 
@@ -73,14 +63,14 @@ class Run:
     @property
     def name(self) -> str:
         """Unique in its experiment, and fit for a file."""
-        said = [
+        parts = [
             self.data,
             self.arm,
             *(f"{name}={value}" for name, value in self.factors),
             f"seed={self.seed}",
         ]
-        short = re.sub(r"[^\w.=-]+", "-", "--".join(said), flags=re.ASCII)[-100:].strip("-")
-        return f"{short}--{hashlib.sha256(json.dumps(said).encode()).hexdigest()[:6]}"
+        short = re.sub(r"[^\w.=-]+", "-", "--".join(parts), flags=re.ASCII)[-100:].strip("-")
+        return f"{short}--{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:6]}"
 
     def __getitem__(self, factor: str):
         return dict(self.factors)[factor]
@@ -312,11 +302,11 @@ def execute(
             for key in ("train_accuracy", "val_accuracy")
         }
     except Exception as error:  # noqa: BLE001, whatever it is: it is recorded
-        said = (
+        reason = (
             str(error) if isinstance(error, KDCourseError) else f"{type(error).__name__}: {error}"
         )
-        said = f"{said}\n\n{traceback.format_exc()}"
-        return RunOutcome(error=said, seconds=dict(all=time.time() - started), machine=machine())
+        reason = f"{reason}\n\n{traceback.format_exc()}"
+        return RunOutcome(error=reason, seconds=dict(all=time.time() - started), machine=machine())
     return RunOutcome(
         results=results,
         recipe=[recipe, {"data": own.fingerprint, "training images": len(own.train)}],
@@ -364,280 +354,3 @@ def _unpack(content: bytes, experiment: Experiment, run: Run, data: DataSplits) 
         network, torch.load(io.BytesIO(content), weights_only=True, map_location="cpu"), run.name
     )
     return network.eval()
-
-
-# --- the folder -----------------------------------------------------------------------------------
-
-
-class Results:
-    """The folder with the results of an experiment. One JSON file a run, written beside and moved
-    into place.
-
-    Raises UsageError for a folder that belongs to another experiment or size. `set_aside` names the
-    files that were
-    damaged: they are renamed to .damaged, and their runs count as missing.
-    """
-
-    def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder)
-        self.set_aside: list[Path] = []
-
-    def claim(self, experiment: Experiment) -> None:
-        """Make the folder this experiment's, or see that it is."""
-        path, wanted = self.folder / "experiment.json", experiment.size()
-        if not path.exists():
-            if self.folder.is_dir() and any(
-                found.suffix != ".partial" for found in self.folder.iterdir()
-            ):
-                raise UsageError(
-                    f"{self.folder}: holds other files. Name a new folder for --output"
-                )
-            _write(path, {"format": FORMAT, **wanted})
-            return
-        found = self.about()
-        for key in wanted:
-            if found.get(key) != wanted[key]:
-                raise UsageError(
-                    f"{path}: holds results of another recipe: {key} is {found.get(key)!r}, now "
-                    f"{wanted[key]!r}. Name "
-                    "another folder for --output"
-                )
-
-    def about(self) -> dict:
-        """Which experiment, at which size. Raises DataError if that cannot be read."""
-        path = self.folder / "experiment.json"
-        try:
-            about = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{path}: not the folder of an experiment ({error}). Expected one that `kdcourse "
-                "reproduce` wrote"
-            ) from error
-        if (
-            not isinstance(about, dict)
-            or about.get("format") != FORMAT
-            or "experiment" not in about
-        ):
-            raise DataError(
-                f"{path}: expected JSON with format {FORMAT} and the name of an experiment"
-            )
-        return about
-
-    def records(self) -> dict[str, dict]:
-        """Name of a run → its record; sets damaged files aside."""
-        records = {}
-        for path in sorted((self.folder / "runs").glob("*.json")):
-            try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-                if record["format"] != FORMAT or record["status"] not in ("done", "failed"):
-                    raise ValueError("not a result of this version")
-                if record["status"] == "done":
-                    float(record["results"]["accuracy"])
-                records[record["run"]["name"]] = record
-            except (ValueError, KeyError, TypeError):
-                aside = path.with_suffix(".damaged")
-                os.replace(path, aside)
-                self.set_aside.append(aside)
-        return records
-
-    def frame(self) -> pd.DataFrame:
-        """A row a run that is done: data, arm, seed, its factors, and its numbers, accuracies in
-        %.
-        """
-        rows = []
-        for record in self.records().values():
-            if record["status"] == "done":
-                run = record["run"]
-                rows.append(
-                    dict(data=run["data"], arm=run["arm"], seed=run["seed"])
-                    | run["factors"]
-                    | record["results"]
-                )
-        frame = pd.DataFrame(rows)
-        return (
-            frame.sort_values(["data", "arm", "seed"], kind="stable", ignore_index=True)
-            if rows
-            else frame
-        )
-
-    def write(self, experiment: Experiment, run: Run, outcome: RunOutcome) -> None:
-        record = {
-            "format": FORMAT,
-            "status": outcome.status,
-            "run": dict(
-                name=run.name, data=run.data, arm=run.arm, seed=run.seed, factors=dict(run.factors),
-                needs=[need.name for need in run.needs],
-            ),
-            "experiment": experiment.size(),
-            "recipe": outcome.recipe,
-            "results": outcome.results,
-            "seconds": {name: round(value, 2) for name, value in outcome.seconds.items()},
-            "machine": outcome.machine,
-        }  # fmt: skip
-        if outcome.error:
-            record["error"] = outcome.error
-        if outcome.network is not None:  # first, so that a result that is there has its network
-            write_whole(self._network(run), outcome.network)
-            record["network"] = hashlib.sha256(outcome.network).hexdigest()
-        _write(self.folder / "runs" / f"{run.name}.json", record)
-
-    def network(self, run: Run, record: dict) -> bytes | None:
-        """The packed network of a run that is done; None if its file is missing or not the one that
-        was written.
-        """
-        path = self._network(run)
-        content = path.read_bytes() if path.exists() else b""
-        return content if hashlib.sha256(content).hexdigest() == record.get("network") else None
-
-    def _network(self, run: Run) -> Path:
-        return self.folder / "networks" / f"{run.name}.pt"
-
-
-def _write(path: Path, content: dict) -> None:
-    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-# --- the grid -------------------------------------------------------------------------------------
-
-
-@dataclass
-class Progress:
-    """How far a grid is."""
-
-    all: int
-    done: int = 0
-    failed: int = 0
-    now: int = 0  # runs done or failed in this call
-    started: float = field(default_factory=time.monotonic)
-    best: tuple[float, str] = (-1.0, "")  # accuracy (%) of a run that has a teacher, and which
-
-    @property
-    def left(self) -> int:
-        return self.all - self.done - self.failed
-
-    def add(self, run: Run, accuracy: float | None) -> None:
-        """accuracy: None for a run that failed."""
-        if accuracy is None:
-            self.failed += 1
-            return
-        self.done += 1
-        if run.needs:
-            self.best = max(self.best, (accuracy, f"{run.arm} on {run.data}"))
-
-    def line(self) -> str:
-        parts = [
-            f"{self.done} of {self.all} runs done",
-            f"{self.left} left",
-            f"{self.failed} failed",
-        ]
-        if self.best[1]:
-            parts.append(f"best {self.best[0]:.1f} % ({self.best[1]})")
-        if self.now and self.left:
-            minutes = (time.monotonic() - self.started) / self.now * self.left / 60
-            parts.append("under a minute left" if minutes < 1 else f"about {minutes:.0f} min left")
-        return ", ".join(parts)
-
-
-def tensorboard(folder: str | os.PathLike) -> Callable[[Run, RunOutcome], None]:
-    """For `ended` of `reproduce`: writes each run's learning curves to FOLDER/tensorboard.
-
-    Raises UsageError without the package tensorboard.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UsageError(
-            "--tensorboard needs the package tensorboard: pip install tensorboard"
-        ) from error
-
-    def ended(run: Run, outcome: RunOutcome) -> None:
-        if not outcome.history:
-            return
-        with SummaryWriter(Path(folder) / "tensorboard" / run.name) as writer:
-            for record in outcome.history:
-                for key in record.keys() - {"epoch"}:
-                    writer.add_scalar(key, record[key], record["epoch"])
-
-    return ended
-
-
-def reproduce(
-    experiment: Experiment,
-    folder: str | os.PathLike,
-    engine,
-    *,
-    echo: Callable[[str], None] = print,
-    live: Callable[[str], None] | None = None,
-    ended: Callable[[Run, RunOutcome], None] | None = None,
-) -> Progress:
-    """Do the runs that the folder lacks, those that failed before among them; write each result
-    when it comes.
-
-    engine: see `kdcourse.experiments.engines`. echo: gets a line a run. live: gets the line of
-      progress every second.
-    ended: called with each run and its outcome. Raises UsageError for a folder of another recipe,
-    and DataError, before anything is trained, for a data set that is not there.
-    """
-    results = Results(folder)
-    runs = list(dict.fromkeys(experiment.runs()))
-    needed = {need for run in runs for need in run.needs}
-    if lacking := needed - set(runs):
-        raise UsageError(
-            f"{experiment.name}: no run makes the network {lacking.pop().name}, which others need"
-        )
-    for name in dict.fromkeys(run.data for run in runs):
-        experiment.load(
-            name
-        )  # decoded once, before workers ask for it; and missing data are said now
-    results.claim(experiment)
-    records = results.records()
-    for path in results.set_aside:
-        echo(f"{path}: damaged, set aside; its run is done again")
-    networks = {}
-    progress = Progress(len(runs))
-    waiting = []
-    for run in runs:
-        record = records.get(run.name, {"status": "missing"})
-        network = results.network(run, record) if run in needed else b""
-        if record["status"] == "done" and network is not None:
-            networks[run] = network
-            progress.add(run, record["results"]["accuracy"])
-        else:
-            waiting.append(run)
-    if progress.done:
-        echo(f"{progress.done} of {progress.all} runs were done before")
-
-    def end(run: Run, outcome: RunOutcome) -> None:
-        results.write(experiment, run, outcome)
-        progress.now += 1
-        accuracy = outcome.results["accuracy"] if outcome.results else None
-        progress.add(run, accuracy)
-        networks[run] = outcome.network
-        said = (
-            f"{accuracy:.1f} %"
-            if outcome.results
-            else f"failed: {outcome.error.strip().splitlines()[0]}"
-        )
-        echo(f"{run.name.rsplit('--', 1)[0]:<60} {said}  [{progress.line()}]")
-        if ended:
-            ended(run, outcome)
-
-    with closing(engine):
-        while waiting or engine.busy:
-            for run in list(waiting):
-                if any(need in networks and networks[need] is None for need in run.needs):
-                    waiting.remove(run)
-                    end(
-                        run,
-                        RunOutcome(error=f"not run: it needs {run.needs[0].name}, which failed"),
-                    )
-                elif engine.free and all(need in networks for need in run.needs):
-                    waiting.remove(run)
-                    engine.submit(
-                        experiment, run, [networks[need] for need in run.needs], run in needed
-                    )
-            for run, outcome in engine.ended(timeout=1.0):
-                end(run, outcome)
-            if live:
-                live(progress.line())
-    return progress

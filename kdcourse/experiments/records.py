@@ -15,7 +15,7 @@ import pandas as pd
 from kdcourse.common.errors import DataError, unknown
 from kdcourse.common.files import write_whole
 from kdcourse.data.splits import DataSplits
-from kdcourse.experiments.grid import FORMAT, Results
+from kdcourse.experiments.results_folder import FORMAT, Results
 
 FOLDER = Path(__file__).parent / "results"
 

@@ -22,9 +22,10 @@ from kdcourse.common.files import write_whole
 from kdcourse.evaluation.comparison import holm, paired
 from kdcourse.evaluation.metrics import mean_interval
 from kdcourse.experiments.analysis import Analysis
-from kdcourse.experiments.grid import Experiment, Results
+from kdcourse.experiments.grid import Experiment
 from kdcourse.experiments.records import Packed, last_line
 from kdcourse.experiments.registry import as_it_was
+from kdcourse.experiments.results_folder import Results
 from kdcourse.running.index import STYLE, table_markup
 
 NONE = "–"

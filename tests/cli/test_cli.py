@@ -14,8 +14,9 @@ from kdcourse.cli import main
 from kdcourse.common.errors import UsageError
 from kdcourse.common.profiles import profile
 from kdcourse.data.catalog import CATALOG
-from kdcourse.experiments import grid
+from kdcourse.experiments import reproduce as reproduction
 from kdcourse.experiments.eurosat import D1
+from kdcourse.experiments.grid import RunOutcome
 from kdcourse.experiments.registry import EXPERIMENTS
 
 COMMANDS = [
@@ -170,7 +171,7 @@ def test_what_reproduce_hands_on(call, tmp_path, monkeypatch):
         seen.append(args)
         raise UsageError("enough")
 
-    monkeypatch.setattr(grid, "reproduce", watched)
+    monkeypatch.setattr(reproduction, "reproduce", watched)
     monkeypatch.chdir(tmp_path)
     call(
         "reproduce d1 --profile smoke --datasets digits,usps, --methods labels --limit 30 --jobs 3 "
@@ -232,7 +233,7 @@ def test_a_run_that_fails_gives_status_1_and_still_a_report(call, tmp_path, monk
 
         def ended(self, timeout):
             while self.submitted:
-                yield self.submitted.pop(), grid.RunOutcome(error="no machine")
+                yield self.submitted.pop(), RunOutcome(error="no machine")
 
         def close(self):
             pass

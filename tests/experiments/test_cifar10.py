@@ -12,7 +12,8 @@ from kdcourse.common.profiles import profile
 from kdcourse.distillation import CachedTeacher, Teacher
 from kdcourse.experiments import baselines, cifar10, grid
 from kdcourse.experiments.complexity import Pair
-from kdcourse.experiments.grid import Results, reproduce
+from kdcourse.experiments.reproduce import reproduce
+from kdcourse.experiments.results_folder import Results
 from kdcourse.models import thin_resnet
 from kdcourse.training import load_or_train
 

@@ -14,7 +14,8 @@ from kdcourse.common.errors import ClusterError, UsageError
 from kdcourse.common.profiles import profile
 from kdcourse.experiments.complexity import D4
 from kdcourse.experiments.engines import Local
-from kdcourse.experiments.grid import Results, reproduce
+from kdcourse.experiments.reproduce import reproduce
+from kdcourse.experiments.results_folder import Results
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'kdcourse[cluster]'")
 

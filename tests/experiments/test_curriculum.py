@@ -15,7 +15,8 @@ from kdcourse.data import Batches
 from kdcourse.distillation import CachedTeacher, CrossEntropy, ResponseKD, Teacher
 from kdcourse.evaluation import predict
 from kdcourse.experiments import baselines, curriculum, grid
-from kdcourse.experiments.grid import Results, reproduce
+from kdcourse.experiments.reproduce import reproduce
+from kdcourse.experiments.results_folder import Results
 from kdcourse.models import thin_resnet
 from kdcourse.training import load_or_train
 from kdcourse.training.checkpoint import digest

@@ -22,7 +22,8 @@ from kdcourse.common.errors import UsageError
 from kdcourse.common.profiles import profile
 from kdcourse.experiments.complexity import D4
 from kdcourse.experiments.engines import ATTEMPTS, Local, default_jobs
-from kdcourse.experiments.grid import Results, reproduce
+from kdcourse.experiments.reproduce import reproduce
+from kdcourse.experiments.results_folder import Results
 
 SMOKE = profile("smoke")
 DIGITS = D4(SMOKE, datasets=("digits",), seeds=2)

@@ -12,7 +12,9 @@ from kdcourse.common.profiles import profile
 from kdcourse.distillation import CachedTeacher, CrossEntropy, ResponseKD
 from kdcourse.experiments import baselines
 from kdcourse.experiments.eurosat import CELLS, D1, UNAUGMENTED
-from kdcourse.experiments.grid import Results, Run, reproduce
+from kdcourse.experiments.grid import Run
+from kdcourse.experiments.reproduce import reproduce
+from kdcourse.experiments.results_folder import Results
 from kdcourse.models import d1_student, d1_teacher, resnet18
 from kdcourse.training.checkpoint import describe
 

@@ -15,19 +15,12 @@ from torch import nn
 
 from kdcourse.common.errors import DataError, UsageError
 from kdcourse.common.profiles import PROFILES, profile
-from kdcourse.experiments import grid
+from kdcourse.experiments import reproduce as reproduction
 from kdcourse.experiments.complexity import D4
-from kdcourse.experiments.grid import (
-    Progress,
-    Results,
-    Run,
-    RunOutcome,
-    judged,
-    pack_bits,
-    reproduce,
-    unpack_bits,
-)
+from kdcourse.experiments.grid import Run, RunOutcome, judged, pack_bits, unpack_bits
 from kdcourse.experiments.registry import EXPERIMENTS
+from kdcourse.experiments.reproduce import Progress, reproduce
+from kdcourse.experiments.results_folder import Results
 
 SMOKE = profile("smoke")
 TOY = Toy(SMOKE, seeds=2)
@@ -390,7 +383,7 @@ def test_writing_is_all_or_nothing(done, monkeypatch):
     monkeypatch.undo()
     after = files(done)
     assert all(after[path] == before[path] for path in before)
-    assert {path.suffix for path in after.keys() - before.keys()} == {".partial"}
+    assert after.keys() == before.keys()
     assert new.name not in Results(done).records() and len(Results(done).frame()) == 10
 
 
@@ -641,7 +634,7 @@ def test_progress_is_told_while_nothing_ends_and_outcomes_are_handed_on(tmp_path
 
 def test_the_line_of_progress(monkeypatch):
     clock = iter([220.0, 400.0])
-    monkeypatch.setattr(grid.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(reproduction.time, "monotonic", lambda: next(clock))
     progress = Progress(8, started=100)
     assert progress.line() == "0 of 8 runs done, 8 left, 0 failed"
     student = replace(Run("usps", "response", 0), needs=(TEACHER,))
@@ -684,7 +677,9 @@ def test_learning_curves_are_written_for_tensorboard(tmp_path, again):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    again(Toy(SMOKE, datasets=("first",), seeds=1), tmp_path, ended=grid.tensorboard(tmp_path))
+    again(
+        Toy(SMOKE, datasets=("first",), seeds=1), tmp_path, ended=reproduction.tensorboard(tmp_path)
+    )
     folders = {path.name for path in (tmp_path / "tensorboard").iterdir()}
     assert folders == {run.name for run in Toy(SMOKE, datasets=("first",), seeds=1).runs()}
     events = EventAccumulator(str(tmp_path / "tensorboard" / TEACHER.name)).Reload()

@@ -9,7 +9,7 @@ import torch
 from kdcourse.common.errors import UsageError
 from kdcourse.common.profiles import profile
 from kdcourse.distillation import CrossEntropy, ResponseKD
-from kdcourse.experiments.grid import Results, Run, reproduce
+from kdcourse.experiments.grid import Run
 from kdcourse.experiments.missing_bands import (
     ALL,
     BY_ALL,
@@ -22,6 +22,8 @@ from kdcourse.experiments.missing_bands import (
     with_bands,
 )
 from kdcourse.experiments.registry import experiment_class
+from kdcourse.experiments.reproduce import reproduce
+from kdcourse.experiments.results_folder import Results
 
 CPU = Bands(profile("cpu"), datasets=("scenes",), seeds=1)
 

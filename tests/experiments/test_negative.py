@@ -8,9 +8,11 @@ import torch
 from kdcourse.common.profiles import profile
 from kdcourse.distillation import CachedTeacher, CrossEntropy, FitNets, ResponseKD
 from kdcourse.experiments import baselines
-from kdcourse.experiments.grid import Results, Run, reproduce
+from kdcourse.experiments.grid import Run
 from kdcourse.experiments.negative import OTHER, SMOOTHED, STRONGER, TAUGHT_BY, WORSE, Negative
 from kdcourse.experiments.registry import experiment_class
+from kdcourse.experiments.reproduce import reproduce
+from kdcourse.experiments.results_folder import Results
 from kdcourse.training.checkpoint import describe
 
 SMOKE = profile("smoke")

@@ -17,10 +17,11 @@ from kdcourse.common.profiles import profile
 from kdcourse.experiments import records
 from kdcourse.experiments.analysis import Analysis
 from kdcourse.experiments.complexity import D4
-from kdcourse.experiments.grid import Experiment, Results, Run, RunOutcome
+from kdcourse.experiments.grid import Experiment, Run, RunOutcome
 from kdcourse.experiments.records import Packed, pack, recorded_runs
 from kdcourse.experiments.registry import EXPERIMENTS
 from kdcourse.experiments.report import made_by, table, write
+from kdcourse.experiments.results_folder import Results
 
 ACCURACY = {  # by data set and arm, a number a seed
     "usps": {

@@ -10,8 +10,10 @@ import torch
 from kdcourse.common.profiles import profile
 from kdcourse.distillation import CachedTeacher, CrossEntropy, PartlyLabelled, ResponseKD
 from kdcourse.experiments import unlabelled
-from kdcourse.experiments.grid import Results, Run, reproduce
+from kdcourse.experiments.grid import Run
 from kdcourse.experiments.registry import experiment_class
+from kdcourse.experiments.reproduce import reproduce
+from kdcourse.experiments.results_folder import Results
 from kdcourse.experiments.unlabelled import (
     ALL_IMAGES,
     Unlabelled,

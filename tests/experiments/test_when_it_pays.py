@@ -12,7 +12,9 @@ from kdcourse.common.profiles import profile
 from kdcourse.data.batches import Batches
 from kdcourse.distillation import CachedTeacher, CrossEntropy, ResponseKD
 from kdcourse.experiments import baselines, when_it_pays
-from kdcourse.experiments.grid import Results, Run, reproduce
+from kdcourse.experiments.grid import Run
+from kdcourse.experiments.reproduce import reproduce
+from kdcourse.experiments.results_folder import Results
 from kdcourse.experiments.when_it_pays import LONG, SHARES, SHORT, TEACHING, Pays, Samples
 from kdcourse.training.checkpoint import describe
 
