@@ -9,12 +9,9 @@ from kdcourse.curriculum.difficulty import (
     student_loss,
     teacher_margin,
 )
-from kdcourse.curriculum.sampling import (
+from kdcourse.curriculum.sampling import CurriculumSampler, Linear, Root, Step
+from kdcourse.curriculum.strategies import (
     STRATEGIES,
-    CurriculumSampler,
-    Linear,
-    Root,
-    Step,
     Strategy,
     Stretch,
     adaptive,

@@ -19,16 +19,8 @@ import torch
 from torch import nn
 
 from kdcourse.common.errors import CheckpointError, UsageError
-from kdcourse.curriculum.environment import (
-    ACTION,
-    COOLEST,
-    HOTTEST,
-    MOVES,
-    OBSERVATION,
-    THRESHOLDS,
-    DistillationEnv,
-    Episode,
-)
+from kdcourse.curriculum.environment import ACTION, OBSERVATION, DistillationEnv
+from kdcourse.curriculum.episode import COOLEST, HOTTEST, MOVES, THRESHOLDS, Episode
 from kdcourse.training import checkpoint as files
 
 try:
@@ -165,10 +157,22 @@ def ppo(env: gymnasium.Env, *, n_steps: int = 5, seed: int = 0) -> PPO:
         raise UsageError(f"n_steps={n_steps!r}: expected a whole number, 2 or more")
     with _own_randomness(seed):
         return PPO(
-            "MlpPolicy", env, learning_rate=LEARNING_RATE, n_steps=n_steps, batch_size=n_steps, n_epochs=4, gamma=0.99,
-            gae_lambda=0.95, clip_range=0.2, ent_coef=0.01, vf_coef=1.0, max_grad_norm=0.5, policy_kwargs=NETWORK,
-            seed=seed, device="cpu",
-        )  # fmt: skip
+            "MlpPolicy",
+            env,
+            learning_rate=LEARNING_RATE,
+            n_steps=n_steps,
+            batch_size=n_steps,
+            n_epochs=4,
+            gamma=0.99,
+            gae_lambda=0.95,
+            clip_range=0.2,
+            ent_coef=0.01,
+            vf_coef=1.0,
+            max_grad_norm=0.5,
+            policy_kwargs=NETWORK,
+            seed=seed,
+            device="cpu",
+        )
 
 
 def one_run(
@@ -185,7 +189,9 @@ def one_run(
     model.env.seed(env.unwrapped.run_seed)
     model.env.set_options({"replay": resume})
     with _own_randomness(seed):
-        model.learn(env.unwrapped.epochs, callback=lambda seen, _: not seen["dones"].any())
+        model.learn(
+            env.unwrapped.epochs, callback=lambda variables, _: not variables["dones"].any()
+        )
     return env.unwrapped.episode
 
 
@@ -287,11 +293,11 @@ def load_agent(path: str | os.PathLike) -> Agent:
     return Agent(policy)
 
 
-def _same(theirs: dict, settings: dict, path) -> None:
+def _same(stored: dict, settings: dict, path) -> None:
     for name, value in settings.items():
-        if theirs.get(name) != value:
+        if stored.get(name) != value:
             raise CheckpointError(
-                f"{path}: belongs to another training: {name} was {theirs.get(name)}, is now "
+                f"{path}: belongs to another training: {name} was {stored.get(name)}, is now "
                 f"{value}. Name another "
                 "file, or delete this one to train afresh"
             )

@@ -209,8 +209,10 @@ def split_difficulty(
         answers = [
             (teacher(batch).cpu(), student(batch.images).float().cpu()) for batch in batches.epoch()
         ]
-        taught, seen = (torch.cat(logits) for logits in zip(*answers, strict=True))
-    difficulty = torch.as_tensor(scorer(taught, seen, torch.tensor(split.labels)))
+        teacher_logits, student_logits = (
+            torch.cat(logits) for logits in zip(*answers, strict=True)
+        )
+    difficulty = torch.as_tensor(scorer(teacher_logits, student_logits, torch.tensor(split.labels)))
     if difficulty.shape != (len(split),) or not difficulty.isfinite().all():
         raise UsageError(
             f"scorer= answered with shape {tuple(difficulty.shape)}, or not with finite numbers: "
@@ -220,21 +222,25 @@ def split_difficulty(
     return difficulty.numpy().astype(np.float32)
 
 
-def _checked(*given: torch.Tensor) -> list[torch.Tensor]:
+def _checked(*inputs: torch.Tensor) -> list[torch.Tensor]:
     """Logits (N, C) in float32 or better, without gradient; UsageError for what cannot be right."""
-    shapes = " and ".join(str(tuple(logits.shape)) for logits in given)
-    if len({logits.shape for logits in given}) > 1 or given[0].ndim != 2 or given[0].shape[1] < 2:
+    shapes = " and ".join(str(tuple(logits.shape)) for logits in inputs)
+    if (
+        len({logits.shape for logits in inputs}) > 1
+        or inputs[0].ndim != 2
+        or inputs[0].shape[1] < 2
+    ):
         raise UsageError(
             f"logits of shape {shapes}: expected the same (N, C) for teacher and student, with two "
             "classes or more. A "
             "teacher of more classes needs a label_map: Teacher(…)"
         )
-    for logits in given:
+    for logits in inputs:
         if not logits.is_floating_point() or not logits.isfinite().all():
             raise UsageError(
                 "logits that are NaN, infinite or whole numbers: expected finite floating-point "
                 "numbers"
             )
     return [
-        logits.detach().to(torch.promote_types(logits.dtype, torch.float32)) for logits in given
+        logits.detach().to(torch.promote_types(logits.dtype, torch.float32)) for logits in inputs
     ]

@@ -8,25 +8,32 @@ import os
 import shutil
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from numbers import Integral
 from pathlib import Path
 from tempfile import mkdtemp
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
 from kdcourse.common.errors import CheckpointError, UsageError, unknown
 from kdcourse.curriculum.difficulty import split_difficulty
-from kdcourse.curriculum.sampling import CurriculumSampler, Strategy
+from kdcourse.curriculum.episode import (
+    COOLEST,
+    HOTTEST,
+    MOVES,
+    START,
+    THRESHOLDS,
+    Episode,
+    SteeredKD,
+    applied,
+    d3_reward,
+)
+from kdcourse.curriculum.sampling import CurriculumSampler
+from kdcourse.curriculum.strategies import Strategy
 from kdcourse.data.batches import Augmentation
 from kdcourse.data.splits import DataSplits
-from kdcourse.distillation.response import ResponseKD
 from kdcourse.distillation.teacher import Teacher
-from kdcourse.models import thin_resnet
 from kdcourse.training import adamw, fit, one_cycle
 from kdcourse.training import checkpoint as files
 from kdcourse.training.checkpoint import describe
@@ -40,110 +47,12 @@ except ImportError as error:
         "an agent's environment needs gymnasium: pip install 'kdcourse[agent]'"
     ) from error
 
-MOVES = (-0.5, 0.0, 0.5)  # of the temperature: the first part of an action
-THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 1.0)  # θ: the second
-COOLEST, HOTTEST = 2.0, 8.0
-START = (4.0, 0.0)  # temperature and θ before the first action
-
 MOST = float(np.finfo(np.float32).max)
 OBSERVATION = Box(
     np.array([0, -50, 0, -MOST, 0, 0, 0, 0], np.float32),
     np.array([1, 50, 1, MOST, 1, 1, 1, 1], np.float32),
 )
 ACTION = MultiDiscrete([len(MOVES), len(THRESHOLDS)])
-
-
-def d3_reward(
-    accuracies: Sequence[float], losses: Sequence[float], epoch: int, epochs: int
-) -> dict[str, float]:
-    """D3's reward for an epoch, part by part; the reward is their sum.
-
-    accuracies: a, on validation, in %, and losses: l, of training, of all epochs so far. epoch: e,
-    counted from 1, as D3's code does when it comes to the bonus; epochs: E.
-
-    accuracy: 2(a_t − a_{t−1}) if a_{t−1} > 0, else 0; there is none before the first epoch.
-    loss: −min(5 max(l_t − l_{t−1}, 0), 5), from the second epoch.
-    early: 2 if a_t > 60 and e < 0.3E. absolute: 0.1 max(a_t − 70, 0).
-
-    Raises UsageError for an epoch that is not among those given.
-    """
-    if not 1 <= epoch <= min(len(accuracies), len(losses), epochs):
-        raise UsageError(
-            f"epoch={epoch} of {epochs}, with {len(accuracies)} accuracies and {len(losses)} "
-            "losses: expected one of "
-            "these epochs, counted from 1"
-        )
-    now, before = accuracies[epoch - 1], accuracies[epoch - 2] if epoch > 1 else 0.0
-    fall = losses[epoch - 2] - losses[epoch - 1] if epoch > 1 else 0.0
-    return {
-        "accuracy": 2 * (now - before) if before > 0 else 0.0,
-        "loss": max(5 * min(fall, 0.0), -5.0),
-        "early": 2.0 if now > 60 and epoch < 0.3 * epochs else 0.0,
-        "absolute": 0.1 * max(now - 70, 0.0),
-    }
-
-
-def applied(actions: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """Temperature and θ after these actions: T moves by −0.5, 0 or +0.5 within [2, 8], θ is what
-    the last one says.
-    """
-    temperature, threshold = START
-    for move, level in actions:
-        temperature = min(max(temperature + MOVES[move], COOLEST), HOTTEST)
-        threshold = THRESHOLDS[level]
-    return temperature, threshold
-
-
-class SteeredKD(ResponseKD):
-    """ResponseKD with a temperature that an agent moves; so it is no part of what the run's
-    checkpoint is known by.
-    """
-
-    shown = ("soft_weight", "label_weight")
-
-
-def stand_in(data: DataSplits) -> Callable[[], nn.Module]:
-    """A very cheap student, for an agent to learn on: a ResNet-8 of width 4 with a stem of stride
-    4.
-    """
-    return partial(
-        thin_resnet, 8, 4, channels=len(data.channels), classes=len(data.classes), stem_stride=4
-    )
-
-
-@dataclass(frozen=True)
-class Episode:
-    """What happened in a run, whole or up to now."""
-
-    seed: int
-    actions: tuple[tuple[int, int], ...]  # (place in MOVES, place in THRESHOLDS), one an epoch
-    infos: tuple[dict, ...]  # what `step` said of each epoch
-
-    @property
-    def reward(self) -> float:
-        """The sum over all epochs."""
-        return sum(sum(info["reward"].values()) for info in self.infos)
-
-    @property
-    def accuracy(self) -> float:
-        """On validation after the last epoch, %."""
-        return self.infos[-1]["accuracy"]
-
-    @property
-    def samples(self) -> int:
-        """Samples seen in training."""
-        return sum(info["samples"] for info in self.infos)
-
-    def frame(self) -> pd.DataFrame:
-        """A row an epoch: what it was trained under, what came of it, and the reward with its
-        parts.
-        """
-        rows = []
-        for (move, level), info in zip(self.actions, self.infos, strict=True):
-            parts = {f"reward: {name}": value for name, value in info["reward"].items()}
-            told = {"action: temperature": MOVES[move], "action: threshold": THRESHOLDS[level]}
-            rows.append({**info, **told, **parts, "reward": sum(info["reward"].values())})
-        return pd.DataFrame(rows)
 
 
 class DistillationEnv(gymnasium.Env):
@@ -210,22 +119,12 @@ class DistillationEnv(gymnasium.Env):
         precision: str = "auto",
         device: str | torch.device | None = None,
     ):
-        for name, value in {"epochs": epochs, "renew_every": renew_every}.items():
-            if not isinstance(value, Integral) or value < 1:
-                raise UsageError(f"{name}={value!r}: expected a whole number, 1 or more")
-        if credit not in ("now", "late"):
-            raise unknown("credit", credit, ("now", "late"))
-        self.observation_space, self.action_space = (
-            OBSERVATION,
-            MultiDiscrete(ACTION.nvec),
-        )  # the latter draws its own
+        _check_settings(epochs, renew_every, credit)
+        self.observation_space = OBSERVATION
+        self.action_space = MultiDiscrete(ACTION.nvec)  # a space of its own, as it draws actions
         self.data, self.teacher, self.student_factory = data, teacher, student
-        self.epochs, self.credit, self.renew_every, self.run_seed = (
-            epochs,
-            credit,
-            renew_every,
-            seed,
-        )
+        self.epochs, self.credit, self.renew_every = epochs, credit, renew_every
+        self.run_seed = seed
         self.device = resolve_device(device)
         self._sampling = dict(ratio=ratio, keep_size=keep_size)
         sampler = CurriculumSampler(
@@ -235,22 +134,38 @@ class DistillationEnv(gymnasium.Env):
         self._largest = max(self._size(threshold) for threshold in THRESHOLDS)
         self._objective = SteeredKD(teacher, START[0], soft_weight, label_weight)
         self._training = dict(
-            optimizer=optimizer, schedule=schedule, batch_size=batch_size, views=views, precision=precision,
-            augment=resolve_augmentation(augment, data), device=self.device,
-        )  # fmt: skip
-        training = {
-            name: describe(value) for name, value in self._training.items() if name != "device"
-        }
-        # all that decides what an episode will be, except its seed and the actions
-        self.settings = dict(
-            data=data.fingerprint, teacher=teacher.fingerprint, student=describe(student), epochs=epochs,
-            strategy=repr(self.strategy), credit=credit, renew_every=renew_every, soft_weight=soft_weight,
-            label_weight=label_weight, **self._sampling, **training,
-        )  # fmt: skip
+            optimizer=optimizer,
+            schedule=schedule,
+            batch_size=batch_size,
+            views=views,
+            precision=precision,
+            augment=resolve_augmentation(augment, data),
+            device=self.device,
+        )
+        self.settings = self._described(soft_weight, label_weight)
         self._named, self._temporary = folder and Path(folder), None
         self.student: nn.Module | None = None
         self.finished: list[Episode] = []  # episodes that have come to their end
         self._ready = self._begun = False
+
+    def _described(self, soft_weight: float, label_weight: float) -> dict:
+        """All that decides an episode, except its seed and its actions."""
+        training = {
+            name: describe(value) for name, value in self._training.items() if name != "device"
+        }
+        return dict(
+            data=self.data.fingerprint,
+            teacher=self.teacher.fingerprint,
+            student=describe(self.student_factory),
+            epochs=self.epochs,
+            strategy=repr(self.strategy),
+            credit=self.credit,
+            renew_every=self.renew_every,
+            soft_weight=soft_weight,
+            label_weight=label_weight,
+            **self._sampling,
+            **training,
+        )
 
     def reset(
         self, *, seed: int | None = None, options: dict | None = None
@@ -308,9 +223,8 @@ class DistillationEnv(gymnasium.Env):
         elif action != self._actions[self.epoch]:
             raise CheckpointError(
                 f"{self._folder}: epoch {self.epoch + 1} was trained under action "
-                f"{self._actions[self.epoch]}, not "
-                f"{action}: a replay takes the actions that were taken. Name another folder, or "
-                "reset without replay"
+                f"{self._actions[self.epoch]}, not {action}: a replay takes the actions that were "
+                "taken. Name another folder, or reset without replay"
             )
         self.epoch += 1
         info = self._info(self.epoch)
@@ -363,21 +277,24 @@ class DistillationEnv(gymnasium.Env):
         )
 
     def _train(self) -> None:
-        """Train until there is an epoch for each action; what is in the checkpoint is not trained
-        again.
-        """
+        """Train until each action has its epoch. Epochs in the checkpoint aren't trained again."""
         self._objective.temperature = self.in_force(len(self._actions))[0]
         history = fit(
-            self.student, self.data, self._objective, epochs=self.epochs, until=len(self._actions),
-            sampler=self._order, seed=self.run_seed, checkpoint=self._folder / "run.pt", progress=False,
+            self.student,
+            self.data,
+            self._objective,
+            epochs=self.epochs,
+            until=len(self._actions),
+            sampler=self._order,
+            seed=self.run_seed,
+            checkpoint=self._folder / "run.pt",
+            progress=False,
             **self._training,
-        )  # fmt: skip
+        )
         self._records = history.records
 
     def _measure(self) -> None:
-        """Difficulty, if it is due: before the first epoch, and after every `renew_every` of
-        them.
-        """
+        """Measure difficulty if due: before the first epoch and every `renew_every` epochs."""
         done = len(self._records)
         if done % self.renew_every == 0 and done < self.epochs and done not in self._difficulty:
             self._difficulty[done] = split_difficulty(
@@ -388,15 +305,15 @@ class DistillationEnv(gymnasium.Env):
         accuracies, losses = self._curves(self.epoch)
         temperature, threshold = applied(self._actions[: self.epoch])
         difficulty = self.difficulty(min(self.epoch + 1, self.epochs))
+        # a KL of 0 may come out below 0 by rounding
+        loss = min(max(losses[-1], 0.0), 10.0) / 10 if losses else 1.0
         return np.array(
             [
                 self.epoch / self.epochs,
                 _trend(accuracies),
                 accuracies[-1] / 100 if accuracies else 0.0,
                 _trend(losses),
-                min(max(losses[-1], 0.0), 10.0) / 10
-                if losses
-                else 1.0,  # rounding may leave a KL of 0 below it
+                loss,
                 (temperature - COOLEST) / (HOTTEST - COOLEST),
                 difficulty.mean(),
                 threshold,
@@ -420,17 +337,12 @@ class DistillationEnv(gymnasium.Env):
     def _curves(self, epochs: int) -> tuple[list[float], list[float]]:
         """Validation accuracies in %, and training losses, of the first epochs."""
         records = self._records[:epochs]
-        return [record["val_accuracy"] for record in records], [
-            record["loss"] for record in records
-        ]
+        accuracies = [record["val_accuracy"] for record in records]
+        return accuracies, [record["loss"] for record in records]
 
     def _announce(self) -> None:
-        """Write down the action before it is carried out, so that no trained epoch is without its
-        action.
-        """
-        if (
-            len(self._actions) == 1
-        ):  # the record first: without it, a checkpoint is taken for nothing
+        """Write the action to the folder first, so that each trained epoch has its action."""
+        if len(self._actions) == 1:  # the record first: a checkpoint without one counts as nothing
             for name in ("episode.pt", "run.pt"):
                 (self._folder / name).unlink(missing_ok=True)
         difficulty = {at: torch.from_numpy(values) for at, values in self._difficulty.items()}
@@ -453,17 +365,23 @@ class DistillationEnv(gymnasium.Env):
             if kept["settings"].get(name) != value:
                 raise CheckpointError(
                     f"{path}: belongs to another run: {name} was {kept['settings'].get(name)}, is "
-                    f"now {value}. Name "
-                    "another folder, or delete this one"
+                    f"now {value}. Name another folder, or delete this one"
                 )
         trained = len(files.load(run)["history"]) if run.exists() else 0
         if len(kept["actions"]) - trained not in (0, 1):
             raise CheckpointError(
                 f"{self._folder}: {len(kept['actions'])} actions and {trained} trained epochs do "
-                "not belong together. "
-                "Delete the folder to start afresh"
+                "not belong together. Delete the folder to start afresh"
             )
         return kept
+
+
+def _check_settings(epochs: int, renew_every: int, credit: str) -> None:
+    for name, value in {"epochs": epochs, "renew_every": renew_every}.items():
+        if not isinstance(value, Integral) or value < 1:
+            raise UsageError(f"{name}={value!r}: expected a whole number, 1 or more")
+    if credit not in ("now", "late"):
+        raise unknown("credit", credit, ("now", "late"))
 
 
 def _checked(action) -> tuple[int, int]:
@@ -471,8 +389,7 @@ def _checked(action) -> tuple[int, int]:
     if values.dtype.kind not in "iu" or not ACTION.contains(values.astype(np.int64)):
         raise UsageError(
             f"action={action!r}: expected two whole numbers, the place of the temperature's move "
-            f"in {MOVES} and of θ "
-            f"in {THRESHOLDS}, counted from 0"
+            f"in {MOVES} and of θ in {THRESHOLDS}, counted from 0"
         )
     return int(values[0]), int(values[1])
 

@@ -8,10 +8,9 @@ from math import nan
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from kdcourse.common.errors import UsageError
-from kdcourse.evaluation.metrics import _checked, mean_interval, paired_interval
+from kdcourse.evaluation.metrics import checked_confidence, mean_interval, paired_interval
 
 ROUNDING = 1e-9  # points: values that differ by less are equal
 MOST_SEEDS = 1_000_000
@@ -56,6 +55,8 @@ def paired(
 
     Raises UsageError if a and b differ in length, are empty or not finite.
     """
+    from scipy import stats
+
     mean, half = paired_interval(a, b, confidence)
     differences = np.asarray(np.subtract(a, b), dtype=float)
     low = high = nan
@@ -89,6 +90,8 @@ def _t_test(values: np.ndarray) -> float:
     """Two-sided p value of the t test that the mean is 0. Without spread, as for a single value:
     nan.
     """
+    from scipy import stats
+
     return float(stats.ttest_1samp(values, 0).pvalue) if np.ptp(values) > ROUNDING else nan
 
 
@@ -125,16 +128,17 @@ def mcnemar(
 
     Raises UsageError unless both are booleans of the same length, 1 or more.
     """
+    from scipy import stats
+
     a, b = np.asarray(correct_a), np.asarray(correct_b)
     if not (a.dtype == b.dtype == bool and a.ndim == 1 and a.shape == b.shape and a.size):
         raise UsageError(
             f"correct_a {a.dtype}{a.shape} and correct_b {b.dtype}{b.shape}: expected booleans "
-            "(N,) over the same "
-            "samples, for example logits.argmax(1) == labels"
+            "(N,) over the same samples, for example logits.argmax(1) == labels"
         )
     n, only_a, only_b = len(a), int((a & ~b).sum()), int((b & ~a).sum())
     p_a, p_b = (only_a + 1) / (n + 2), (only_b + 1) / (n + 2)
-    half = stats.norm.ppf(0.5 + _checked(confidence) / 2) * np.sqrt(
+    half = stats.norm.ppf(0.5 + checked_confidence(confidence) / 2) * np.sqrt(
         (p_a + p_b - (p_a - p_b) ** 2) / (n + 2)
     )
     interval = 100 * np.clip([p_a - p_b - half, p_a - p_b + half], -1, 1)
@@ -162,6 +166,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
             f"p_values[{bad[0]}] = {p[bad[0]]}: expected a number from 0 to 1; leave out what has "
             "no p"
         )
+    # statsmodels has this correction too, but nothing else here needs statsmodels
     order, adjusted = p.argsort(), np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
     return adjusted
@@ -180,6 +185,8 @@ def seeds_needed(gain: float, spread: float, power: float = 0.8, confidence: flo
     Raises UsageError for a gain of 0, a negative spread, a power or confidence outside 0 to 1, or
     if a million seeds do not suffice.
     """
+    from scipy import stats
+
     if not (np.isfinite(gain) and gain):
         raise UsageError(
             f"gain={gain}: expected the smallest gain worth seeing, in points and not 0"
@@ -190,7 +197,7 @@ def seeds_needed(gain: float, spread: float, power: float = 0.8, confidence: flo
         )
     if not 0 < power < 1:
         raise UsageError(f"power={power}: expected a number between 0 and 1, for example 0.8")
-    _checked(confidence)
+    checked_confidence(confidence)
     if spread == 0:
         return 2
 
@@ -240,12 +247,14 @@ def rank_correlation(
     Raises UsageError unless x and y are equally many finite numbers, at least 2, and neither is
     constant.
     """
+    from scipy import stats
+
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 2 or not np.isfinite([x, y]).all():
         raise UsageError(f"x={x.tolist()}, y={y.tolist()}: expected two or more finite pairs")
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         raise UsageError(f"x={x.tolist()}, y={y.tolist()}: equal values cannot be ranked")
-    z = stats.norm.ppf(0.5 + _checked(confidence) / 2)
+    z = stats.norm.ppf(0.5 + checked_confidence(confidence) / 2)
     n, rho, ranks = len(x), float(stats.spearmanr(x, y).statistic), stats.rankdata(y)
     low = high = nan
     if n > 3 and abs(rho) < 1 - ROUNDING:
@@ -286,6 +295,33 @@ def main_effects(
     Raises UsageError for a column that is missing or has missing values, a factor without two
     levels, or combinations that are missing or there twice, and names them.
     """
+    values, levels = _checked_design(table, factors, value, block)
+    signs = {
+        factor: np.where(table[factor] == second, 1, -1) for factor, (_, second) in levels.items()
+    }
+    rows = []
+    for size in range(1, len(factors) + 1):
+        for group in combinations(factors, size):
+            sign = np.prod([signs[factor] for factor in group], axis=0)
+            sums = (values * sign).groupby(table[block]).sum().to_numpy()
+            effects = sums / 2 ** (len(factors) - 1)
+            name = (
+                " × ".join(group)
+                if size > 1
+                else "{}: {} → {}".format(*group, *map(_shown, levels[group[0]]))
+            )
+            rows.append([name, *mean_interval(effects, confidence), _t_test(effects), len(effects)])
+    columns = ["effect", "points", f"± {100 * confidence:g} %", "p", "seeds"]
+    result = pd.DataFrame(rows, columns=columns)
+    # an effect without a p still counts as one that was looked at
+    result.insert(4, "p (Holm)", np.where(result.p.isna(), nan, holm(result.p.fillna(1))))
+    return result
+
+
+def _checked_design(
+    table: pd.DataFrame, factors: Sequence[str], value: str, block: str
+) -> tuple[pd.Series, dict[str, list]]:
+    """The column `value` as numbers, and each factor's two levels. Raises as `main_effects`."""
     design = [block, *factors]
     absent = [name for name in [*design, value] if name not in table]
     if absent:
@@ -311,31 +347,10 @@ def main_effects(
         )
         raise UsageError(
             f"{len(first)} of {len(cells)} combinations are not there exactly once. The first: "
-            f"{named}, there "
-            f"{first.iloc[0]} times. Run what is missing, and drop what is there twice"
+            f"{named}, there {first.iloc[0]} times. Run what is missing, and drop what is there "
+            "twice"
         )
-    signs = {
-        factor: np.where(table[factor] == second, 1, -1) for factor, (_, second) in levels.items()
-    }
-    rows = []
-    for size in range(1, len(factors) + 1):
-        for group in combinations(factors, size):
-            sign = np.prod([signs[factor] for factor in group], axis=0)
-            effects = (values * sign).groupby(table[block]).sum().to_numpy() / 2 ** (
-                len(factors) - 1
-            )
-            name = (
-                " × ".join(group)
-                if size > 1
-                else "{}: {} → {}".format(*group, *map(_shown, levels[group[0]]))
-            )
-            rows.append([name, *mean_interval(effects, confidence), _t_test(effects), len(effects)])
-    result = pd.DataFrame(
-        rows, columns=["effect", "points", f"± {100 * confidence:g} %", "p", "seeds"]
-    )
-    # an effect without a p still counts as one that was looked at
-    result.insert(4, "p (Holm)", np.where(result.p.isna(), nan, holm(result.p.fillna(1))))
-    return result
+    return values, levels
 
 
 def _levels(column: pd.Series) -> list:

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
-from sklearn.metrics import classification_report, confusion_matrix, precision_recall_fscore_support
 from torch import nn
 from torch.nn import functional as F
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from kdcourse.common.errors import UsageError
 from kdcourse.data.batches import Batches
@@ -45,9 +42,7 @@ class Evaluation:
     """
 
     accuracy: float  # %
-    interval: tuple[
-        float, float
-    ]  # %, Wilson 95 %: what n samples allow to say; it knows nothing of other seeds
+    interval: tuple[float, float]  # %, Wilson 95 %, over test samples and not over seeds
     nll: float  # nats: mean −log p(label)
     ece: float  # %: mean gap between confidence and accuracy
     per_class: pd.DataFrame  # precision, recall, f1 in % and support, a row a class
@@ -80,21 +75,27 @@ def score(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) ->
     """Judge logits (N, C) against labels (N,); `classes` names the C classes.
 
     A class that is never answered has no precision, one without samples no recall: nan in the
-    table.
-    ECE: expected calibration error over 15 equal bins of confidence (Guo et al. 2017, eq. 3), by
-      torchmetrics.
+    table. ECE: expected calibration error over 15 equal bins of confidence (Guo et al. 2017, eq.
+    3), by torchmetrics.
 
     Raises UsageError if there are no samples, classes and logits disagree, or a logit is not
     finite.
     """
+    # imported here, as both take a second to import and most commands never judge a network
+    from sklearn.metrics import (
+        classification_report,
+        confusion_matrix,
+        precision_recall_fscore_support,
+    )
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     n, count = len(labels), len(classes)
     if n == 0:
         raise UsageError("no samples to judge: the split is empty")
     if logits.shape != (n, count):
         raise UsageError(
             f"logits of shape {tuple(logits.shape)} for {n} labels and {count} classes: expected "
-            f"({n}, {count}). "
-            "Was the network built with classes=len(data.classes)?"
+            f"({n}, {count}). Was the network built with classes=len(data.classes)?"
         )
     if not 0 <= int(labels.min()) <= int(labels.max()) < count:
         raise UsageError(f"labels from {labels.min()} to {labels.max()}: expected 0 to {count - 1}")
@@ -125,19 +126,20 @@ def score(logits: torch.Tensor, labels: torch.Tensor, classes: Sequence[str]) ->
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson score interval of an accuracy, in % (Wilson 1927; Brown, Cai & DasGupta 2001, eq.
-    4).
+    """The Wilson score interval of an accuracy, in %, by scipy (Wilson 1927; Brown, Cai & DasGupta
+    2001, eq. 4).
 
     (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n), with p = correct / n and z the normal
     quantile. Unlike p ± z √(p(1 − p)/n) it stays within 0–100 % and is right for few samples.
     """
+    from scipy import stats
+
     if n < 1 or not 0 <= correct <= n:
         raise UsageError(f"correct={correct} of n={n}: expected 0 ≤ correct ≤ n and n ≥ 1")
-    z, p = stats.norm.ppf(0.5 + _checked(confidence) / 2), correct / n
-    middle = p + z**2 / (2 * n)
-    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    low, high = (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
-    return float(max(0, 100 * low)), float(min(100, 100 * high))
+    low, high = stats.binomtest(correct, n).proportion_ci(
+        checked_confidence(confidence), method="wilson"
+    )
+    return 100 * float(low), 100 * float(high)
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
@@ -145,13 +147,19 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
     One value has no spread: its half width is nan. It assumes values that are roughly normal.
     """
+    from scipy import stats
+
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise UsageError(f"values={values.tolist()}: expected one finite number a seed")
     n = len(values)
     if n == 1:
         return float(values[0]), float("nan")
-    half = stats.t.ppf(0.5 + _checked(confidence) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    half = (
+        stats.t.ppf(0.5 + checked_confidence(confidence) / 2, n - 1)
+        * values.std(ddof=1)
+        / np.sqrt(n)
+    )
     return float(values.mean()), float(half)
 
 
@@ -171,7 +179,7 @@ def paired_interval(
     return mean_interval(np.subtract(a, b), confidence)
 
 
-def _checked(confidence: float) -> float:
+def checked_confidence(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise UsageError(
             f"confidence={confidence}: expected a number between 0 and 1, for example 0.95"

@@ -71,7 +71,7 @@ def objectives(
     The layers are RepDistiller's: all stages for AT, the second for the hint, the last for SP, and
     what the classifier sees for relational KD, PKT and CRD.
     """
-    last, seen = (student[-1], stages[-1]), ("avgpool", "avgpool")
+    last, pooled = (student[-1], stages[-1]), ("avgpool", "avgpool")
     flow = [list(zip(s, s[1:], strict=False)) for s in (student, stages)]
     return {
         "labels": CrossEntropy,
@@ -79,8 +79,8 @@ def objectives(
         "FitNets": partial(FitNets, teacher, student[1], stages[1]),
         "AT": partial(AttentionTransfer, teacher, student, stages),
         "SP": partial(SimilarityPreserving, teacher, *last),
-        "relational KD": partial(RelationalKD, teacher, *seen),
-        "CRD": partial(ContrastiveKD, teacher, *seen),
+        "relational KD": partial(RelationalKD, teacher, *pooled),
+        "CRD": partial(ContrastiveKD, teacher, *pooled),
         "DKD": partial(DecoupledKD, teacher, nontarget_weight=nontarget),
         # beyond the table
         "label smoothing": partial(CrossEntropy, label_smoothing=0.1),
@@ -88,7 +88,7 @@ def objectives(
         "standardised KD": partial(StandardisedKD, teacher),
         "DIST": partial(RelationMatchingKD, teacher),
         "FitNets at 1": partial(FitNets, teacher, student[1], stages[1], hint_weight=1.0),
-        "PKT": partial(ProbabilisticTransfer, teacher, *seen),
+        "PKT": partial(ProbabilisticTransfer, teacher, *pooled),
         "FSP": partial(FlowOfSolution, teacher, *flow),
         "ReviewKD": partial(ReviewKD, teacher, student, stages),
     }

@@ -174,7 +174,10 @@ def symptom(gain: float, half: float) -> str:
       too.
     """
     if np.isnan(half):
-        return f"whether D2's symptom shows is not decided: {gain:+.2f} points with one seed, which has no interval"
+        return (
+            f"whether D2's symptom shows is not decided: {gain:+.2f} points with one seed, which "
+            "has no interval"
+        )
     interval = f"from {gain - half:+.2f} to {gain + half:+.2f} points"
     if abs(gain) + half <= NEXT_TO_NOTHING:
         return f"D2's symptom shows: the gain is next to nothing, {interval}"
@@ -332,38 +335,35 @@ class D2(Experiment):
         budget = self.budget
         epochs = (budget.teacher_epochs, budget.student_epochs, 2 * budget.student_epochs)
         if self.networks == "published":
-            said = [
+            sentences = [
                 "Images are normalised by the data's own mean and standard deviation, not by "
                 "ImageNet's."
             ]
         else:
-            said = [
+            sentences = [
                 "The course's thin pair, not ResNet-50 and ResNet-18.",
                 f"AdamW with one cycle, batches of {self.settings.batch_size} and the data set's "
-                "own augmentation, not "
-                "SGD at 0.001, batches of 100 and flips.",
+                "own augmentation, not SGD at 0.001, batches of 100 and flips.",
                 "ImageNet's weights are stood in for: a pretrained student has learned the labels "
-                "of one half of the "
-                "training images, and the comparison is run on the other. The teacher learns both "
-                "halves from scratch.",
+                "of one half of the training images, and the comparison is run on the other. The "
+                "teacher learns both halves from scratch.",
             ]
         if self.pixels != 224:
             size = f"{self.pixels}×{self.pixels} pixels" if self.pixels else "their own size"
-            said.append(f"Images of {size}, not 224×224.")
+            sentences.append(f"Images of {size}, not 224×224.")
         if budget.limit:
-            said.append(f"No more than {budget.limit:,} training images.")
+            sentences.append(f"No more than {budget.limit:,} training images.")
         if epochs != (5, 5, 10):
-            said.append(
+            sentences.append(
                 "Epochs of teacher, plain and distilled student: {}, {}, {}, not 5, 5, 10.".format(
                     *epochs
                 )
             )
-        said.append(
+        sentences.append(
             "D2 flips its test images at random. The table's accuracy is of test images as they "
-            "are; the steps are "
-            "judged as D2 judges until that is mended."
+            "are; the steps are judged as D2 judges until that is mended."
         )
-        return said
+        return sentences
 
 
 def by_step(frame: pd.DataFrame, epochs: int) -> pd.DataFrame:

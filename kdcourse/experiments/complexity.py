@@ -250,8 +250,8 @@ def correlations(found: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for measure in MEASURES.values():
-        its = rank_correlation(found[measure], found.gain)
-        rows.append([measure, its.rho, *its.interval, its.p, its.n])
+        correlation = rank_correlation(found[measure], found.gain)
+        rows.append([measure, correlation.rho, *correlation.interval, correlation.p, correlation.n])
     table = pd.DataFrame(rows, columns=["measure", "ρ", "from", "to", "p", "data sets"])
     table.insert(5, "p (Holm)", holm(table.p))
     return table

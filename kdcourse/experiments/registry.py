@@ -5,7 +5,7 @@ from kdcourse.common.profiles import profile
 from kdcourse.experiments.benchmark import Benchmark
 from kdcourse.experiments.cifar10 import D2
 from kdcourse.experiments.complexity import D4
-from kdcourse.experiments.curriculum import D3
+from kdcourse.experiments.curriculum_grid import D3
 from kdcourse.experiments.eurosat import D1
 from kdcourse.experiments.grid import Experiment
 from kdcourse.experiments.missing_bands import Bands

@@ -68,9 +68,9 @@ class Unlabelled(Experiment):
                     for arm in self.arms[1:]:
                         if share == 1 and arm == ALL_IMAGES:
                             continue  # the same as "distilled"
-                        for said, teacher in teachers.items():
+                        for source, teacher in teachers.items():
                             runs.append(
-                                Run(data, arm, seed, (*factors, ("teacher", said)), (teacher,))
+                                Run(data, arm, seed, (*factors, ("teacher", source)), (teacher,))
                             )
         return runs
 
@@ -179,18 +179,18 @@ def replaced(frame: pd.DataFrame) -> pd.DataFrame:
     ]
     if frame.empty or "teacher" not in frame:
         return pd.DataFrame(columns=columns)
-    plain, taught = frame[frame.arm == "labels"], frame[frame.teacher.notna()]
+    plain, distilled = frame[frame.arm == "labels"], frame[frame.teacher.notna()]
     rows = []
-    for (data, share, arm, teacher), runs in taught.groupby(
+    for (data, share, arm, teacher), runs in distilled.groupby(
         ["data", "share", "arm", "teacher"], sort=False
     ):
-        own, its = runs.set_index("seed").accuracy, plain[plain.data == data]
-        baseline = its[its.share == share].set_index("seed").accuracy
+        own, labels_only = runs.set_index("seed").accuracy, plain[plain.data == data]
+        baseline = labels_only[labels_only.share == share].set_index("seed").accuracy
         seeds = own.index.intersection(baseline.index)
         if not len(seeds):
             continue
         gain, half = paired_interval(own[seeds], baseline[seeds])
-        start, every = baseline[seeds].mean(), its[its.share == 1].accuracy.mean()
+        start, every = baseline[seeds].mean(), labels_only[labels_only.share == 1].accuracy.mean()
         closed = 100 * gain / (every - start) if every > start else np.nan
         rows.append([data, share, arm, teacher, start, every, gain, half, closed, len(seeds)])
     return pd.DataFrame(rows, columns=columns)

@@ -97,12 +97,14 @@ class Pays(Experiment):
             ):
                 factors = (("share", share), ("budget", budget), ("student", student))
                 runs.append(Run(data, "labels", seed, factors))
-                for said, teacher in teachers.items():
+                for source, teacher in teachers.items():
                     if "distilled" in self.arms and (
-                        said == "all" or (budget, student) == ("short", "narrow")
+                        source == "all" or (budget, student) == ("short", "narrow")
                     ):
                         runs.append(
-                            Run(data, "distilled", seed, (*factors, ("teacher", said)), (teacher,))
+                            Run(
+                                data, "distilled", seed, (*factors, ("teacher", source)), (teacher,)
+                            )
                         )
         return runs
 
@@ -164,16 +166,19 @@ class Pays(Experiment):
         return data if run["share"] == 1 else data.fewer(round(run["share"] * len(data.train)))
 
     def teacher(
-        self, network: nn.Module, taught: Run, part: DataSplits, data: DataSplits
+        self, network: nn.Module, run: Run, part: DataSplits, data: DataSplits
     ) -> CachedTeacher:
-        """It sees images normalised as it learned them: by the mean and std of its own training
+        """The teacher of a run, on images normalised by the mean and std of its own training
         images.
         """
-        own = self.part(taught, data)
+        own = self.part(run, data)
         if own.fingerprint == part.fingerprint:
             return CachedTeacher(network)
-        its, theirs = (own.mean, own.std), (part.mean, part.std)
-        return CachedTeacher(network, normalisation=its, student_normalisation=theirs)
+        return CachedTeacher(
+            network,
+            normalisation=(own.mean, own.std),
+            student_normalisation=(part.mean, part.std),
+        )
 
 
 def gains(frame: pd.DataFrame) -> pd.DataFrame:
@@ -196,11 +201,12 @@ def gains(frame: pd.DataFrame) -> pd.DataFrame:
             distilled = pair[(pair.arm == "distilled") & (pair.teacher == teacher)].accuracy
             seeds = plain.index.intersection(distilled.index)
             if len(seeds):
-                its = teachers[data, 1.0 if teacher == "all" else share]
+                accuracy = teachers[data, 1.0 if teacher == "all" else share]
                 gain, half = paired_interval(distilled[seeds], plain[seeds])
                 baseline = plain[seeds].mean()
+                lead = accuracy - baseline
                 rows.append(
-                    [data, share, condition, baseline, its, its - baseline, gain, half, len(seeds)]
+                    [data, share, condition, baseline, accuracy, lead, gain, half, len(seeds)]
                 )
     columns = ["data", "share", "condition", "baseline", "teacher", LEAD, "gain", "half", "seeds"]
     return pd.DataFrame(rows, columns=columns)

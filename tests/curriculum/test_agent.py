@@ -25,7 +25,8 @@ from kdcourse.curriculum.agent import (
     random_actions,
     train_agent,
 )
-from kdcourse.curriculum.environment import ACTION, DistillationEnv, SteeredKD
+from kdcourse.curriculum.environment import ACTION, DistillationEnv
+from kdcourse.curriculum.episode import SteeredKD
 from kdcourse.distillation import Teacher
 from kdcourse.training.checkpoint import digest
 

@@ -20,14 +20,8 @@ from gymnasium.utils.env_checker import check_env
 from kdcourse.common.errors import CheckpointError, TrainingError, UsageError
 from kdcourse.curriculum import CurriculumSampler, split_difficulty
 from kdcourse.curriculum import environment as module
-from kdcourse.curriculum.environment import (
-    START,
-    DistillationEnv,
-    SteeredKD,
-    applied,
-    d3_reward,
-    stand_in,
-)
+from kdcourse.curriculum.environment import DistillationEnv
+from kdcourse.curriculum.episode import START, SteeredKD, applied, d3_reward, stand_in
 from kdcourse.distillation import CachedTeacher, ResponseKD, Teacher
 from kdcourse.training import adamw, fit
 from kdcourse.training.checkpoint import digest

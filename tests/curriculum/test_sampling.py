@@ -24,7 +24,8 @@ from kdcourse.curriculum import (
     random_order,
     random_subset,
 )
-from kdcourse.curriculum.sampling import CURRICULUM, _refilled
+from kdcourse.curriculum.sampling import CURRICULUM
+from kdcourse.curriculum.strategies import _refilled
 from kdcourse.data import Batches
 from kdcourse.data.batches import AUGMENT, SHUFFLE, generator
 from kdcourse.distillation import CrossEntropy
