@@ -7,7 +7,7 @@ from kdcourse import plots
 from kdcourse.checking import expect
 from kdcourse.checking.task import Answer, Wrong, task
 from kdcourse.curriculum import Linear, adaptive, easy_to_hard, epoch_size
-from kdcourse.curriculum.sampling import EASY_FIRST
+from kdcourse.curriculum.strategies import EASY_FIRST
 
 IMAGES, EPOCHS, RATIO = 1000, 20, 0.6  # of the curriculum whose samples are counted
 
