@@ -116,7 +116,11 @@ def test_every_notebook_shows_it_below_the_setup(path):
         place for place, cell in enumerate(found) if "setup" in cell["metadata"].get("tags", [])
     ]
     here = path.stem[:2] if path in NOTEBOOKS else f"ex{path.stem[4:6]}"
-    assert source(found[setup + 1]) == MAP.format(here).replace("'", '"')
+    shown = MAP.format(here).replace("'", '"')
+    if here == "00":  # begins with its experiment, and shows the map where it explains the course
+        assert shown in map(source, found)
+    else:
+        assert source(found[setup + 1]) == shown
     assert sum("course_map.show" in source(cell) for cell in found) == 1
 
 
