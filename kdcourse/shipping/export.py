@@ -33,7 +33,7 @@ from kdcourse.common.errors import (
 from kdcourse.data.catalog import load
 from kdcourse.data.splits import DataSplits, Split
 from kdcourse.models.cost import cost, evaluating
-from kdcourse.shipping.file_format import FORMAT
+from kdcourse.shipping.file_format import FORMAT, first_fault
 from kdcourse.shipping.formats import FORMATS, Raw
 from kdcourse.shipping.predict import beside
 from kdcourse.shipping.quantise import CALIBRATION, quantise
@@ -177,20 +177,37 @@ def read(checkpoint: str | os.PathLike) -> tuple[dict, dict]:
             f"{checkpoint}: holds no trained network but {held}. Name a file that `load_or_train` "
             "kept"
         )
+    about, weights = content.get("about"), content["student"]
     if not content["finished"]:
         raise CheckpointError(
-            f"{checkpoint}: trained for {len(content['history'])} of "
-            f"{content['settings']['epochs']} epochs. Train it "
-            "to the end first: run again what trained it"
+            f"{checkpoint}: {_progress(content)}. Train it to the end first: run again what "
+            "trained it"
         )
-    if not content.get("about"):
+    if not about:
         raise CheckpointError(
             f"{checkpoint}: does not say which network it holds: kept by an older version, or by "
-            "`fit` itself. Delete "
-            "it and train it again (load_or_train; `kdcourse run` for a notebook's), or use "
-            "kdcourse.shipping.export.export(network, data, path)"
+            "`fit` itself. Delete it and train it again (load_or_train; `kdcourse run` for a "
+            "notebook's), or use kdcourse.shipping.export.export(network, data, path)"
         )
-    return content["about"], content["student"]
+    fault = "no description" if not isinstance(about, dict) else first_fault(about)
+    if not fault and not isinstance(about.get("asked"), dict):
+        fault = f"asked {about.get('asked')!r:.80}, expected the arguments of `load`"
+    if not fault and not _is_state(weights):
+        fault = "no weights"
+    if fault:
+        raise CheckpointError(f"{checkpoint}: damaged: {fault}. Delete it and train it again")
+    return about, weights
+
+
+def _is_state(weights: object) -> bool:
+    return isinstance(weights, dict) and all(map(torch.is_tensor, weights.values()))
+
+
+def _progress(content: dict) -> str:
+    history, settings = content.get("history"), content["settings"]
+    if not isinstance(history, list) or not isinstance(settings, dict):
+        return "training has not finished"
+    return f"trained for {len(history)} of {settings.get('epochs')} epochs"
 
 
 def rebuilt(described, source: object = "the checkpoint") -> nn.Module:
@@ -201,7 +218,10 @@ def rebuilt(described, source: object = "the checkpoint") -> nn.Module:
     """
     arguments, keywords = [], {}
     while (
-        isinstance(described, list) and len(described) == 3 and isinstance(described[1], list)
+        isinstance(described, list)
+        and len(described) == 3
+        and isinstance(described[1], list)
+        and isinstance(described[2], dict)
     ):  # a partial
         described, before, more = described
         arguments, keywords = [*before, *arguments], {**more, **keywords}

@@ -99,19 +99,25 @@ def read_description(metadata: Mapping[str, str], name: object) -> dict:
         raise DataError(
             f"{name}: made by a newer kdcourse ({version or 'unknown version'}): install that one"
         )
+    fault = first_fault(about)
+    if about["format"] != FORMAT:
+        fault = f"format {about['format']}, expected {FORMAT}"
+    if fault:
+        raise DataError(f"{name}: its description is damaged: {fault}. {AGAIN}")
+    return about
+
+
+def first_fault(about: Mapping) -> str:
+    """The first value in a description of a network and its data that cannot be right, and what
+    was expected; "" if all can.
+    """
     for key, (is_right, expected) in _EXPECTED.items():
         if key not in about or not is_right(about[key]):
-            raise DataError(
-                f"{name}: its description is damaged: {key} {about.get(key)!r:.80}, expected "
-                f"{expected}. {AGAIN}"
-            )
+            return f"{key} {about.get(key)!r:.80}, expected {expected}"
     for key in ("mean", "std"):
         if len(about[key]) != len(about["channels"]):
-            raise DataError(
-                f"{name}: its description is damaged: {len(about[key])} values of {key} for "
-                f"{len(about['channels'])} bands. {AGAIN}"
-            )
-    return about
+            return f"{len(about[key])} values of {key} for {len(about['channels'])} bands"
+    return ""
 
 
 def check_graph(inputs: list, outputs: list, about: dict, name: object) -> None:
@@ -137,13 +143,8 @@ def check_graph(inputs: list, outputs: list, about: dict, name: object) -> None:
             )
 
 
-def _names(value: object, least: int) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) >= least
-        and all(isinstance(name, str) and name for name in value)
-        and len(set(value)) == len(value)
-    )
+def _names(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
 
 
 def _sides(value: object) -> bool:
@@ -169,9 +170,8 @@ def _numbers(value: object, positive: bool = False) -> bool:
 
 
 _EXPECTED = {
-    "format": (lambda value: value == FORMAT, str(FORMAT)),
-    "classes": (lambda value: _names(value, 2), "two names or more, all different"),
-    "channels": (lambda value: _names(value, 1), "one name or more, all different"),
+    "classes": (_names, "a list of names"),
+    "channels": (_names, "a list of names"),
     "image_size": (_sides, f"[height, width] of 1 to {LARGEST_SIDE} pixels"),
     "dtype": (_pixel_type, "a type of numbers, such as uint16"),
     "mean": (_numbers, "a number for each band"),

@@ -21,9 +21,11 @@ from rasterio.windows import Window
 
 from kdcourse.common.errors import DataError, UsageError, brief
 from kdcourse.data.eurosat import TIFF_HEADS
+from kdcourse.data.tiff import check_tiff
 from kdcourse.shipping.predict import Model, beside
 
 TILE = 64  # pixels a side: EuroSAT's tiles, and those of `scenes`
+LARGEST_STRIP = 1 << 31  # bytes: what is read at once
 NONE = 255  # of a map: no class, for the scene has no data there
 COLOURS = {  # as land cover maps are drawn, dark to light enough to be told apart in grey
     "AnnualCrop": "#f2d64b",
@@ -245,6 +247,7 @@ def _opened(path: str | os.PathLike, model: Model, tile: int) -> Iterator[raster
         with open(path, "rb") as file:
             if file.read(4) not in TIFF_HEADS:
                 raise DataError(f"{path}: not a GeoTIFF. The model takes {model.takes}")
+        check_tiff(path, largest=None, sparse=True)
         scene = rasterio.open(path, driver="GTiff")
     with scene:
         if scene.count != len(model.channels):
@@ -252,6 +255,12 @@ def _opened(path: str | os.PathLike, model: Model, tile: int) -> Iterator[raster
         if set(scene.dtypes) != {model.dtype.name}:
             raise DataError(
                 f"{path}: type {'/'.join(sorted(set(scene.dtypes)))}. The model takes {model.takes}"
+            )
+        strip = scene.count * tile * scene.width * model.dtype.itemsize
+        if strip > LARGEST_STRIP:
+            raise DataError(
+                f"{path}: a strip of {tile} rows takes {strip / 1e9:.1f} GB of memory, expected "
+                f"{LARGEST_STRIP / 1e9:.1f} GB at most"
             )
         if min(scene.shape) < tile:
             raise DataError(

@@ -17,6 +17,7 @@ from kdcourse.common.system import cores
 from kdcourse.data.eurosat import read_geotiff
 from kdcourse.data.images import SUFFIXES, TIFF, read_image, scan
 from kdcourse.data.store import resize
+from kdcourse.data.tiff import check_tiff
 from kdcourse.shipping.file_format import check_graph, check_seal, read_description
 
 NOT_FINITE = (
@@ -76,6 +77,7 @@ class Model:
                 "ignore", message="Dataset has no geotransform"
             )  # the pixels are all we want
             if not self.pictures:
+                check_tiff(path)
                 return read_geotiff(path, (len(self.channels), None, None), self.dtype)
             if (
                 os.path.splitext(path)[1].lower() in TIFF and (bands := band_count(path)) > 4
@@ -203,6 +205,10 @@ def _read(model: Model, path: str) -> np.ndarray | DataError:
         return model.read(path)
     except DataError as error:
         return error
+    except MemoryError:
+        return DataError(
+            f"{path}: too large for this machine's memory. The model takes {model.takes}"
+        )
 
 
 def _answered(model: Model, read: Sequence[tuple[str, np.ndarray | DataError]]) -> Iterator:

@@ -87,8 +87,6 @@ def test_a_description_with_a_wrong_value():
     for change in (
         {"format": 1},
         {"classes": None},
-        {"classes": ["one"]},
-        {"classes": ["a", "a"]},
         {"classes": ["a", 3]},
         {"channels": []},
         {"channels": "B01"},

@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -205,7 +206,13 @@ def test_each_bad_file_is_named_and_the_others_are_done(call, tmp_path, write_ti
     (tmp_path / "empty.tif").write_bytes(b"")
     (tmp_path / "cut.tif").write_bytes(Path(good).read_bytes()[:5000])
     Image.new("RGB", (64, 64)).save(tmp_path / "picture.png")
+    huge = bytearray(Path(good).read_bytes())  # claims 60,000 × 60,000 pixels
+    for tag in (256, 257):
+        at = huge.index(struct.pack("<HHI", tag, 3, 1))
+        huge[at + 8 : at + 10] = struct.pack("<H", 60_000)
+    (tmp_path / "huge.tif").write_bytes(huge)
     bad = {
+        "huge.tif": "60,000 × 60,000 pixels, 93.6 GB: too large, expected 0.3 GB at most",
         "four.tif": "4 bands, expected 13",
         "float.tif": "type float32, expected uint16",
         "empty.tif": "the file is empty",
