@@ -249,8 +249,8 @@ def statements(value, known: Mapping[str, tuple[bool, str, str]], of: str = "you
     named_here = letters(value, known, of)
     for letter, (holds, fault, sentence) in known.items():
         if (letter in named_here) != holds:
-            said = "holds" if letter in named_here else "does not hold"
-            raise Wrong(f"You say that {letter} {said}. {sentence}", fault)
+            claim = "holds" if letter in named_here else "does not hold"
+            raise Wrong(f"You say that {letter} {claim}. {sentence}", fault)
 
 
 def letters(value, known: Iterable[str], of: str = "your answer") -> set[str]:

@@ -83,13 +83,13 @@ class Answer:
         if outcome.error:
             kind, message = outcome.error
             place = f" in {outcome.line}" if outcome.line else ""
-            said = f": {message}" if message else ""
+            reason = f": {message}" if message else ""
             stub = (
                 ". Keep the name and the arguments of the stub."
                 if kind == "TypeError" and not place
                 else ""
             )
-            raise Wrong(f"Your code raised {kind}{place}{said}{stub}", "raised")
+            raise Wrong(f"Your code raised {kind}{place}{reason}{stub}", "raised")
         return outcome.value
 
     def outcome(self, *args, **kwargs) -> CallOutcome:
@@ -243,10 +243,10 @@ class Task:
 
     def hint(self) -> None:
         """The next hint, below those that were seen."""
-        seen = min(self._known()["hints"] + 1, len(self.hints))
-        self._note(hints=seen)
-        said = [f"{number}. {hint}" for number, hint in enumerate(self.hints[:seen], 1)]
-        self._show(f"Hint {seen} of {len(self.hints)}: {self.title}.", *said, self._help())
+        count = min(self._known()["hints"] + 1, len(self.hints))
+        self._note(hints=count)
+        shown = [f"{number}. {hint}" for number, hint in enumerate(self.hints[:count], 1)]
+        self._show(f"Hint {count} of {len(self.hints)}: {self.title}.", *shown, self._help())
 
     def solution(self) -> None:
         """The solution with its reasoning, once all hints were seen or the task is solved."""
@@ -286,9 +286,9 @@ class Task:
         return f"{right} of {len(siblings)} tasks of {self.exercise} are right."
 
     def _help(self) -> str:
-        seen, of = self._known()["hints"], len(self.hints)
-        if seen < of:
-            return f"Stuck? `{self.key}.hint()` gives hint {seen + 1} of {of}."
+        shown, of = self._known()["hints"], len(self.hints)
+        if shown < of:
+            return f"Stuck? `{self.key}.hint()` gives hint {shown + 1} of {of}."
         return f"All hints are seen. `{self.key}.solution()` shows the solution."
 
     def _known(self) -> dict:

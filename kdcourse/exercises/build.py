@@ -74,16 +74,16 @@ def exercise(solution: dict, name: str = "the notebook") -> dict:
     """The exercise of a solutions notebook, as parsed JSON. Raises DataError, which names the cell,
     for bad regions.
     """
-    notebook, seen = copy.deepcopy(solution), set()
+    notebook, grade_ids = copy.deepcopy(solution), set()
     for cell in notebook["cells"]:
         source = text(cell["source"])
         graded = cell["metadata"].get("nbgrader", {})
         grade_id, where = graded.get("grade_id", ""), f"{name}, cell {cell.get('id', '?')}"
-        if grade_id in seen:
+        if grade_id in grade_ids:
             raise DataError(
                 f"{where}: the grade_id {grade_id!r} is there twice. Give each cell its own."
             )
-        seen |= {grade_id} - {""}
+        grade_ids |= {grade_id} - {""}
         if bool(SOLUTION.search(source)) != bool(graded.get("solution")):
             raise DataError(
                 f"{where}: expected `### BEGIN SOLUTION` … `### END SOLUTION` in every cell that "

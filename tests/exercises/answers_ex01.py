@@ -107,16 +107,16 @@ def normalised_by_torch(images, train):
 
 def normalised_by_sums(images, train):
     x = np.moveaxis(images.astype(float), 1, -1)  # (N, H, W, C)
-    seen = x[train].reshape(-1, x.shape[-1])
-    mean = seen.sum(0) / len(seen)
-    std = np.sqrt((seen**2).sum(0) / len(seen) - mean**2 + 1e-12)
+    pixels = x[train].reshape(-1, x.shape[-1])
+    mean = pixels.sum(0) / len(pixels)
+    std = np.sqrt((pixels**2).sum(0) / len(pixels) - mean**2 + 1e-12)
     return np.moveaxis((x - mean) / std, -1, 1)
 
 
 def normalised(images, train, rows=None, axis=(0, 2, 3), power=1.0, centre=1, floor=1.0):
     x = images.astype(float)
-    seen = x[train if rows is None else rows]
-    mean, std = seen.mean(axis, keepdims=True), seen.std(axis, keepdims=True)
+    pixels = x[train if rows is None else rows]
+    mean, std = pixels.mean(axis, keepdims=True), pixels.std(axis, keepdims=True)
     return (x - centre * mean) / np.where(std == 0, floor, std) ** power
 
 

@@ -134,8 +134,8 @@ def by_cases(weight, T, B, C, reduction, squared):
 def measured(weight, T, B, C, reduction, squared):
     z = torch.randn(2, B, C, dtype=torch.float64).div(T)
     p_t, log_p_s = z[0].softmax(1), z[1].log_softmax(1)
-    theirs = weight * F.kl_div(log_p_s, p_t, reduction=reduction) * (T**2 if squared else 1)
-    return theirs / (T**2 * F.kl_div(log_p_s, p_t, reduction="batchmean"))
+    other_loss = weight * F.kl_div(log_p_s, p_t, reduction=reduction) * (T**2 if squared else 1)
+    return other_loss / (T**2 * F.kl_div(log_p_s, p_t, reduction="batchmean"))
 
 
 def translated(square=-2, mean=lambda B, C: 1 / C, total=lambda B, C: B, with_square=0):

@@ -16,10 +16,10 @@ def hint(resize=F.adaptive_avg_pool2d, larger=False, bias=True, loss=F.mse_loss)
         size = [
             pick(pair) for pair in zip(student_map.shape[2:], teacher_map.shape[2:], strict=True)
         ]
-        ours = F.conv2d(
+        adapted = F.conv2d(
             resize(student_map, size), weight[:, :, None, None], bias_ if bias else None
         )
-        return loss(ours, resize(teacher_map, size))
+        return loss(adapted, resize(teacher_map, size))
 
     return hint_loss
 
@@ -28,10 +28,10 @@ def hint_by_a_module(student_map, teacher_map, weight, bias):
     adapter = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
     adapter.load_state_dict({"weight": weight[:, :, None, None], "bias": bias})
     height, width = (min(student_map.shape[i], teacher_map.shape[i]) for i in (2, 3))
-    ours, theirs = F.adaptive_avg_pool2d(adapter(student_map), (height, width)), teacher_map
-    if theirs.shape[2:] != (height, width):
-        theirs = F.adaptive_avg_pool2d(theirs, (height, width))
-    return nn.MSELoss()(ours, theirs)
+    adapted, target = F.adaptive_avg_pool2d(adapter(student_map), (height, width)), teacher_map
+    if target.shape[2:] != (height, width):
+        target = F.adaptive_avg_pool2d(target, (height, width))
+    return nn.MSELoss()(adapted, target)
 
 
 def hint_by_numpy(student_map, teacher_map, weight, bias):
@@ -44,10 +44,10 @@ def hint_by_numpy(student_map, teacher_map, weight, bias):
         return maps.reshape(b, c, height, h // height, width, w // width).mean(axis=(3, 5))
 
     height, width = np.minimum(student.shape[2:], teacher.shape[2:])
-    ours = np.tensordot(weight, pooled(student, height, width), axes=(1, 1)).swapaxes(
+    adapted = np.tensordot(weight, pooled(student, height, width), axes=(1, 1)).swapaxes(
         0, 1
     ) + bias.reshape(1, -1, 1, 1)
-    return ((ours - pooled(teacher, height, width)) ** 2).mean()
+    return ((adapted - pooled(teacher, height, width)) ** 2).mean()
 
 
 def hint_by_positions(student_map, teacher_map, weight, bias):

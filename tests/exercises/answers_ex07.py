@@ -144,14 +144,16 @@ def independent(wrong, worse, images):
 
 def counted(
     rank=stats.rankdata,
-    counts=lambda other, seen: abs(other) >= abs(seen) - 1e-9,
+    counts=lambda other, observed: abs(other) >= abs(observed) - 1e-9,
     divide=True,
     drop=0,
 ):
     def permutation_p(x, y):
         a, b = rank(x), rank(y)
-        seen = np.corrcoef(a, b)[0, 1]
-        hits = sum(counts(np.corrcoef(a, order)[0, 1], seen) for order in permutations(b)) - drop
+        observed = np.corrcoef(a, b)[0, 1]
+        hits = (
+            sum(counts(np.corrcoef(a, order)[0, 1], observed) for order in permutations(b)) - drop
+        )
         return hits / factorial(len(y)) if divide else hits
 
     return permutation_p
@@ -162,10 +164,11 @@ def p_by_whole_numbers(x, y):
     n = len(x)
     a, b = [sorted(x).index(v) for v in x], [sorted(y).index(v) for v in y]
     middle = n * (n - 1) ** 2 / 4  # Σ a b of two orders that have nothing in common, on average
-    seen = abs(sum(i * j for i, j in zip(a, b, strict=True)) - middle)
+    observed = abs(sum(i * j for i, j in zip(a, b, strict=True)) - middle)
     orders = list(permutations(b))
     far = [
-        abs(sum(i * j for i, j in zip(a, order, strict=True)) - middle) >= seen for order in orders
+        abs(sum(i * j for i, j in zip(a, order, strict=True)) - middle) >= observed
+        for order in orders
     ]
     return torch.tensor(far).double().mean()
 
@@ -276,7 +279,11 @@ WRONG = {
         (19.4, "type", "whole"),
     ],
     "permutation_p": [
-        (counted(counts=lambda other, seen: abs(other) > abs(seen) + 1e-9), "strict", "as far"),
+        (
+            counted(counts=lambda other, observed: abs(other) > abs(observed) + 1e-9),
+            "strict",
+            "as far",
+        ),
         (counted(rank=np.asarray), "values", "ranks"),
         (lambda x, y: stats.spearmanr(x, y).pvalue, "formula", "formula"),
         (lambda x, y: stats.pearsonr(x, y).pvalue, "pearson_formula", "Pearson"),

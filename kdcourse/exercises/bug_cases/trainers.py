@@ -102,7 +102,7 @@ def validates_in_train_mode(student, train_batches, val_batches, epochs=2, lr=0.
 # --- case 5: a trainer with a teacher -------------------------------------------------------------
 
 
-def _taught(student, teacher, batches, epochs, lr, temperature, each_epoch, guard=torch.no_grad):
+def _distilled(student, teacher, batches, epochs, lr, temperature, each_epoch, guard=torch.no_grad):
     optimiser = torch.optim.SGD(student.parameters(), lr)
     for _ in range(epochs):
         each_epoch()
@@ -119,7 +119,7 @@ def _taught(student, teacher, batches, epochs, lr, temperature, each_epoch, guar
 def teacher_eval_each_epoch(student, teacher, batches, epochs=2, lr=0.1, temperature=4.0):
     """train() for both, then eval() for the teacher, each epoch"""
     pair = nn.ModuleDict({"student": student, "teacher": teacher})
-    return _taught(
+    return _distilled(
         student, teacher, batches, epochs, lr, temperature, lambda: (pair.train(), teacher.eval())
     )
 
@@ -127,7 +127,7 @@ def teacher_eval_each_epoch(student, teacher, batches, epochs=2, lr=0.1, tempera
 def student_train_alone(student, teacher, batches, epochs=2, lr=0.1, temperature=4.0):
     """train() for the student alone"""
     teacher.eval()
-    return _taught(
+    return _distilled(
         student, teacher, batches, epochs, lr, temperature, student.train, torch.inference_mode
     )
 
@@ -135,14 +135,14 @@ def student_train_alone(student, teacher, batches, epochs=2, lr=0.1, temperature
 def teacher_copied(student, teacher, batches, epochs=2, lr=0.1, temperature=4.0):
     """a frozen copy of the teacher, the teacher itself left as it came"""
     frozen = copy.deepcopy(teacher).eval().requires_grad_(False)
-    return _taught(student, frozen, batches, epochs, lr, temperature, student.train)
+    return _distilled(student, frozen, batches, epochs, lr, temperature, student.train)
 
 
 def teacher_trains(student, teacher, batches, epochs=2, lr=0.1, temperature=4.0):
     """the code of case 5"""
     pair = nn.ModuleDict({"student": student, "teacher": teacher})
     teacher.eval()
-    return _taught(student, teacher, batches, epochs, lr, temperature, pair.train)
+    return _distilled(student, teacher, batches, epochs, lr, temperature, pair.train)
 
 
 def teacher_eval_at_the_end(student, teacher, batches, epochs=2, lr=0.1, temperature=4.0):
@@ -159,7 +159,7 @@ def teacher_trains_in_the_second_epoch(
     pair, first = nn.ModuleDict({"student": student, "teacher": teacher}), iter([True])
     student.train()
     teacher.eval()
-    return _taught(
+    return _distilled(
         student,
         teacher,
         batches,
@@ -173,7 +173,7 @@ def teacher_trains_in_the_second_epoch(
 def both_in_eval(student, teacher, batches, epochs=2, lr=0.1, temperature=4.0):
     """eval() for both: the student's batch norm stands still as well"""
     pair = nn.ModuleDict({"student": student, "teacher": teacher})
-    return _taught(student, teacher, batches, epochs, lr, temperature, pair.eval)
+    return _distilled(student, teacher, batches, epochs, lr, temperature, pair.eval)
 
 
 # --- case 6: a hint through an adapter ------------------------------------------------------------

@@ -40,23 +40,23 @@ def moisture_index(answer: Answer, rng: torch.Generator) -> None:
     data = (tile != 0).any(axis=0)
     _check_range(got, expected, data)
     _check_bands(index, got, band, data)
-    seen = np.isfinite(got)
+    finite = np.isfinite(got)
     dark = data & (band[12] + band[10] == 0)
-    if not seen[data & ~dark].all():
+    if not finite[data & ~dark].all():
         raise Wrong(
-            f"{(~seen[data & ~dark]).sum()} pixels with data came out as NaN or infinite. A pixel "
+            f"{(~finite[data & ~dark]).sum()} pixels with data came out as NaN or infinite. A pixel "
             "has no data only "
             "where *all* 13 bands are 0; B10 is 0 in many good pixels.",
             "too much left out",
         )
-    if not seen[dark].all():
+    if not finite[dark].all():
         raise Wrong(
             "In one pixel B8A and B11 are both 0 but other bands are not: it has data, and its "
             "index is to be 0. "
             f"Yours is {got[dark][0]}: 0 / 0. Divide by 1 where the sum is 0.",
             "zero sum",
         )
-    if seen[~data].any():
+    if finite[~data].any():
         raise Wrong(
             "Where all 13 bands are 0 nothing was measured. Expected NaN there, got "
             f"{got[~data][0]:.3g}, which looks "

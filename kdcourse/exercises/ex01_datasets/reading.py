@@ -34,15 +34,15 @@ def clearest_band(answer: Answer, rng: torch.Generator) -> None:
     """The name of the band whose means differ most in units of the spread within a class."""
     gap, spread = _gap_and_spread()
     names, ratio = [band.name for band in BANDS], gap / spread
-    said = expect.only(answer.value())
-    if not isinstance(said, str):
+    given = expect.only(answer.value())
+    if not isinstance(given, str):
         raise Wrong(
-            f"Give the name of one band as text, such as {names[5]!r}, not {said!r}.", "type"
+            f"Give the name of one band as text, such as {names[5]!r}, not {given!r}.", "type"
         )
-    name = said.upper().removeprefix("BAND").strip(" .'\"")
+    name = given.upper().removeprefix("BAND").strip(" .'\"")
     name = f"B0{name[1]}" if len(name) == 2 and name[0] == "B" else name
     if name not in names:
-        raise Wrong(f"{said!r} is no band. Known: {', '.join(names)}.", "not a band")
+        raise Wrong(f"{given!r} is no band. Known: {', '.join(names)}.", "not a band")
     at = names.index(name)
     if ratio[at] < 0.95 * ratio.max():
         how = (

@@ -114,12 +114,12 @@ def _check_split(
     got = {
         label: np.isin(np.flatnonzero(labels == label), test).mean() for label in np.unique(labels)
     }
-    said = ", ".join(f"class {label} {100 * value:.0f} %" for label, value in got.items())
+    shares = ", ".join(f"class {label} {100 * value:.0f} %" for label, value in got.items())
     for label, value in got.items():
         if value in (0, 1):
             raise Wrong(
                 f"Class {label} is missing in {'test' if value == 0 else 'train'} (in test: "
-                f"{said}). "
+                f"{shares}). "
                 "Draw the places of each class by itself.",
                 "not stratified",
             )
@@ -141,7 +141,7 @@ def _check_split(
         )
     if not all(near.values()):
         raise Wrong(
-            f"The share of test differs between classes, in test: {said}; {100 * share:.0f} % of "
+            f"The share of test differs between classes, in test: {shares}; {100 * share:.0f} % of "
             "each were asked for, "
             "as near as whole places allow. Draw the places of each class by itself.",
             "not stratified",

@@ -57,17 +57,17 @@ def map_sizes(answer: Answer, rng: torch.Generator) -> None:
         return
     first = next(i for i in range(len(cases)) if came[i] != right[i])
     side, layers = cases[first]
-    said = f"A map of {side} and the layers (kernel, stride, padding) {layers}: "
-    said += f"expected {right[first]}, got {given[first]}."
+    message = f"A map of {side} and the layers (kernel, stride, padding) {layers}: "
+    message += f"expected {right[first]}, got {given[first]}."
     for fault, size, why in _WRONG_SIZES:
         if came == [_chain(side, layers, size) for side, layers in cases]:
-            raise Wrong(f"{said} {why}", fault)
+            raise Wrong(f"{message} {why}", fault)
     if came == [[_pooled(side, *layer) for layer in layers] for side, layers in cases]:
         raise Wrong(
-            f"{said} Each layer was given the first map. It sees what the layer before it put out.",
+            f"{message} Each layer was given the first map. It sees what the layer before it put out.",
             "not chained",
         )
-    raise Wrong(said, "sizes")
+    raise Wrong(message, "sizes")
 
 
 _WRONG_SIZES = (  # n: side, k: kernel, s: stride, p: padding
@@ -181,27 +181,27 @@ def _one_cost(
         raise Wrong(
             "The two are swapped: (parameters, macs) is the order that was asked for.", "swapped"
         )
-    what = f"{shape[1]}×{shape[2]}, {shape[0]} → {out} channels, kernel {kernel}, stride {stride}, padding {padding}"
-    what += f", groups {groups}, {'with' if bias else 'no'} bias"
+    layer_text = f"{shape[1]}×{shape[2]}, {shape[0]} → {out} channels, kernel {kernel}, stride {stride}, padding {padding}"
+    layer_text += f", groups {groups}, {'with' if bias else 'no'} bias"
     _, height, width = shape
     weights = cost.parameters - out * bias
     pixels = cost.macs // weights  # of the output map
     grouped = f"with groups = {groups} a filter sees only {shape[0] // groups} channels."
     mistakes = _parameter_mistakes(shape, out, kernel, groups, bias, cost, weights, grouped)
     exact = dict(rtol=1e-9, atol=1e-9)
-    said = {
+    named = {
         name: (value, f"Too many or too few parameters: {why}")
         for name, (value, why) in mistakes.items()
     }
-    expect.close(got[0], cost.parameters, said, of=f"the parameters ({what})", **exact)
+    expect.close(got[0], cost.parameters, named, of=f"the parameters ({layer_text})", **exact)
     mistakes = _mac_mistakes(
         out, kernel, stride, groups, bias, cost, height, width, weights, pixels, grouped
     )
-    said = {
+    named = {
         name: (value, f"Too many or too few multiply–adds: {why}")
         for name, (value, why) in mistakes.items()
     }
-    expect.close(got[1], cost.macs, said, of=f"the multiply–adds ({what})", **exact)
+    expect.close(got[1], cost.macs, named, of=f"the multiply–adds ({layer_text})", **exact)
 
 
 def _mac_mistakes(
@@ -281,13 +281,13 @@ def work(answer: Answer, rng: torch.Generator) -> None:
     student / teacher}.
     """
     teacher, student = _stages()
-    said = answer.value()
+    given = answer.value()
     keys = ("stage", "share", "ratio")
-    if not isinstance(said, dict) or set(said) != set(keys):
+    if not isinstance(given, dict) or set(given) != set(keys):
         raise Wrong(
-            f"Expected a dict with the keys {', '.join(map(repr, keys))}, got {said!r}.", "type"
+            f"Expected a dict with the keys {', '.join(map(repr, keys))}, got {given!r}.", "type"
         )
-    stage = expect.one_of(said["stage"], teacher.index.tolist(), of='"stage"')
+    stage = expect.one_of(given["stage"], teacher.index.tolist(), of='"stage"')
     busiest = teacher.macs.idxmax()
     if stage != busiest:
         most = teacher.parameters.idxmax()
@@ -300,7 +300,7 @@ def work(answer: Answer, rng: torch.Generator) -> None:
         raise Wrong(f"The bar of {stage} is not the highest of the teacher's.", "stage")
     bar, total = teacher.macs[busiest], teacher.macs.sum()
     expect.read_off(
-        said["share"],
+        given["share"],
         100 * bar / total,
         within=2,
         of='"share", in %',
@@ -308,7 +308,7 @@ def work(answer: Answer, rng: torch.Generator) -> None:
     )
     ratio = student.macs.sum() / teacher.macs.sum()
     expect.read_off(
-        said["ratio"],
+        given["ratio"],
         ratio,
         within=0.03 * ratio,
         of='"ratio"',

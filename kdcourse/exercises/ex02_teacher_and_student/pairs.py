@@ -64,7 +64,7 @@ def choose_pair(answer: Answer, rng: torch.Generator) -> None:
         return
     first = next(i for i in range(len(tables)) if came[i] != right[i])
     shown = pd.DataFrame(tables[first]).to_string(index=False)
-    said = f"In this table\n{shown}\nexpected {right[first]}, got {came[first]}."
+    message = f"In this table\n{shown}\nexpected {right[first]}, got {came[first]}."
     for whole in (True, False):  # if no mistake explains the pairs, one may explain the students
         for fault, wrong, why in _WRONG_PAIRS:
             instead = [wrong(networks) for networks in tables]
@@ -73,14 +73,14 @@ def choose_pair(answer: Answer, rng: torch.Generator) -> None:
                 or not whole
                 and _students(right) != _students(came) == _students(instead)
             ):
-                raise Wrong(f"{said}\n{why}", fault)
+                raise Wrong(f"{message}\n{why}", fault)
     if came[0] is None and came[1:] == right[1:]:
         raise Wrong(
-            f"{said}\nExactly {POINTS} points and exactly {TIMES} times are enough: `>=`, not `>`.",
+            f"{message}\nExactly {POINTS} points and exactly {TIMES} times are enough: `>=`, not `>`.",
             "exactly",
         )
     raise Wrong(
-        f"{said}\n{_facts(tables[first], came[first])}", "pair" if came[first] else "none found"
+        f"{message}\n{_facts(tables[first], came[first])}", "pair" if came[first] else "none found"
     )
 
 
@@ -273,9 +273,9 @@ def claims(answer: Answer, rng: torch.Generator) -> None:
     """The letters of the statements that hold."""
     known = _claims()
     letters = expect.letters(answer.value(), known)
-    for letter, (holds, seen) in known.items():
+    for letter, (holds, measured) in known.items():
         if (letter in letters) != holds:
-            raise Wrong(f"Look at {letter} again. Measured: {seen}.", f"claim {letter}")
+            raise Wrong(f"Look at {letter} again. Measured: {measured}.", f"claim {letter}")
 
 
 @lru_cache(maxsize=1)

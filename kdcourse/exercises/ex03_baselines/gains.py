@@ -40,10 +40,10 @@ def images_needed(answer: Answer, rng: torch.Generator) -> None:
         if got in right:
             continue
         n = max(right)
-        what = f"accuracy {accuracy:.4g} %, ± {points:.4g} points: expected {n} images, got {got:g}"
+        case = f"accuracy {accuracy:.4g} %, ± {points:.4g} points: expected {n} images, got {got:g}"
         if got != round(got):
             raise Wrong(
-                f"{what}. Images are whole: the smallest whole number that is enough.", "fraction"
+                f"{case}. Images are whole: the smallest whole number that is enough.", "fraction"
             )
         wald = Z**2 * p * (1 - p) / width**2
         ninety = stats.norm.ppf(0.95)

@@ -30,11 +30,13 @@ def stopping(answer: Answer, rng: torch.Generator) -> None:
     """{"epoch": of the lowest validation loss, "lost": points of validation accuracy from there to
     the last epoch}.
     """
-    said = answer.value()
-    if not isinstance(said, dict) or set(said) != {"epoch", "lost"}:
-        raise Wrong(f"Expected a dict with the keys 'epoch' and 'lost', got {said!r}.", "type")
+    given_answer = answer.value()
+    if not isinstance(given_answer, dict) or set(given_answer) != {"epoch", "lost"}:
+        raise Wrong(
+            f"Expected a dict with the keys 'epoch' and 'lost', got {given_answer!r}.", "type"
+        )
     table = noisy_run().frame().set_index("epoch")
-    epoch = expect.whole(expect.typed(said["epoch"], '"epoch"'), of='"epoch"')
+    epoch = expect.whole(expect.typed(given_answer["epoch"], '"epoch"'), of='"epoch"')
     if epoch not in table.index:
         raise Wrong(
             f"There is no epoch {epoch}: they are counted from 1 to {len(table)}.", "no such epoch"
@@ -60,14 +62,14 @@ def stopping(answer: Answer, rng: torch.Generator) -> None:
             "too late" if epoch > best else "too early",
         )
     at_best, at_end = table.loc[best], table.iloc[-1]
-    if abs(expect.scalar(expect.typed(said["lost"], '"lost"'), of='"lost"')) <= 1:
+    if abs(expect.scalar(expect.typed(given_answer["lost"], '"lost"'), of='"lost"')) <= 1:
         raise Wrong(
-            f"In points of accuracy, please: {said['lost']} looks like a fraction, or a difference "
+            f"In points of accuracy, please: {given_answer['lost']} looks like a fraction, or a difference "
             "of losses.",
             "unit",
         )
     expect.read_off(
-        said["lost"],
+        given_answer["lost"],
         at_best.val_accuracy - at_end.val_accuracy,
         within=1.5,
         of='"lost", in points',
@@ -121,14 +123,14 @@ def noisy_run() -> History:
         F.cross_entropy(network(images[train]), given).backward()
         optimizer.step()
         with torch.no_grad():
-            seen, unseen = network(images[train]), network(images[val])
+            train_logits, val_logits = network(images[train]), network(images[val])
         history.records.append(
             dict(
                 epoch=epoch,
-                loss=F.cross_entropy(seen, given).item(),
-                train_accuracy=100 * (seen.argmax(1) == given).double().mean().item(),
-                val_accuracy=100 * (unseen.argmax(1) == labels[val]).double().mean().item(),
-                val_loss=F.cross_entropy(unseen, labels[val]).item(),
+                loss=F.cross_entropy(train_logits, given).item(),
+                train_accuracy=100 * (train_logits.argmax(1) == given).double().mean().item(),
+                val_accuracy=100 * (val_logits.argmax(1) == labels[val]).double().mean().item(),
+                val_loss=F.cross_entropy(val_logits, labels[val]).item(),
             )
         )
     return history

@@ -22,13 +22,13 @@ def _stage_shapes() -> dict[str, dict[str, tuple]]:
     images = torch.zeros(1, 13, 32, 32)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         networks = {"student": d1_student().eval(), "teacher": d1_teacher().eval()}
-        seen = {
-            who: forward_with_features(network, images, STAGES).features
-            for who, network in networks.items()
+        by_role = {
+            role: forward_with_features(network, images, STAGES).features
+            for role, network in networks.items()
         }
     return {
-        who: {stage: tuple(f.shape[1:]) for stage, f in features.items()}
-        for who, features in seen.items()
+        role: {stage: tuple(f.shape[1:]) for stage, f in features.items()}
+        for role, features in by_role.items()
     }
 
 
@@ -113,18 +113,18 @@ def _by(shape: tuple) -> str:
 )
 def hint_loss(answer: Answer, rng: torch.Generator) -> None:
     """Write FitNets' loss with an adapter that is two tensors, for maps of any two sizes."""
-    for ours, theirs, batch in (
+    for student_size, teacher_size, batch in (
         ((4, 4), (4, 4), 3),
         ((8, 8), (4, 4), 2),
         ((3, 6), (6, 6), 4),
         ((4, 4), (8, 8), 1),
         ((9, 3), (3, 6), 2),
     ):
-        student = torch.randn(batch, 3, *ours, generator=rng).relu()
-        teacher = 2 * torch.randn(batch, 5, *theirs, generator=rng).relu()
+        student = torch.randn(batch, 3, *student_size, generator=rng).relu()
+        teacher = 2 * torch.randn(batch, 5, *teacher_size, generator=rng).relu()
         weight, bias = torch.randn(5, 3, generator=rng), 1 + torch.randn(5, generator=rng)
-        size = [min(pair) for pair in zip(ours, theirs, strict=True)]
-        larger = [max(pair) for pair in zip(ours, theirs, strict=True)]
+        size = [min(pair) for pair in zip(student_size, teacher_size, strict=True)]
+        larger = [max(pair) for pair in zip(student_size, teacher_size, strict=True)]
 
         def adapted(maps, bias=bias, weight=weight):
             return F.conv2d(maps, weight[:, :, None, None], bias)
@@ -135,20 +135,20 @@ def hint_loss(answer: Answer, rng: torch.Generator) -> None:
         right = resized(size, F.adaptive_avg_pool2d)
         expected = F.mse_loss(*right)
         mistakes = _hint_mistakes(resized, adapted, student, size, larger, right, expected)
-        for name, one in (("student's size", ours), ("teacher's size", theirs)):
+        for name, one in (("student's size", student_size), ("teacher's size", teacher_size)):
             mistakes[name] = (
                 F.mse_loss(*resized(one, F.adaptive_avg_pool2d)),
                 f"Both were brought to the {name}: take the smaller height and the smaller width "
                 "of the two.",
             )
-        if ours == theirs:
+        if student_size == teacher_size:
             mistakes = {name: mistake for name, mistake in mistakes.items() if name not in RESIZING}
         value = expect.scalar(answer(student, teacher, weight, bias), of="the hint loss")
         expect.close(
             value,
             expected,
             mistakes,
-            of=f"the hint loss of maps of {_by((0, *ours))} and {_by((0, *theirs))}",
+            of=f"the hint loss of maps of {_by((0, *student_size))} and {_by((0, *teacher_size))}",
         )
 
 

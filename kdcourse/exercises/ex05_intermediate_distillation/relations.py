@@ -135,9 +135,11 @@ def _weight_mistakes(of, size, beta, paper, code, expected, d) -> dict:
 )
 def angle_loss(answer: Answer, rng: torch.Generator) -> None:
     """Write the angle part of relational distillation, which compares images by threes."""
-    for batch, ours, theirs in ((5, 2, 3), (8, 4, 6), (3, 7, 2), (1, 3, 4)):
-        student = torch.randn(batch, ours, generator=rng) + 3
-        teacher = torch.randn(batch, theirs, generator=rng) * torch.rand(theirs, generator=rng)
+    for batch, student_width, teacher_width in ((5, 2, 3), (8, 4, 6), (3, 7, 2), (1, 3, 4)):
+        student = torch.randn(batch, student_width, generator=rng) + 3
+        teacher = torch.randn(batch, teacher_width, generator=rng) * torch.rand(
+            teacher_width, generator=rng
+        )
         expected = intermediate.relational_angle_loss(student, teacher)
         value = any_number(answer(student, teacher), of="the angle loss")
         if not math.isfinite(value):

@@ -36,8 +36,8 @@ def fooled(answer: Answer, rng: torch.Generator) -> None:
             )
         higher = [
             epoch
-            for epoch, (ours, its) in enumerate(zip(value, honest, strict=True), 1)
-            if ours > its + 1e-6
+            for epoch, (accuracy, reference) in enumerate(zip(value, honest, strict=True), 1)
+            if accuracy > reference + 1e-6
         ]
         if higher:
             at = higher[0]
@@ -67,16 +67,16 @@ def _reward(accuracies: list[float]) -> float:
 
 
 def _unpaid(value: list[float], earned: float, fair: float) -> Wrong:
-    said = f"Yours earn {earned:.1f}, the run's {fair:.1f}: expected at least 10 more."
+    message = f"Yours earn {earned:.1f}, the run's {fair:.1f}: expected at least 10 more."
     if 0 in value[:-1]:
         why = (
             "After an accuracy of exactly 0 the step up is not paid: see the condition a_{t−1} > 0."
         )
-        return Wrong(f"{why} {said}", "zero")
+        return Wrong(f"{why} {message}", "zero")
     if any(after < before for before, after in zip(value, value[1:], strict=False)):
         why = "To fall and rise again earns nothing: what the rise pays, the fall has cost. Only the ends count."
-        return Wrong(f"{why} {said}", "ups_and_downs")
-    return Wrong(f"{said} Which two accuracies remain when the steps are added up?", "not_paid")
+        return Wrong(f"{why} {message}", "ups_and_downs")
+    return Wrong(f"{message} Which two accuracies remain when the steps are added up?", "not_paid")
 
 
 VERDICTS = ("helps", "harms", "not shown", "not comparable")
@@ -144,39 +144,42 @@ def _two_arms(rng, gain, spread, seeds=5, luck=1.0, more=1.0, shuffled=False) ->
 
 
 def _misjudged(came: str, expected: str, curriculum: dict, control: dict) -> Wrong:
-    ours, theirs = curriculum["accuracy"], control["accuracy"]
-    gain, half = paired_interval([ours[seed] for seed in ours], [theirs[seed] for seed in ours])
-    said = f'Expected "{expected}", got "{came}".'
+    by_curriculum, by_control = curriculum["accuracy"], control["accuracy"]
+    gain, half = paired_interval(
+        [by_curriculum[seed] for seed in by_curriculum],
+        [by_control[seed] for seed in by_curriculum],
+    )
+    message = f'Expected "{expected}", got "{came}".'
     if expected == "not comparable":
         counts = f"{curriculum['samples']} samples seen against {control['samples']}"
         return Wrong(
-            f"{said} {counts}: a difference may come from their number and not from the order.",
+            f"{message} {counts}: a difference may come from their number and not from the order.",
             "samples",
         )
     if came == "not comparable":
         return Wrong(
-            f"{said} Both saw {control['samples']} samples, and have the same seeds: compare them.",
+            f"{message} Both saw {control['samples']} samples, and have the same seeds: compare them.",
             "refused",
         )
-    if len(ours) == 1:
+    if len(by_curriculum) == 1:
         return Wrong(
-            f"{said} One seed has no spread, so no interval: it shows nothing, however large.",
+            f"{message} One seed has no spread, so no interval: it shows nothing, however large.",
             "one_seed",
         )
     interval = f"Paired by seed the gain is {gain:+.2f} ± {half:.2f} points"
     if {came, expected} == {"helps", "harms"}:
         return Wrong(
-            f"{said} {interval}, curriculum less control: mind the direction.", "direction"
+            f"{message} {interval}, curriculum less control: mind the direction.", "direction"
         )
     if expected == "not shown":
         why = "the 95 % interval, by t, includes zero. The mean alone shows nothing"
-        return Wrong(f"{said} {interval}: {why}.", "mean")
-    by_place = paired_interval(list(ours.values()), list(theirs.values()))
-    if list(ours) != list(theirs) and abs(by_place[0]) <= by_place[1]:
+        return Wrong(f"{message} {interval}: {why}.", "mean")
+    by_place = paired_interval(list(by_curriculum.values()), list(by_control.values()))
+    if list(by_curriculum) != list(by_control) and abs(by_place[0]) <= by_place[1]:
         why = "The seeds of the two stand in different orders: pair by the key, not by the place."
-        return Wrong(f"{said} {why} {interval}.", "pairing")
-    apart = sum(mean_interval(list(arm.values()))[1] for arm in (ours, theirs))
+        return Wrong(f"{message} {why} {interval}.", "pairing")
+    apart = sum(mean_interval(list(arm.values()))[1] for arm in (by_curriculum, by_control))
     if abs(gain) <= apart:
         why = "Compare seed by seed: what a seed does to both arms alike cancels out"
-        return Wrong(f"{said} {why}. {interval}.", "unpaired")
-    return Wrong(f"{said} {interval}.", "missed")
+        return Wrong(f"{message} {why}. {interval}.", "unpaired")
+    return Wrong(f"{message} {interval}.", "missed")

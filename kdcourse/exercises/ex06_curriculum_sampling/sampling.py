@@ -232,10 +232,10 @@ def window(answer: Answer, rng: torch.Generator) -> None:
             fractions.append(value)
     if len(wrong.keys() & {0.0, 1.0}) == 1:
         easy, hard = ("wrong", "right") if 0.0 in wrong else ("right", "wrong")
-        its = _wrong_window(*wrong[0.0 if 0.0 in wrong else 1.0])
-        if its.fault in ("cut", "not_moved"):
-            said = f"The easy end is {easy} and the hard end {hard}. {its.message}"
-            raise Wrong(said, "easy_end" if 0.0 in wrong else "hard_end", its.figure)
+        first = _wrong_window(*wrong[0.0 if 0.0 in wrong else 1.0])
+        if first.fault in ("cut", "not_moved"):
+            message = f"The easy end is {easy} and the hard end {hard}. {first.message}"
+            raise Wrong(message, "easy_end" if 0.0 in wrong else "hard_end", first.figure)
     if wrong:
         raise _wrong_window(*next(iter(wrong.values())))
     if fractions:

@@ -49,14 +49,14 @@ def bootstrap_interval(answer: Answer, rng: torch.Generator) -> None:
         ).numpy()
         if np.abs(value - expected).max() <= tolerance:
             continue
-        said = f"Expected about ({expected[0]:.2f}, {expected[1]:.2f}), got ({value[0]:.2f}, {value[1]:.2f})."
+        message = f"Expected about ({expected[0]:.2f}, {expected[1]:.2f}), got ({value[0]:.2f}, {value[1]:.2f})."
         away = {fault: np.abs(value - instead).max() for fault, (instead, _) in mistakes.items()}
         nearest = min(away, key=away.get)
         if away[nearest] <= max(
             tolerance, 0.06 * np.ptp(mistakes[nearest][0])
         ):  # a wide one has more luck in it
-            raise Wrong(f"{mistakes[nearest][1]} {said}", nearest)
-        raise Wrong(f"{said} The mean gain is {gains.mean():.2f}.", "value")
+            raise Wrong(f"{mistakes[nearest][1]} {message}", nearest)
+        raise Wrong(f"{message} The mean gain is {gains.mean():.2f}.", "value")
 
 
 def _bootstraps(

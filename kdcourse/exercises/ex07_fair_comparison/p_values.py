@@ -200,8 +200,8 @@ def p_range(answer: Answer, rng: torch.Generator) -> None:
             ),
         }
         value = expect.shape(answer(images, a, b), (2,), of="(least p, largest p)")
-        said = f"(least p, largest p) for {a} and {b} right of {images}"
-        expect.close(value, expected, mistakes, rtol=1e-3, atol=1e-9, of=said)
+        case = f"(least p, largest p) for {a} and {b} right of {images}"
+        expect.close(value, expected, mistakes, rtol=1e-3, atol=1e-9, of=case)
 
 
 def coin_p(heads: int, tails: int, alternative: str = "two-sided") -> float:
@@ -271,10 +271,10 @@ def _rho(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _shares(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """Of all orders of y: as far from 0 as that seen, as large, and farther."""
-    seen, others = _rho(x, y), _rho(x, np.array(list(permutations(y))))
-    as_far = np.abs(others) >= abs(seen) - 1e-9
-    as_large = others >= seen - 1e-9
-    return as_far.mean(), as_large.mean(), (np.abs(others) > abs(seen) + 1e-9).mean()
+    observed, others = _rho(x, y), _rho(x, np.array(list(permutations(y))))
+    as_far = np.abs(others) >= abs(observed) - 1e-9
+    as_large = others >= observed - 1e-9
+    return as_far.mean(), as_large.mean(), (np.abs(others) > abs(observed) + 1e-9).mean()
 
 
 def _permuted(x: np.ndarray, y: np.ndarray) -> tuple[float, dict]:

@@ -123,20 +123,21 @@ def _check_values(values, low, high, q, scale, zero, where) -> None:
     off = (scale * (q - zero) - inside).abs() / scale  # in steps
     if off.max() > 0.51:
         at = np.unravel_index(int(off.argmax()), off.shape)
-        what = (
+        difference = (
             f"{values[at]:.4g} came back as {scale * (q[at] - zero):.4g}, {off.max():.2f} steps off"
         )
         if off.max() <= 1.01:
             raise Wrong(
-                f"{what}: half a step is the most if q is rounded, not cut off.", "truncated"
+                f"{difference}: half a step is the most if q is rounded, not cut off.", "truncated"
             )
         if off.max() > 200:
             raise Wrong(
-                f"{what}: out at one end, in at the other. Clamp before the cast to int8.",
+                f"{difference}: out at one end, in at the other. Clamp before the cast to int8.",
                 "wrapped",
             )
         raise Wrong(
-            f"{what}, {where}: scale · (q − zero_point) must give the value back.", "not the value"
+            f"{difference}, {where}: scale · (q − zero_point) must give the value back.",
+            "not the value",
         )
 
 

@@ -36,10 +36,10 @@ def _must_pass(answer: Answer, case: int, number: int, tries: int) -> None:
     for _ in range(tries):
         outcome = _tried(answer, case, True, number)
         if outcome.error:
-            what, said = bug_cases.RIGHT[case][number].__doc__, outcome.error[1].strip()
-            said = f" It says: {said[:300]}." if said else ""
+            name, complaint = bug_cases.RIGHT[case][number].__doc__, outcome.error[1].strip()
+            complaint = f" It says: {complaint[:300]}." if complaint else ""
             raise Wrong(
-                f"Your check says no to an implementation that is right: {what}.{said} Does it ask "
+                f"Your check says no to an implementation that is right: {name}.{complaint} Does it ask "
                 "for more than the "
                 "case promises: equality to the last digit, one way of writing it, a certain state "
                 "afterwards? Or is "
@@ -51,34 +51,34 @@ def _must_pass(answer: Answer, case: int, number: int, tries: int) -> None:
 def _must_fail(answer: Answer, case: int, number: int, tries: int, look: str) -> None:
     outcomes = [_tried(answer, case, False, number) for _ in range(tries)]
     silent = [outcome for outcome in outcomes if not outcome.error]
-    what = bug_cases.BROKEN[case][number].__doc__
+    name = bug_cases.BROKEN[case][number].__doc__
     if (
         len(silent) <= tries // 10
     ):  # one of ten is bad luck: ten images are all unflipped once in a thousand times
         return
     if len(silent) < tries:
         raise Wrong(
-            f"Your check said no to {what} in {tries - len(silent)} of {tries} calls: it depends "
+            f"Your check said no to {name} in {tries - len(silent)} of {tries} calls: it depends "
             "on chance. Use more "
             "images, or compare with what must come out.",
             "by chance",
         )
     if isinstance(silent[0].value, bool | np.bool_ | str | torch.Tensor):
         raise Wrong(
-            f"Your check returned {expect.type_name(silent[0].value)} for {what}. Nobody reads "
+            f"Your check returned {expect.type_name(silent[0].value)} for {name}. Nobody reads "
             "what a check returns: "
             "it must raise. Write `assert …` where you wrote `return …`.",
             "returns",
         )
     if number == 0:
         raise Wrong(
-            f"Your check lets {what} through as it stands: no AssertionError comes out of it. "
+            f"Your check lets {name} through as it stands: no AssertionError comes out of it. "
             f"{look}",
             "misses",
         )
     raise Wrong(
         f"Your check says no to the code of case {case}, but it lets the same fault in another "
-        f"form through: {what}.",
+        f"form through: {name}.",
         "misses variant",
     )
 
@@ -88,9 +88,9 @@ def _tried(answer: Answer, case: int, right: bool, number: int) -> CallOutcome:
     if outcome.error and outcome.error[0] != "AssertionError":
         kind, message = outcome.error
         place = f" in {outcome.line}" if outcome.line else ""
-        what = (bug_cases.RIGHT if right else bug_cases.BROKEN)[case][number].__doc__
+        name = (bug_cases.RIGHT if right else bug_cases.BROKEN)[case][number].__doc__
         raise Wrong(
-            f"On {what}, your check stopped with {kind}{place}: {message[:300]}. A check says no "
+            f"On {name}, your check stopped with {kind}{place}: {message[:300]}. A check says no "
             "with AssertionError, "
             "and says nothing otherwise.",
             "raised",
