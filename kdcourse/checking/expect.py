@@ -332,8 +332,7 @@ def _difference(came: torch.Tensor, wanted: torch.Tensor, of: str) -> str:
     )  # a task may be stricter than this
     return (
         f"{wrong} of {wanted.numel()} numbers of {of} differ{times}. At [{place}]: expected "
-        f"{wanted[at]:.5g}, got "
-        f"{came[at]:.5g}."
+        f"{wanted[at]:.5g}, got {came[at]:.5g}."
     )
 
 

@@ -184,7 +184,8 @@ class Task:
         self.asks = (judge.__doc__ or title).strip()
 
     def __repr__(self) -> str:
-        return f"{self.key}: {self.asks} ({self.difficulty}, {self.minutes} minutes, {self.points} points)"
+        effort = f"{self.difficulty}, {self.minutes} minutes, {self.points} points"
+        return f"{self.key}: {self.asks} ({effort})"
 
     @property
     def key(self) -> str:
@@ -206,8 +207,10 @@ class Task:
                 self.judge(answer, torch.Generator().manual_seed(seed))
             except Wrong as wrong:
                 return Verdict(False, wrong.message, wrong.fault, wrong.figure, answer.printed)
-            except Exception as error:  # noqa: BLE001  whatever came back, a check does not end in a traceback of ours
-                message = f"The check could make nothing of your answer ({type(error).__name__}: {error})."
+            # Whatever came back from a learner, a check must not end in a traceback of ours.
+            except Exception as error:  # noqa: BLE001
+                cause = f"{type(error).__name__}: {error}"
+                message = f"The check could make nothing of your answer ({cause})."
                 return Verdict(False, message, "unexpected", None, answer.printed)
         return Verdict(True)
 

@@ -87,8 +87,7 @@ def exercise(solution: dict, name: str = "the notebook") -> dict:
         if bool(SOLUTION.search(source)) != bool(graded.get("solution")):
             raise DataError(
                 f"{where}: expected `### BEGIN SOLUTION` … `### END SOLUTION` in every cell that "
-                "is a solution by its "
-                "nbgrader metadata, and in no other."
+                "is a solution by its nbgrader metadata, and in no other."
             )
         source = SOLUTION.sub(lambda region, name=grade_id: _stub(region, name), source)
         source = HIDDEN.sub("", source)

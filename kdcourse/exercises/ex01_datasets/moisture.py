@@ -19,9 +19,8 @@ from kdcourse.exercises.ex01_datasets.draws import whole_numbers
         "wavelength would put it.",
         "Make floats of both bands before you subtract: unsigned integers have no numbers below "
         "zero.",
-        "Divide by np.where(total == 0, 1, total), so that nothing is divided by zero. At the very "
-        "end set NaN where "
-        "(tile == 0).all(axis=0).",
+        "Divide by np.where(total == 0, 1, total), so that nothing is divided by zero. At the "
+        "very end set NaN where (tile == 0).all(axis=0).",
     ),
 )
 def moisture_index(answer: Answer, rng: torch.Generator) -> None:
@@ -44,23 +43,20 @@ def moisture_index(answer: Answer, rng: torch.Generator) -> None:
     dark = data & (band[12] + band[10] == 0)
     if not finite[data & ~dark].all():
         raise Wrong(
-            f"{(~finite[data & ~dark]).sum()} pixels with data came out as NaN or infinite. A pixel "
-            "has no data only "
-            "where *all* 13 bands are 0; B10 is 0 in many good pixels.",
+            f"{(~finite[data & ~dark]).sum()} pixels with data came out as NaN or infinite. A "
+            "pixel has no data only where *all* 13 bands are 0; B10 is 0 in many good pixels.",
             "too much left out",
         )
     if not finite[dark].all():
         raise Wrong(
             "In one pixel B8A and B11 are both 0 but other bands are not: it has data, and its "
-            "index is to be 0. "
-            f"Yours is {got[dark][0]}: 0 / 0. Divide by 1 where the sum is 0.",
+            f"index is to be 0. Yours is {got[dark][0]}: 0 / 0. Divide by 1 where the sum is 0.",
             "zero sum",
         )
     if finite[~data].any():
         raise Wrong(
             "Where all 13 bands are 0 nothing was measured. Expected NaN there, got "
-            f"{got[~data][0]:.3g}, which looks "
-            "like a measurement: it would count in every mean.",
+            f"{got[~data][0]:.3g}, which looks like a measurement: it would count in every mean.",
             "no data",
         )
     expect.close(
@@ -91,7 +87,10 @@ def _tile(rng):
 def _check_range(got, expected, data) -> None:
     """Raise Wrong if the index leaves −1 … 1."""
     if (np.abs(got[data & np.isfinite(got)]) > 1.001).any():
-        reaches = f"The index cannot leave −1 … 1, but yours reaches {np.abs(got[np.isfinite(got)]).max():.3g}."
+        reaches = (
+            "The index cannot leave −1 … 1, but yours reaches "
+            f"{np.abs(got[np.isfinite(got)]).max():.3g}."
+        )
         if abs(got[0, 1] - expected[0, 1]) < 1e-3:  # 500 − 3000 is right
             raise Wrong(
                 f"{reaches} int16 ends at 32767: a cloud of 45000 wraps around to −20536. Make "
@@ -101,8 +100,7 @@ def _check_range(got, expected, data) -> None:
         if any(np.isclose(got[0, 1], (2**bits - 2500) / 3500, rtol=0.01) for bits in (16, 32, 64)):
             raise Wrong(
                 f"{reaches} Unsigned integers wrap around: 500 − 3000 is 63036 in uint16. Make "
-                "floats of the bands "
-                "before you subtract.",
+                "floats of the bands before you subtract.",
                 "unsigned",
             )
         raise Wrong(

@@ -47,8 +47,7 @@ def clearest_band(answer: Answer, rng: torch.Generator) -> None:
     if ratio[at] < 0.95 * ratio.max():
         how = (
             f"At {name} the two means lie {gap[at]:.0f} apart, and tiles of one class spread by "
-            f"{spread[at]:.0f}: "
-            f"{ratio[at]:.2f} spreads. There is a band with {ratio.max():.2f}."
+            f"{spread[at]:.0f}: {ratio[at]:.2f} spreads. There is a band with {ratio.max():.2f}."
         )
         if at == gap.argmax():
             raise Wrong(
@@ -94,9 +93,12 @@ class Procedure:
 
     def __str__(self) -> str:
         cut = {
-            "scenes": "The scenes were shuffled and cut 7 : 1 : 2; all tiles of a scene went where it went.",
-            "tiles": "The tiles of all scenes were shuffled and cut 7 : 1 : 2, each class in its share.",
-            "views": "Each tile was stored in its eight orientations; then the files were shuffled and cut 7 : 1 : 2.",
+            "scenes": "The scenes were shuffled and cut 7 : 1 : 2; all tiles of a scene went "
+            "where it went.",
+            "tiles": "The tiles of all scenes were shuffled and cut 7 : 1 : 2, each class in its "
+            "share.",
+            "views": "Each tile was stored in its eight orientations; then the files were "
+            "shuffled and cut 7 : 1 : 2.",
         }[self.shuffled]
         counted = {
             "train": "the training tiles",
@@ -114,7 +116,8 @@ PROCEDURES = {
     "B": Procedure(shuffled="tiles"),
     "C": Procedure(test_views="flipped at random"),
     "D": Procedure(
-        unusual="Rivers are 4 % of the training tiles and 4 % of the test tiles; other classes are 12 %."
+        unusual="Rivers are 4 % of the training tiles and 4 % of the test tiles; other classes "
+        "are 12 %."
     ),
     "E": Procedure(chosen_on="test"),
     "F": Procedure(statistics="all"),
@@ -123,11 +126,14 @@ PROCEDURES = {
 
 
 LOOK = {
-    "sound": "Read it again, step by step: what of the test set could have reached the training, or the choice?",
-    "leak": "What was shuffled, tiles or scenes? What has a test image's neighbour, or its copy, to do with it?",
+    "sound": "Read it again, step by step: what of the test set could have reached the training, "
+    "or the choice?",
+    "leak": "What was shuffled, tiles or scenes? What has a test image's neighbour, or its copy, "
+    "to do with it?",
     "statistics": "Whose mean and standard deviation are they?",
     "chosen on test": "Which images chose the epoch that is reported?",
-    "augmented test": "Is a test image judged as it is, and would a second judgement give the same figure?",
+    "augmented test": "Is a test image judged as it is, and would a second judgement give the "
+    "same figure?",
 }
 
 

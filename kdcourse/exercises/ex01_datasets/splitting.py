@@ -35,17 +35,15 @@ def split_by_place(answer: Answer, rng: torch.Generator) -> None:
         again = _rows(answer(labels, places, share, seed), len(labels))
         if set(test) != set(again[1]):
             raise Wrong(
-                f"Two calls with seed {seed} gave different test sets. Every run and every method "
-                "must see the same "
-                "test images: draw from np.random.default_rng(seed).",
+                f"Two calls with seed {seed} gave different test sets. Every run and every "
+                "method must see the same test images: draw from np.random.default_rng(seed).",
                 "not repeatable",
             )
         others = [_rows(answer(labels, places, share, seed + i), len(labels))[1] for i in (1, 2, 3)]
         if all(set(test) == set(other) for other in others):
             raise Wrong(
                 "Four seeds gave the same test set. The places that are tested are to be drawn "
-                "with the seed, or "
-                "the first places in the list are always those that are tested.",
+                "with the seed, or the first places in the list are always those that are tested.",
                 "seed ignored",
             )
 
@@ -88,8 +86,7 @@ def _rows(parts: object, n: int) -> tuple[list[int], list[int]]:
         if (part != np.round(part)).any() or part.min() < 0 or part.max() >= n:
             raise Wrong(
                 f"{name} holds {part.min():g} to {part.max():g}: expected row numbers from 0 to "
-                f"{n - 1}, "
-                "neither labels nor places.",
+                f"{n - 1}, neither labels nor places.",
                 "not rows",
             )
     return train.astype(int).tolist(), test.astype(int).tolist()
@@ -103,8 +100,7 @@ def _check_split(
     if shared.any():
         raise Wrong(
             f"{shared.sum()} of {len(test)} test images come from places that train has seen: "
-            "nearly twins of what "
-            "was learned. All images of a place belong on the same side.",
+            "nearly twins of what was learned. All images of a place belong on the same side.",
             "leak",
         )
     if len(set(train)) < len(train) or len(set(test)) < len(test):
@@ -119,8 +115,7 @@ def _check_split(
         if value in (0, 1):
             raise Wrong(
                 f"Class {label} is missing in {'test' if value == 0 else 'train'} (in test: "
-                f"{shares}). "
-                "Draw the places of each class by itself.",
+                f"{shares}). Draw the places of each class by itself.",
                 "not stratified",
             )
     whole = len(test) / n
@@ -141,9 +136,9 @@ def _check_split(
         )
     if not all(near.values()):
         raise Wrong(
-            f"The share of test differs between classes, in test: {shares}; {100 * share:.0f} % of "
-            "each were asked for, "
-            "as near as whole places allow. Draw the places of each class by itself.",
+            f"The share of test differs between classes, in test: {shares}; {100 * share:.0f} % "
+            "of each were asked for, as near as whole places allow. Draw the places of each "
+            "class by itself.",
             "not stratified",
         )
 

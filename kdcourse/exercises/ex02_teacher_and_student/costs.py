@@ -26,8 +26,8 @@ TILE = (13, 64, 64)  # EuroSAT's own size; D1 made its tiles 32×32
     difficulty="easy",
     points=1,
     hints=(
-        "Padding adds 2 · padding pixels; the kernel's first place uses up `kernel` of them; then "
-        "count the steps.",
+        "Padding adds 2 · padding pixels; the kernel's first place uses up `kernel` of them; "
+        "then count the steps.",
         "⌊(n + 2 · padding − kernel) / stride⌋ + 1. Each layer gets what the one before it put "
         "out.",
     ),
@@ -64,7 +64,8 @@ def map_sizes(answer: Answer, rng: torch.Generator) -> None:
             raise Wrong(f"{message} {why}", fault)
     if came == [[_pooled(side, *layer) for layer in layers] for side, layers in cases]:
         raise Wrong(
-            f"{message} Each layer was given the first map. It sees what the layer before it put out.",
+            f"{message} Each layer was given the first map. It sees what the layer before it put "
+            "out.",
             "not chained",
         )
     raise Wrong(message, "sizes")
@@ -181,7 +182,10 @@ def _one_cost(
         raise Wrong(
             "The two are swapped: (parameters, macs) is the order that was asked for.", "swapped"
         )
-    layer_text = f"{shape[1]}×{shape[2]}, {shape[0]} → {out} channels, kernel {kernel}, stride {stride}, padding {padding}"
+    layer_text = (
+        f"{shape[1]}×{shape[2]}, {shape[0]} → {out} channels, kernel {kernel}, stride {stride}, "
+        f"padding {padding}"
+    )
     layer_text += f", groups {groups}, {'with' if bias else 'no'} bias"
     _, height, width = shape
     weights = cost.parameters - out * bias

@@ -76,7 +76,8 @@ def choose_pair(answer: Answer, rng: torch.Generator) -> None:
                 raise Wrong(f"{message}\n{why}", fault)
     if came[0] is None and came[1:] == right[1:]:
         raise Wrong(
-            f"{message}\nExactly {POINTS} points and exactly {TIMES} times are enough: `>=`, not `>`.",
+            f"{message}\nExactly {POINTS} points and exactly {TIMES} times are enough: `>=`, not "
+            "`>`.",
             "exactly",
         )
     raise Wrong(
@@ -191,8 +192,8 @@ _WRONG_PAIRS = (
         partial(
             _pair, best=lambda teacher, student: teacher["val_accuracy"] - student["val_accuracy"]
         ),
-        "You took the widest lead, which a poor student makes wide. The most accurate student was "
-        "asked for.",
+        "You took the widest lead, which a poor student makes wide. The most accurate student "
+        "was asked for.",
     ),
     (
         "cheapest teacher",
@@ -250,7 +251,10 @@ def _facts(networks: list[dict], pair: tuple[str, str] | None) -> str:
         teacher["val_accuracy"] - student["val_accuracy"],
         teacher["macs"] / student["macs"],
     )
-    return f"On validation your teacher leads by {lead:+g} points; your student needs 1/{ratio:.2f} of its multiply–adds."
+    return (
+        f"On validation your teacher leads by {lead:+g} points; your student needs 1/{ratio:.2f} "
+        "of its multiply–adds."
+    )
 
 
 # --- which of these hold? -------------------------------------------------------------------------
@@ -263,10 +267,10 @@ def _facts(networks: list[dict], pair: tuple[str, str] | None) -> str:
     difficulty="medium",
     points=2,
     hints=(
-        "Each can be tried in a line or two: models.cost(network, (13, 32, 32), latency=False), or "
-        "its answers.",
-        "For D and E build a thin network, put it into the mode that the statement names, and ask "
-        "it twice.",
+        "Each can be tried in a line or two: models.cost(network, (13, 32, 32), latency=False), "
+        "or its answers.",
+        "For D and E build a thin network, put it into the mode that the statement names, and "
+        "ask it twice.",
     ),
 )
 def claims(answer: Answer, rng: torch.Generator) -> None:
@@ -310,8 +314,7 @@ def _claims() -> dict[str, tuple[bool, str]]:
         "B": (
             small.parameters == large.parameters and abs(large.macs / small.macs - 4) < 0.1,
             f"{large.parameters / small.parameters:g} times the parameters, "
-            f"{large.macs / small.macs:.2f} times the "
-            "multiply–adds",
+            f"{large.macs / small.macs:.2f} times the multiply–adds",
         ),
         "C": (share < 1 / 5, f"{share:.3f} of the multiply–adds"),
         "D": (

@@ -43,7 +43,10 @@ def stopping(answer: Answer, rng: torch.Generator) -> None:
         )
     best = int(table.val_loss.idxmin())
     if table.val_loss[epoch] > 1.02 * table.val_loss[best]:
-        at = f"At epoch {epoch} the validation loss is {table.val_loss[epoch]:.2f} nats; it has been lower"
+        at = (
+            f"At epoch {epoch} the validation loss is {table.val_loss[epoch]:.2f} nats; it has "
+            "been lower"
+        )
         if epoch == len(table):
             raise Wrong(
                 f"{at}. The training loss falls to the end, whatever the network learns: do not "
@@ -64,8 +67,8 @@ def stopping(answer: Answer, rng: torch.Generator) -> None:
     at_best, at_end = table.loc[best], table.iloc[-1]
     if abs(expect.scalar(expect.typed(given_answer["lost"], '"lost"'), of='"lost"')) <= 1:
         raise Wrong(
-            f"In points of accuracy, please: {given_answer['lost']} looks like a fraction, or a difference "
-            "of losses.",
+            f"In points of accuracy, please: {given_answer['lost']} looks like a fraction, or a "
+            "difference of losses.",
             "unit",
         )
     expect.read_off(
@@ -86,8 +89,8 @@ def _lost_mistakes(at_best, at_end) -> dict:
         ),
         "overfitting gap": (
             at_end.train_accuracy - at_end.val_accuracy,
-            "That is the gap between train and validation "
-            "at the end. Compare validation with validation: at your epoch, and at the last.",
+            "That is the gap between train and validation at the end. Compare validation with "
+            "validation: at your epoch, and at the last.",
         ),
         "accuracy": (
             at_end.val_accuracy,
@@ -174,13 +177,15 @@ class Comparison:
             runs = ", ".join(f"{accuracy:.2f}" for accuracy in accuracies)
             if not self.epochs:
                 return f"{runs} %"
-            return f"{runs} % ({self.epochs[i]} epochs, {'' if self.augmented[i] else 'not '}augmented)"
+            return (
+                f"{runs} % ({self.epochs[i]} epochs, "
+                f"{'' if self.augmented[i] else 'not '}augmented)"
+            )
 
         seeds = "one run each" if len(self.plain) == 1 else f"seeds 0 to {len(self.plain) - 1}"
         return (
-            f"{self.source}; {seeds}{self.reported and ', ' + self.reported}.\n"
-            f"   distilled {student(0, self.distilled)}\n"
-            f"   plain     {student(1, self.plain)}"
+            f"{self.source}; {seeds}{self.reported and ', ' + self.reported}.\n   distilled "
+            f"{student(0, self.distilled)}\n   plain     {student(1, self.plain)}"
         )
 
 
@@ -224,7 +229,8 @@ WHY = {
     "two causes": "Is the teacher all that differs between the two students?",
     "chosen on test": "Which images chose the epoch that is reported?",
     "neither": "What does the paired interval say, if there can be one?",
-    "gain": "Seeds lift and lower both students alike. Pair the runs, then look at the differences and their interval.",
+    "gain": "Seeds lift and lower both students alike. Pair the runs, then look at the "
+    "differences and their interval.",
     "loss": "Pair the runs, then look at the sign of the differences and at their interval.",
 }
 

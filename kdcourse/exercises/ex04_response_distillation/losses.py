@@ -16,12 +16,12 @@ from kdcourse.exercises.ex04_response_distillation.draws import random_logits, u
     difficulty="easy",
     points=2,
     hints=[
-        "log p is the logits less a constant a row. What does log_softmax make of logits that are "
-        "shifted by one?",
+        "log p is the logits less a constant a row. What does log_softmax make of logits that "
+        "are shifted by one?",
         "So log p / T can stand in the place of z / T; but it is not normalised any more, for "
         "either network.",
-        "log_p_s = F.log_softmax(student_log_probs / temperature, dim=1), the teacher alike; then "
-        "T² · (p_t · (log p_t − log p_s)).sum(dim=1).mean().",
+        "log_p_s = F.log_softmax(student_log_probs / temperature, dim=1), the teacher alike; "
+        "then T² · (p_t · (log p_t − log p_s)).sum(dim=1).mean().",
     ],
 )
 def soft_target_loss(answer: Answer, rng: torch.Generator) -> None:
@@ -55,7 +55,8 @@ def soft_target_loss(answer: Answer, rng: torch.Generator) -> None:
     value = expect.finite(
         answer(student, teacher, 1.0),
         "the loss of very sure networks",
-        because="Stay in logarithms: the log of a probability that is too small for a float is −infinity.",
+        because="Stay in logarithms: the log of a probability that is too small for a float is "
+        "−infinity.",
     )
     expect.close(
         value, package_loss(student, teacher, 1), of="the loss of very sure networks", rtol=1e-3
@@ -67,13 +68,14 @@ def _slips(classes, T, student, teacher, log_p_s, log_p_t, p_s, p_t, each) -> di
     return {
         "mean over classes": (
             each.mean() / classes,
-            'The mean is taken over classes too, as reduction="mean" does: sum over classes, mean over the batch.',
+            'The mean is taken over classes too, as reduction="mean" does: sum over classes, '
+            "mean over the batch.",
         ),
         "sum over batch": (each.sum(), "The batch is summed: take its mean."),
         "not normalised": (
             (p_t * (teacher - student) / T).sum(1).mean(),
-            "log p / T is not normalised: its exponentials do not sum to 1. Apply log_softmax "
-            "to it.",
+            "log p / T is not normalised: its exponentials do not sum to 1. Apply log_softmax to "
+            "it.",
         ),
         "student not normalised": (
             (p_t * (log_p_t - student / T)).sum(1).mean(),
@@ -81,8 +83,8 @@ def _slips(classes, T, student, teacher, log_p_s, log_p_t, p_s, p_t, each) -> di
         ),
         "nothing normalised": (
             ((teacher / T).exp() * (teacher - student) / T).sum(1).mean(),
-            "log p / T is not normalised: its exponentials do not sum to 1. Apply log_softmax "
-            "to it, for both.",
+            "log p / T is not normalised: its exponentials do not sum to 1. Apply log_softmax to "
+            "it, for both.",
         ),
         "swapped": (
             (p_s * (log_p_s - log_p_t)).sum(1).mean(),
@@ -119,11 +121,10 @@ def _slips(classes, T, student, teacher, log_p_s, log_p_t, p_s, p_t, each) -> di
     difficulty="medium",
     points=3,
     hints=[
-        "Section 3 of the notebook has ∂KL/∂z_s for one sample: (p_s − p_t) / T. Now there is T², "
-        "a weight, and the "
-        "mean over B samples.",
-        "The label term is a cross-entropy at T = 1. Its gradient is softmax(z_s) − onehot, by the "
-        "same derivation.",
+        "Section 3 of the notebook has ∂KL/∂z_s for one sample: (p_s − p_t) / T. Now there is "
+        "T², a weight, and the mean over B samples.",
+        "The label term is a cross-entropy at T = 1. Its gradient is softmax(z_s) − onehot, by "
+        "the same derivation.",
         "soft_weight · T · (p_s(T) − p_t(T)) / B + label_weight · (p_s(1) − onehot) / B, with "
         "F.one_hot(labels, C).",
     ],
@@ -198,10 +199,9 @@ def distillation_gradient(answer: Answer, rng: torch.Generator) -> None:
     points=2,
     hints=[
         "Write both losses as a number times the sum over batch and classes of p_t · (log p_t − "
-        "log p_s). Ours has "
-        "soft_weight · T² / B in front of it.",
-        'In front of theirs: reduction="sum" 1, "batchmean" 1 / B, "mean" 1 / (B · C); times weight; times T² if they '
-        "have it.",
+        "log p_s). Ours has soft_weight · T² / B in front of it.",
+        'In front of theirs: reduction="sum" 1, "batchmean" 1 / B, "mean" 1 / (B · C); times '
+        "weight; times T² if they have it.",
         "soft_weight = theirs · B / T²: what is left after B and T² cancel where both have them.",
     ],
 )
@@ -232,7 +232,8 @@ def translated_weight(answer: Answer, rng: torch.Generator) -> None:
                 mistakes |= {
                     "classes forgotten": (
                         right * classes,
-                        'reduction="mean" divides by the number of classes too, which ours does not.',
+                        'reduction="mean" divides by the number of classes too, which ours does '
+                        "not.",
                     ),
                     "classes the wrong way": (
                         right * classes**2,

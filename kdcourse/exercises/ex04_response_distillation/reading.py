@@ -107,13 +107,13 @@ def made_up_accuracies() -> pd.DataFrame:
     difficulty="medium",
     points=2,
     hints=[
-        "Rows are pairs: the same seed, the same initial weights, the same crops. Take differences "
-        "in a row first.",
-        "paired_interval(distilled, other) gives the mean difference and half its interval. Which "
-        "include zero?",
+        "Rows are pairs: the same seed, the same initial weights, the same crops. Take "
+        "differences in a row first.",
+        "paired_interval(distilled, other) gives the mean difference and half its interval. "
+        "Which include zero?",
         "An interval that includes zero shows neither a gain nor that there is none. And a gain "
-        "over hard labels may "
-        "come from softness alone: that is what label smoothing is there for.",
+        "over hard labels may come from softness alone: that is what label smoothing is there "
+        "for.",
     ],
 )
 def what_is_shown(answer: Answer, rng: torch.Generator) -> None:
@@ -149,14 +149,14 @@ def what_is_shown(answer: Answer, rng: torch.Generator) -> None:
         "e": (
             shown("label smoothing"),
             "no control",
-            "Label smoothing has no teacher. What distillation gains over hard labels it may gain "
-            "by softness alone.",
+            "Label smoothing has no teacher. What distillation gains over hard labels it may "
+            "gain by softness alone.",
         ),
         "f": (
             True,
             "one teacher",
-            "All students had one teacher and one set of test images: what others would do is not "
-            "in the interval.",
+            "All students had one teacher and one set of test images: what others would do is "
+            "not in the interval.",
         ),
     }
     expect.statements(answer.value(), statements)

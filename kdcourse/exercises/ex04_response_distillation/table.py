@@ -17,8 +17,8 @@ from kdcourse.exercises.ex04_response_distillation.draws import random_logits, w
         "Begin with a table (views, images, C) in which every row says: not answered yet.",
         "An epoch's view is epoch % views. A batch's rows belong to the images that index names, "
         "in that order.",
-        "table = torch.full((views, images, C), float('nan')), then for each batch "
-        "table[epoch % views, index] = logits.",
+        "table = torch.full((views, images, C), float('nan')), then for each batch table[epoch % "
+        "views, index] = logits.",
     ],
 )
 def kept_answers(answer: Answer, rng: torch.Generator) -> None:
@@ -71,13 +71,13 @@ def _mistakes(known, in_order, by_division, last_first, first_only) -> dict:
         ),
         "order of asking": (
             in_order,
-            "The rows stand in the order in which they were asked for. `index` says to which image "
-            "each belongs.",
+            "The rows stand in the order in which they were asked for. `index` says to which "
+            "image each belongs.",
         ),
         "order of asking, zeros": (
             in_order.nan_to_num(0),
-            "The rows stand in the order in which they were asked for. `index` says to which image "
-            "each belongs.",
+            "The rows stand in the order in which they were asked for. `index` says to which "
+            "image each belongs.",
         ),
         "view by division": (
             by_division,

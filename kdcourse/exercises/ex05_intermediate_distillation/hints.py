@@ -41,8 +41,8 @@ def _stage_shapes() -> dict[str, dict[str, tuple]]:
     hints=[
         "Height and width are the last two numbers of a shape. The first is the number of "
         "channels.",
-        "Go through the student's stages one by one, and look for the same height and width among "
-        "the teacher's.",
+        "Go through the student's stages one by one, and look for the same height and width "
+        "among the teacher's.",
         "A loop does it: for s in STAGES, for t in STAGES, compare shapes['student'][s][1:] with "
         "shapes['teacher'][t][1:].",
     ],
@@ -81,7 +81,10 @@ def same_size(answer: Answer, rng: torch.Generator) -> None:
             if s == t
             else ("These differ", "size")
         )
-        sizes = f"the student's {s} has maps of {_by(student[s])}, the teacher's {t} of {_by(teacher[t])}"
+        sizes = (
+            f"the student's {s} has maps of {_by(student[s])}, the teacher's {t} of "
+            f"{_by(teacher[t])}"
+        )
         raise Wrong(f"{name}: {sizes}.", fault)
     if chosen != right:
         raise Wrong(
@@ -100,15 +103,13 @@ def _by(shape: tuple) -> str:
     difficulty="easy",
     points=2,
     hints=[
-        "Two things keep the maps from being compared: their sizes and their channels. Settle the "
-        "size first. Either "
-        "of the two may be the larger.",
-        "F.adaptive_avg_pool2d(maps, (h, w)) with the smaller height and width; it leaves maps of "
-        "that size as they "
-        "are. A 1×1 convolution mixes the channels of each position: torch.einsum('ts,bshw->bthw', "
-        "weight, maps).",
-        "The bias (Ct,) needs the shape (Ct, 1, 1) to be added to (B, Ct, h, w). Then the mean of "
-        "the squares.",
+        "Two things keep the maps from being compared: their sizes and their channels. Settle "
+        "the size first. Either of the two may be the larger.",
+        "F.adaptive_avg_pool2d(maps, (h, w)) with the smaller height and width; it leaves maps "
+        "of that size as they are. A 1×1 convolution mixes the channels of each position: "
+        "torch.einsum('ts,bshw->bthw', weight, maps).",
+        "The bias (Ct,) needs the shape (Ct, 1, 1) to be added to (B, Ct, h, w). Then the mean "
+        "of the squares.",
     ],
 )
 def hint_loss(answer: Answer, rng: torch.Generator) -> None:

@@ -25,13 +25,12 @@ NOISE = 0.3  # points by which two runs of the same code may differ
     difficulty="medium",
     points=2,
     hints=[
-        "To first order, a step −η·s changes a loss with gradient g by −η g·s. Here s = g_label + "
-        "w·g_hint.",
-        "The label's loss falls while g_label·g_label + w·(g_label·g_hint) > 0. When can a large w "
-        "make it negative?",
-        "Lay all tensors of a list end to end, so that each gradient is one long vector. If their "
-        "product is 0 or "
-        "more, no weight is too large: float('inf').",
+        "To first order, a step −η·s changes a loss with gradient g by −η g·s. Here s = g_label "
+        "+ w·g_hint.",
+        "The label's loss falls while g_label·g_label + w·(g_label·g_hint) > 0. When can a large "
+        "w make it negative?",
+        "Lay all tensors of a list end to end, so that each gradient is one long vector. If "
+        "their product is 0 or more, no weight is too large: float('inf').",
     ],
 )
 def largest_weight(answer: Answer, rng: torch.Generator) -> None:
@@ -52,17 +51,15 @@ def largest_weight(answer: Answer, rng: torch.Generator) -> None:
                 continue
             raise Wrong(
                 "Here the two gradients pull the same way: their product is positive, so a step "
-                "down either lowers "
-                "the label's loss, whatever the weight. Expected float('inf'), got "
-                f"{'None' if value is None else f'{value:g}'}.",
+                "down either lowers the label's loss, whatever the weight. Expected "
+                f"float('inf'), got {'None' if value is None else f'{value:g}'}.",
                 "no_limit",
             )
         expected = -square / product
         if math.isinf(value):
             raise Wrong(
                 f"The answer is {value:g}, but here the gradients pull apart (their product is "
-                f"{product:.3g}): with a "
-                "heavy hint the label's loss rises.",
+                f"{product:.3g}): with a heavy hint the label's loss rises.",
                 "always_infinite",
             )
         mistakes = _weight_mistakes(label, hint, product, square, expected)
@@ -102,14 +99,13 @@ def _weight_mistakes(label, hint, product, square, expected):
         "per_layer": (
             torch.stack(each).mean(),
             "The mean over the layers of each layer's answer: a step is taken in all layers at "
-            "once. Sum the "
-            "products over all of them first.",
+            "once. Sum the products over all of them first.",
         ),
         "first_layer": (each[0], "Only the first tensor was used: sum over all of them."),
         "least_layer": (
             min([e for e in each if e > 0], default=expected),
-            "The least over the layers: a step is taken in all layers at once. Sum the "
-            "products over all of them.",
+            "The least over the layers: a step is taken in all layers at once. Sum the products "
+            "over all of them.",
         ),
     }
     return mistakes
@@ -141,16 +137,15 @@ def _published_sentences() -> dict[str, tuple[bool, str, str]]:
         "b": (
             bool(abs(hint[first]) > NOISE),
             "noise",
-            f"FitNets is {hint[first]:+.2f} points from KD there, one figure each, and two runs of "
-            "the same code may "
-            f"differ by {NOISE} points.",
+            f"FitNets is {hint[first]:+.2f} points from KD there, one figure each, and two runs "
+            f"of the same code may differ by {NOISE} points.",
         ),
         "c": (
             bool((hint.drop(first) < -NOISE).all()),
             "noise",
             "FitNets less KD on the other three pairs: "
-            f"{', '.join(f'{gain:+.2f}' for gain in hint.drop(first))}. "
-            f"Compare that with {NOISE} points.",
+            f"{', '.join(f'{gain:+.2f}' for gain in hint.drop(first))}. Compare that with "
+            f"{NOISE} points.",
         ),
         "d": (
             list(over_kd.columns[(over_kd > 0).all()]) == ["CRD"],
@@ -161,8 +156,7 @@ def _published_sentences() -> dict[str, tuple[bool, str, str]]:
             orders.nunique() == 1,
             "one ranking",
             f"AT is above SP on {orders.sum()} pairs of {len(orders)}: a ranking from one pair "
-            "need not hold on "
-            "another.",
+            "need not hold on another.",
         ),
         "f": (
             bool((above_teacher > NOISE).any()),

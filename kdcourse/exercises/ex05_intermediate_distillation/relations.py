@@ -18,11 +18,9 @@ from kdcourse.distillation import intermediate
     points=2,
     hints=[
         "First q of both networks: the squares summed over the channels, flattened to (B, H·W), "
-        "each row divided by "
-        "its own length.",
+        "each row divided by its own length.",
         "With d = q_s − q_t, (B, H·W): the paper has the mean over the batch of the length of d, "
-        "the code the mean of "
-        "all squares of d.",
+        "the code the mean of all squares of d.",
         "w · code = β/2 · paper. Solve it for w.",
     ],
 )
@@ -91,8 +89,8 @@ def _weight_mistakes(of, size, beta, paper, code, expected, d) -> dict:
         ),
         "whole": (
             beta / 2 * d.norm() / code,
-            "The length was taken over the whole batch at once. It is one length an image, "
-            "then their mean.",
+            "The length was taken over the whole batch at once. It is one length an image, then "
+            "their mean.",
         ),
         "mean_outside": (
             beta / 2 * d.pow(2).sum(1).mean().sqrt() / code,
@@ -127,8 +125,8 @@ def _weight_mistakes(of, size, beta, paper, code, expected, d) -> dict:
         "Start from differences: e[j, i] = f_i − f_j, of shape (B, B, C), is features[None] − "
         "features[:, None].",
         "Divide each by its length, then multiply: cosines[j, i, k] = e[j, i] · e[j, k] is e @ "
-        "e.transpose(1, 2). "
-        "The difference of an image from itself has length 0: F.normalize leaves it at 0.",
+        "e.transpose(1, 2). The difference of an image from itself has length 0: F.normalize "
+        "leaves it at 0.",
         "F.smooth_l1_loss is the Huber loss that turns linear at 1, with the mean over all B³ "
         "entries.",
     ],
@@ -144,9 +142,8 @@ def angle_loss(answer: Answer, rng: torch.Generator) -> None:
         value = any_number(answer(student, teacher), of="the angle loss")
         if not math.isfinite(value):
             raise Wrong(
-                f"The loss is {value:g}. The difference of an image from itself has length 0, and "
-                "0 / 0 is not a "
-                "number: leave such a vector at 0. F.normalize does.",
+                f"The loss is {value:g}. The difference of an image from itself has length 0, "
+                "and 0 / 0 is not a number: leave such a vector at 0. F.normalize does.",
                 "zero_vector",
             )
         expect.close(
@@ -193,8 +190,7 @@ def _angle_mistakes(student: torch.Tensor, teacher: torch.Tensor, expected: torc
         "not_relative": (
             F.smooth_l1_loss(*pairs),
             "This compares the features themselves, two at a time. The angle is at image j, "
-            "between the ways from "
-            "it to i and to k: take differences first.",
+            "between the ways from it to i and to k: take differences first.",
         ),
         "radians": (
             F.smooth_l1_loss(*(c.clamp(-1, 1).acos() for c in cosines)),
@@ -202,8 +198,8 @@ def _angle_mistakes(student: torch.Tensor, teacher: torch.Tensor, expected: torc
         ),
         "distinct": (
             F.smooth_l1_loss(*(c[distinct] for c in cosines)),
-            "This is the mean over three *different* images. The formula averages all B³, of which "
-            "some are 0.",
+            "This is the mean over three *different* images. The formula averages all B³, of "
+            "which some are 0.",
         ),
         "neighbours": (
             _without_self(cosines),

@@ -18,8 +18,7 @@ from kdcourse.exercises.ex06_curriculum_sampling.sampling import whole_number
         "Add up the accuracy part over the epochs: 2(a₂ − a₁) + 2(a₃ − a₂) + … What is left of it?",
         "Only the first and the last accuracy count. The last must stay.",
         "So spoil the first epoch. But look at the condition a_{t−1} > 0: after an accuracy of "
-        "exactly 0 nothing is "
-        "paid.",
+        "exactly 0 nothing is paid.",
     ],
 )
 def fooled(answer: Answer, rng: torch.Generator) -> None:
@@ -43,8 +42,7 @@ def fooled(answer: Answer, rng: torch.Generator) -> None:
             at = higher[0]
             raise Wrong(
                 f"In epoch {at} your accuracy is {value[at - 1]:g}, above the run's "
-                f"{honest[at - 1]:g}. That is no "
-                "fooling, that is learning: stay at or below it.",
+                f"{honest[at - 1]:g}. That is no fooling, that is learning: stay at or below it.",
                 "above",
             )
         if abs(value[-1] - honest[-1]) > 1e-3:
@@ -74,7 +72,10 @@ def _unpaid(value: list[float], earned: float, fair: float) -> Wrong:
         )
         return Wrong(f"{why} {message}", "zero")
     if any(after < before for before, after in zip(value, value[1:], strict=False)):
-        why = "To fall and rise again earns nothing: what the rise pays, the fall has cost. Only the ends count."
+        why = (
+            "To fall and rise again earns nothing: what the rise pays, the fall has cost. Only "
+            "the ends count."
+        )
         return Wrong(f"{why} {message}", "ups_and_downs")
     return Wrong(f"{message} Which two accuracies remain when the steps are added up?", "not_paid")
 
@@ -89,14 +90,12 @@ VERDICTS = ("helps", "harms", "not shown", "not comparable")
     difficulty="medium",
     points=2,
     hints=[
-        "First ask whether the two may be compared at all: did they see equally many samples? Only "
-        "then look at "
-        "accuracies.",
+        "First ask whether the two may be compared at all: did they see equally many samples? "
+        "Only then look at accuracies.",
         "Pair by the seed, which is the key of the dictionary: the two need not be in the same "
         "order.",
         "paired_interval(a, b) gives the mean and half the interval. One seed has no interval: "
-        "half is nan, and every "
-        "comparison with nan is False.",
+        "half is nan, and every comparison with nan is False.",
     ],
 )
 def verdict(answer: Answer, rng: torch.Generator) -> None:
@@ -158,7 +157,8 @@ def _misjudged(came: str, expected: str, curriculum: dict, control: dict) -> Wro
         )
     if came == "not comparable":
         return Wrong(
-            f"{message} Both saw {control['samples']} samples, and have the same seeds: compare them.",
+            f"{message} Both saw {control['samples']} samples, and have the same seeds: compare "
+            "them.",
             "refused",
         )
     if len(by_curriculum) == 1:

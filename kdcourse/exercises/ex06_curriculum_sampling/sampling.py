@@ -20,11 +20,9 @@ IMAGES, EPOCHS, RATIO = 1000, 20, 0.6  # of the curriculum whose samples are cou
     points=3,
     hints=[
         "Four steps: how many samples are covered, how large is a bucket, how many are wanted of "
-        "each, and how many "
-        "of these does the bucket hold?",
+        "each, and how many of these does the bucket hold?",
         "share = np.array([5, 3, 2, 1, 1]) ** (1 + 2 * (1 - threshold)), then size * share / "
-        "share.sum(), rounded "
-        "down.",
+        "share.sum(), rounded down.",
         "No bucket gives more than it has: np.minimum(wanted, covered // 5).",
     ],
 )
@@ -145,8 +143,7 @@ def _sizes(ratio: float, thresholds, keep_size: bool = False) -> list[int]:
     points=1,
     hints=[
         "How many samples does one epoch hold? Your `drawn` says it, or the plan of "
-        "`easy_to_hard`: sum what its "
-        "stretches draw.",
+        "`easy_to_hard`: sum what its stretches draw.",
         "θ is e / 20 in epoch e, which runs from 0 to 19. Sum over these twenty epochs.",
         "Plain distillation sees 20 · 1000 samples. Divide, and take it in %.",
     ],
@@ -177,8 +174,8 @@ def seen_share(answer: Answer, rng: torch.Generator) -> None:
         ),
         "middle": (
             100 * _sizes(RATIO, [0.5])[0] / IMAGES,
-            "This is the share at the middle θ: the size does not grow evenly with θ, so sum over "
-            "the epochs.",
+            "This is the share at the middle θ: the size does not grow evenly with θ, so sum "
+            "over the epochs.",
         ),
     }
     within = 0.3  # % of the samples: less than what another rounding of the shares makes
@@ -198,8 +195,8 @@ def seen_share(answer: Answer, rng: torch.Generator) -> None:
     hints=[
         "The window is rN ranks long. Where it hangs over an end, move it inward rather than cut "
         "it.",
-        "Only its start needs care: no less than 0, and no more than N − rN. The stop is the start "
-        "plus rN.",
+        "Only its start needs care: no less than 0, and no more than N − rN. The stop is the "
+        "start plus rN.",
         "start = min(max(round((threshold - ratio / 2) * count), 0), count - size)",
     ],
 )
@@ -256,8 +253,8 @@ def _wrong_window(
         "shares": ((start / count, stop / count), "These are shares of the ranks: multiply by N."),
         "cut": (
             (max(low, 0), min(high, count)),
-            f"The window is cut at the end: it holds {min(high, count) - max(low, 0):.0f} ranks of "
-            f"{size} promised.",
+            f"The window is cut at the end: it holds {min(high, count) - max(low, 0):.0f} ranks "
+            f"of {size} promised.",
         ),
         "not_moved": (
             (low, high),

@@ -36,16 +36,15 @@ def _d2_sentences() -> dict[str, tuple[bool, str, str]]:
             overall[1] < 0.05,
             "overall",
             f"{total[0]} against {total[1]} right of 10,000. Ask your `p_range`: if all of the "
-            "difference falls to one "
-            f"side, p is {overall[0]:.3f}; if not, up to {overall[1]:.2f}. The table does not say "
-            "which.",
+            f"difference falls to one side, p is {overall[0]:.3f}; if not, up to "
+            f"{overall[1]:.2f}. The table does not say which.",
         ),
         "b": (
             most["dog"] < 0.05,
             "hidden pairing",
-            f"Dogs: {kd['dog']} against {plain['dog']} right of 1,000. Which p that is depends on "
-            "how many images only "
-            "one of the two gets right: see the larger end of your `p_range`.",
+            f"Dogs: {kd['dog']} against {plain['dog']} right of 1,000. Which p that is depends "
+            "on how many images only one of the two gets right: see the larger end of your "
+            "`p_range`.",
         ),
         "c": (
             stats.binomtest(up, up + down).pvalue < 0.05,
@@ -55,14 +54,14 @@ def _d2_sentences() -> dict[str, tuple[bool, str, str]]:
         "d": (
             least["horse"] > 0.05,
             "too few images",
-            f"Horses: {kd['horse']} against {plain['horse']} right of 1,000. What is the *least* p "
-            "of two images?",
+            f"Horses: {kd['horse']} against {plain['horse']} right of 1,000. What is the *least* "
+            "p of two images?",
         ),
         "e": (
             len(set(D2_EPOCHS.values())) > 1,
             "two changes",
-            f"Look at the epochs: {' and '.join(map(str, D2_EPOCHS.values()))}. Two things changed "
-            "at once.",
+            f"Look at the epochs: {' and '.join(map(str, D2_EPOCHS.values()))}. Two things "
+            "changed at once.",
         ),
         "f": (
             max(abs(kd - plain)) <= abs(total[0] - total[1]) / 10,
@@ -88,8 +87,7 @@ def _range(right_a: int, right_b: int, images: int = CLASS_IMAGES) -> tuple[floa
         "A class has 1,000 test images, so 0.1 % is one image. Your `p_range` takes numbers of "
         "images.",
         "If the *largest* p is below 0.05, the two networks differ, whatever the images. If the "
-        "*least* is above, "
-        "nothing can be shown. In between the table does not tell.",
+        "*least* is above, nothing can be shown. In between the table does not tell.",
         "Two of the six sentences hold.",
     ],
 )

@@ -36,9 +36,8 @@ def timings() -> np.ndarray:
     difficulty="easy",
     points=2,
     hints=[
-        "Leave out the calls that warm up. Sort the others: the median is in the middle, and 95 % "
-        "are no longer than "
-        "p95.",
+        "Leave out the calls that warm up. Sort the others: the median is in the middle, and 95 "
+        "% are no longer than p95.",
         "np.median(ms[30:]) and np.percentile(ms[30:], 95)",
     ],
 )
@@ -91,8 +90,8 @@ def latency(answer: Answer, rng: torch.Generator) -> None:
             "p90": (np.percentile(warm, 90), "That is p90."),
             "two sigma": (
                 warm.mean() + 1.645 * warm.std(),
-                "That is mean + 1.645 standard deviations: these times are far from normal. Count, "
-                "don't assume.",
+                "That is mean + 1.645 standard deviations: these times are far from normal. "
+                "Count, don't assume.",
             ),
             "95 % of the slowest": (
                 0.95 * warm.max(),
@@ -113,14 +112,12 @@ def latency(answer: Answer, rng: torch.Generator) -> None:
     difficulty="medium",
     points=3,
     hints=[
-        "Do it along one axis first: where do tiles begin so that they cover `length` pixels, and "
-        "as few as possible?",
+        "Do it along one axis first: where do tiles begin so that they cover `length` pixels, "
+        "and as few as possible?",
         "range(0, length, tile) covers, but its last tile may stick out. Move that one inwards: "
-        "min(start, length − "
-        "tile).",
+        "min(start, length − tile).",
         "Then every start of the rows with every start of the columns. min(…) makes no double: a "
-        "length that is a "
-        "multiple of the tile has no tile to move.",
+        "length that is a multiple of the tile has no tile to move.",
     ],
 )
 def windows(answer: Answer, rng: torch.Generator) -> None:
@@ -152,8 +149,10 @@ def _covers(value, height: int, width: int, tile: int) -> None:
         raise Wrong(f"{len(came)} tiles for {scene}.", "too many")
     tiles = [(int(top), int(left)) for top, left in came.tolist()]
     beyond = [
-        (top, left) for top, left in tiles if not (0 <= top <= height - tile and 0 <= left <= width - tile)
-    ]  # fmt: skip
+        (top, left)
+        for top, left in tiles
+        if not (0 <= top <= height - tile and 0 <= left <= width - tile)
+    ]
     covered = torch.zeros(height, width, dtype=torch.bool)
     for top, left in tiles:
         covered[max(top, 0) : top + tile, max(left, 0) : left + tile] = True
@@ -165,8 +164,7 @@ def _covers(value, height: int, width: int, tile: int) -> None:
     if beyond:
         raise Wrong(
             f"For {scene}: the tile at {beyond[0]} reaches outside. The last tile is moved "
-            "inwards, so that it has "
-            "its full size.",
+            "inwards, so that it has its full size.",
             "outside",
         )
     if not covered.all():
@@ -218,9 +216,8 @@ def candidates() -> pd.DataFrame:
     hints=[
         "Strike out what the machine cannot take: two columns decide, and neither of them is the "
         "median.",
-        "Of those left: is a loss shown? That is, does the interval gain ± half lie below zero? An "
-        "interval that "
-        "includes zero shows none.",
+        "Of those left: is a loss shown? That is, does the interval gain ± half lie below zero? "
+        "An interval that includes zero shows none.",
     ],
 )
 def to_ship(answer: Answer, rng: torch.Generator) -> None:

@@ -36,14 +36,12 @@ def found_evaluation(answer: Answer, rng: torch.Generator) -> None:
     points=2,
     hints=[
         "A rule may report the best epoch on validation, or the last. Two things must hold of "
-        "either: the figure is "
-        "the test figure of the epoch that it names, and the test figures do not decide which "
-        "epoch that is.",
-        "Make a history in which the best epoch on test is neither the best on validation nor the "
-        "last.",
-        "Or call it twice, with the same validation figures and other test figures: the epoch must "
-        "be the same, and "
-        "the figure that of the epoch.",
+        "either: the figure is the test figure of the epoch that it names, and the test figures "
+        "do not decide which epoch that is.",
+        "Make a history in which the best epoch on test is neither the best on validation nor "
+        "the last.",
+        "Or call it twice, with the same validation figures and other test figures: the epoch "
+        "must be the same, and the figure that of the epoch.",
     ],
 )
 def prove_9(answer: Answer, rng: torch.Generator) -> None:
@@ -92,13 +90,33 @@ def mend_9(answer: Answer, rng: torch.Generator) -> None:
         )
         for fault, (instead, number), sentence in (
             ("best on test", (test.index(max(test)), max(test)), "The test set still decides."),
-            ("counted from 1", (best + 1, test[best]), "Epochs are counted from 0, as the lists are."),
-            ("validation figure", (best, val[best]), "This is the validation accuracy: test's is wanted."),
-            ("best figure", (best, max(test)), "The epoch is chosen on validation, but the figure is test's best."),
-            ("last of a tie", (tied, test[tied]), "Two epochs are equally good on validation: the first is wanted."),
-            ("last epoch", (last, test[last]), "This is the last epoch. That is honest too, but the best one on "
-             "validation is asked for."),
-        ):  # fmt: skip
+            (
+                "counted from 1",
+                (best + 1, test[best]),
+                "Epochs are counted from 0, as the lists are.",
+            ),
+            (
+                "validation figure",
+                (best, val[best]),
+                "This is the validation accuracy: test's is wanted.",
+            ),
+            (
+                "best figure",
+                (best, max(test)),
+                "The epoch is chosen on validation, but the figure is test's best.",
+            ),
+            (
+                "last of a tie",
+                (tied, test[tied]),
+                "Two epochs are equally good on validation: the first is wanted.",
+            ),
+            (
+                "last epoch",
+                (last, test[last]),
+                "This is the last epoch. That is honest too, but the best one on validation is "
+                "asked for.",
+            ),
+        ):
             right = epoch == best and abs(figure - test[best]) < 1e-3  # float32 will do
             if not right and epoch == instead and abs(figure - number) < 1e-3:
                 raise Wrong(f"{sentence} Expected epoch {best}, got {epoch}.", fault)
@@ -119,9 +137,8 @@ def mend_9(answer: Answer, rng: torch.Generator) -> None:
     hints=[
         "Of the test images you know what must come out: (test_images − mean) / std, and nothing "
         "random.",
-        "Some images, not one, and none that looks the same in a mirror; compare with allclose. Or "
-        "call it twice and "
-        "ask for the same test images.",
+        "Some images, not one, and none that looks the same in a mirror; compare with allclose. "
+        "Or call it twice and ask for the same test images.",
     ],
     seconds=20,
 )
@@ -214,8 +231,7 @@ def _check_training(train, mean, std, came) -> None:
     if not (rows[0] | rows[1]).all():
         raise Wrong(
             "Some training image is neither (image − mean) / std nor its mirror image. Flips go "
-            "left to right, the "
-            "last dimension.",
+            "left to right, the last dimension.",
             "training",
         )
 
@@ -309,9 +325,8 @@ def flattery(answer: Answer, rng: torch.Generator) -> None:
     points=2,
     hints=[
         "Compute the gain, distilled minus plain, both ways. Are the two gains the same?",
-        "The largest of many figures that scatter lies further above their mean than that of few. "
-        "Who draws more "
-        "often?",
+        "The largest of many figures that scatter lies further above their mean than that of "
+        "few. Who draws more often?",
     ],
 )
 def cancels(answer: Answer, rng: torch.Generator) -> None:
@@ -322,7 +337,10 @@ def cancels(answer: Answer, rng: torch.Generator) -> None:
     ]
     change = gains[0] - gains[1]
     right = "a" if abs(change) < 0.2 else "b" if change > 0 else "c"
-    both = f"With the best test epoch the gain is {gains[0]:+.1f} points, chosen on validation {gains[1]:+.1f}."
+    both = (
+        f"With the best test epoch the gain is {gains[0]:+.1f} points, chosen on validation "
+        f"{gains[1]:+.1f}."
+    )
     why = {
         "a": ("cancels", f"Both figures are too high, but not by the same amount. {both}"),
         "b": ("favours the longer", f"Who draws more often does not gain by it here. {both}"),

@@ -18,10 +18,9 @@ from kdcourse.exercises.ex09_bug_clinic.proving import prove_case
     points=1,
     hints=[
         "Ask of each loss: what is summed, and over what is the mean? Is T² there, in every way "
-        "through? Is a log "
-        "taken of something that may be 0?",
-        "Try them: two rows of logits with few classes, then with many; a large T and a small one; "
-        "logits of 1,000.",
+        "through? Is a log taken of something that may be 0?",
+        "Try them: two rows of logits with few classes, then with many; a large T and a small "
+        "one; logits of 1,000.",
     ],
 )
 def found_losses(answer: Answer, rng: torch.Generator) -> None:
@@ -37,10 +36,9 @@ def found_losses(answer: Answer, rng: torch.Generator) -> None:
     points=2,
     hints=[
         "What must come out? You have a right loss at hand: write it in one line of log_softmax, "
-        "or import "
-        "soft_target_loss from kdcourse.distillation.",
-        "loss(z_s, z_t) and the right one on random logits; assert torch.allclose(came, expected, "
-        "rtol=1e-3).",
+        "or import soft_target_loss from kdcourse.distillation.",
+        "loss(z_s, z_t) and the right one on random logits; assert torch.allclose(came, "
+        "expected, rtol=1e-3).",
     ],
 )
 def prove_1(answer: Answer, rng: torch.Generator) -> None:
@@ -84,9 +82,8 @@ def _gradient(answer: Answer, z_s: torch.Tensor, *args, **kwargs) -> torch.Tenso
     if gradient is None and not outcome.error:
         raise Wrong(
             "The value is right, but no gradient reaches the student's logits any more, and "
-            "without one nothing can be "
-            "trained with this loss. Is there an item(), a detach() or a new torch.tensor(…) on "
-            "the way?",
+            "without one nothing can be trained with this loss. Is there an item(), a detach() "
+            "or a new torch.tensor(…) on the way?",
             "no gradient",
         )
     return gradient
@@ -143,8 +140,8 @@ def _soft(
     hints=[
         "The two branches must agree on the soft term. What must loss(z_s, z_t, labels) − "
         "loss(z_s, z_t) be?",
-        "(1 − soft_weight) · cross-entropy: the soft term drops out of the difference. But at T = "
-        "1, T² is 1.",
+        "(1 − soft_weight) · cross-entropy: the soft term drops out of the difference. But at T "
+        "= 1, T² is 1.",
         "Or compare each branch with the formula, at a T other than 1.",
     ],
 )
@@ -249,8 +246,8 @@ def _mistakes_with_labels(temperature, weight, z_s, labels, t2, soft, hard) -> d
         ),
         "T in the label term": (
             weight * soft + (1 - weight) * F.cross_entropy(z_s / temperature, labels),
-            "The label term takes the logits as they are: the temperature belongs to the "
-            "soft term.",
+            "The label term takes the logits as they are: the temperature belongs to the soft "
+            "term.",
         ),
     }
 
@@ -262,11 +259,10 @@ def _mistakes_with_labels(temperature, weight, z_s, labels, t2, soft, hard) -> d
     difficulty="medium",
     points=2,
     hints=[
-        "softmax of (0, 200) at T = 1 is (0, 1) in float32: e^-200 has no place in it. The log of "
-        "that 0 is −∞.",
-        "Both may underflow, the student's probabilities and the teacher's. 0 · −∞ is NaN, 1 · −∞ "
-        "is −∞: ask for "
-        "isfinite, not for isnan.",
+        "softmax of (0, 200) at T = 1 is (0, 1) in float32: e^-200 has no place in it. The log "
+        "of that 0 is −∞.",
+        "Both may underflow, the student's probabilities and the teacher's. 0 · −∞ is NaN, 1 · "
+        "−∞ is −∞: ask for isfinite, not for isnan.",
         "Try three pairs at T = 1: an extreme student with an ordinary teacher, the other way "
         "round, and both.",
     ],
@@ -291,15 +287,18 @@ def prove_3(answer: Answer, rng: torch.Generator) -> None:
     hints=[
         "Where a probability underflows, its logarithm is an ordinary number: do not go through "
         "the probability.",
-        "F.log_softmax(z / temperature, dim=1) for both; the teacher's probabilities are .exp() of "
-        "the teacher's.",
+        "F.log_softmax(z / temperature, dim=1) for both; the teacher's probabilities are .exp() "
+        "of the teacher's.",
     ],
 )
 def mend_3(answer: Answer, rng: torch.Generator) -> None:
     """Mend the loss of case 3 for logits of any size, without an ε that changes its value."""
     z_s, z_t = (3 * torch.randn(8, 10, generator=rng) for _ in range(2))
     _soft(answer(z_s, z_t, 4.0), soft_target_loss(z_s, z_t, 4.0), z_s, z_t, 4.0)
-    because = "These logits are up to 1,300 apart. A log is still taken of a probability that was rounded to 0."
+    because = (
+        "These logits are up to 1,300 apart. A log is still taken of a probability that was "
+        "rounded to 0."
+    )
     for rows, temperature in ((5, 1.0), (1, 2.0)):
         far = 800 + 500 * torch.rand(rows, 1, generator=rng)  # e^-800 is 0 in float64 too
         z_s = torch.cat([far, torch.zeros(rows, 2)], 1)
@@ -317,16 +316,19 @@ def mend_3(answer: Answer, rng: torch.Generator) -> None:
             if came < 0.9 * right:
                 raise Wrong(
                     f"Finite, but not right: expected {right:.5g} for logits that are "
-                    f"{far.max():.0f} apart, got "
-                    f"{came:.5g}. An ε in the log, a clamp or nan_to_num hides the NaN and caps "
-                    "the loss, and "
-                    "there the student learns nothing any more.",
+                    f"{far.max():.0f} apart, got {came:.5g}. An ε in the log, a clamp or "
+                    "nan_to_num hides the NaN and caps the loss, and there the student learns "
+                    "nothing any more.",
                     "epsilon",
                 )
             expect.close(came, right, rtol=2e-3, of="the loss")
             gradient = _gradient(answer, student, teacher, temperature)
             if gradient is not None:
                 p_s, p_t = ((z / temperature).softmax(1) for z in (student, teacher))
-                expect.finite(gradient, "the gradient", "The value is right, its gradient is not: a `where` or "
-                              "nan_to_num after the log leaves the infinity in the backward pass.")  # fmt: skip
+                expect.finite(
+                    gradient,
+                    "the gradient",
+                    "The value is right, its gradient is not: a `where` or nan_to_num after the "
+                    "log leaves the infinity in the backward pass.",
+                )
                 expect.close(gradient, temperature * (p_s - p_t) / rows, of="the gradient")

@@ -39,11 +39,9 @@ def _must_pass(answer: Answer, case: int, number: int, tries: int) -> None:
             name, complaint = bug_cases.RIGHT[case][number].__doc__, outcome.error[1].strip()
             complaint = f" It says: {complaint[:300]}." if complaint else ""
             raise Wrong(
-                f"Your check says no to an implementation that is right: {name}.{complaint} Does it ask "
-                "for more than the "
-                "case promises: equality to the last digit, one way of writing it, a certain state "
-                "afterwards? Or is "
-                "what it expects itself wrong?",
+                f"Your check says no to an implementation that is right: {name}.{complaint} Does "
+                "it ask for more than the case promises: equality to the last digit, one way of "
+                "writing it, a certain state afterwards? Or is what it expects itself wrong?",
                 "fails right",
             )
 
@@ -59,15 +57,13 @@ def _must_fail(answer: Answer, case: int, number: int, tries: int, look: str) ->
     if len(silent) < tries:
         raise Wrong(
             f"Your check said no to {name} in {tries - len(silent)} of {tries} calls: it depends "
-            "on chance. Use more "
-            "images, or compare with what must come out.",
+            "on chance. Use more images, or compare with what must come out.",
             "by chance",
         )
     if isinstance(silent[0].value, bool | np.bool_ | str | torch.Tensor):
         raise Wrong(
             f"Your check returned {expect.type_name(silent[0].value)} for {name}. Nobody reads "
-            "what a check returns: "
-            "it must raise. Write `assert …` where you wrote `return …`.",
+            "what a check returns: it must raise. Write `assert …` where you wrote `return …`.",
             "returns",
         )
     if number == 0:
@@ -91,11 +87,7 @@ def _tried(answer: Answer, case: int, right: bool, number: int) -> CallOutcome:
         name = (bug_cases.RIGHT if right else bug_cases.BROKEN)[case][number].__doc__
         raise Wrong(
             f"On {name}, your check stopped with {kind}{place}: {message[:300]}. A check says no "
-            "with AssertionError, "
-            "and says nothing otherwise.",
+            "with AssertionError, and says nothing otherwise.",
             "raised",
         )
     return outcome
-
-
-PROOF = "It takes an implementation and must raise AssertionError if it is broken, and do nothing if it is right"

@@ -17,8 +17,7 @@ from kdcourse.exercises.ex09_bug_clinic.proving import fresh_seed, prove_case
     points=1,
     hints=[
         "Three questions to every trainer: in which mode is each network when it runs? Which "
-        "gradients are made? Which "
-        "parameters has the optimiser?",
+        "gradients are made? Which parameters has the optimiser?",
         "`.train()` on a module that holds others sets them all. `.eval()` lasts until the next "
         "`.train()`.",
     ],
@@ -38,8 +37,7 @@ def found_trainers(answer: Answer, rng: torch.Generator) -> None:
         "In eval mode batch norm takes in nothing. It counts the batches that it took in: "
         "network.norm.num_batches_tracked.",
         "The first epoch is right: it takes two. And with validation in every epoch, how many "
-        "batches must have been "
-        "counted?",
+        "batches must have been counted?",
         "assert network.norm.num_batches_tracked == epochs · len(train_batches).",
     ],
     seconds=20,
@@ -50,8 +48,8 @@ def prove_4(answer: Answer, rng: torch.Generator) -> None:
         answer,
         rng,
         4,
-        "Do you train for two epochs? What you look at must stand still in eval mode: the weights "
-        "do not.",
+        "Do you train for two epochs? What you look at must stand still in eval mode: the "
+        "weights do not.",
         tries=1,
     )
 
@@ -125,9 +123,9 @@ def mend_4(answer: Answer, rng: torch.Generator) -> None:
         (
             "validation in train mode",
             bug_cases.trainers.validates_in_train_mode,
-            "Now the validation runs in train mode: batch norm takes in the validation images, and "
-            "the answers depend "
-            "on who else is in the batch. eval() is right there; the way back is missing.",
+            "Now the validation runs in train mode: batch norm takes in the validation images, "
+            "and the answers depend on who else is in the batch. eval() is right there; the way "
+            "back is missing.",
         ),
     ):
         if _states(outcome, mistake, args, [0]):
@@ -139,8 +137,7 @@ def mend_4(answer: Answer, rng: torch.Generator) -> None:
         )
         raise Wrong(
             "The trained student is another than plain SGD with this lr, in train mode, would "
-            "give. "
-            f"{counted}Change the fault alone: optimiser, loss and order stay.",
+            f"give. {counted}Change the fault alone: optimiser, loss and order stay.",
             "another student",
         )
     expect.close(
@@ -166,13 +163,11 @@ def mend_4(answer: Answer, rng: torch.Generator) -> None:
     points=2,
     hints=[
         "A teacher in train mode keeps its weights and still changes: batch norm's running mean "
-        "and variance are "
-        "buffers, not parameters. state_dict() has both.",
+        "and variance are buffers, not parameters. state_dict() has both.",
         "state_dict() hands out the living tensors. Keep a copy: "
         "copy.deepcopy(teacher.state_dict()).",
         "Give the trainer a teacher in eval mode and some batches, for two epochs; then compare, "
-        "tensor by tensor, "
-        "with torch.equal.",
+        "tensor by tensor, with torch.equal.",
     ],
     seconds=20,
 )
@@ -182,9 +177,8 @@ def prove_5(answer: Answer, rng: torch.Generator) -> None:
         answer,
         rng,
         5,
-        "Does your teacher have batch norm? Do you look at buffers, not only at parameters? And is "
-        "what you compare "
-        "with a copy (state_dict() hands out the living tensors)?",
+        "Does your teacher have batch norm? Do you look at buffers, not only at parameters? And "
+        "is what you compare with a copy (state_dict() hands out the living tensors)?",
         tries=1,
     )
 
@@ -224,15 +218,13 @@ def mend_5(answer: Answer, rng: torch.Generator) -> None:
     if _states(outcome, bug_cases.trainers.teacher_trains, args, [0]):
         raise Wrong(
             "The teacher is unchanged afterwards, but while it taught it was in train mode and "
-            "answered by the "
-            "statistics of each batch. It must be in eval mode when it is asked.",
+            "answered by the statistics of each batch. It must be in eval mode when it is asked.",
             "batch statistics",
         )
     if not _states(outcome, bug_cases.trainers.teacher_eval_each_epoch, args, [0]):
         raise Wrong(
             "The trained student is another than plain SGD with this lr on T² · KL would give. "
-            "Change the fault "
-            "alone: optimiser, loss and order stay.",
+            "Change the fault alone: optimiser, loss and order stay.",
             "another student",
         )
     expect.close(
@@ -251,8 +243,7 @@ def _check_teacher(seeds, outcome) -> None:
     if any("running" in name or "tracked" in name for name in moved):
         raise Wrong(
             f"The teacher still drifts: {', '.join(sorted(moved))} changed. Its batch norm is in "
-            "train mode while it "
-            "answers.",
+            "train mode while it answers.",
             "drifts",
         )
     if moved:
@@ -262,9 +253,8 @@ def _check_teacher(seeds, outcome) -> None:
         )
     if outcome.after[1]["gradients"]:
         raise Wrong(
-            "The teacher's parameters have gradients now: it ran without no_grad. That costs time "
-            "and memory, and "
-            "an optimiser could use them.",
+            "The teacher's parameters have gradients now: it ran without no_grad. That costs "
+            "time and memory, and an optimiser could use them.",
             "gradients",
         )
 
@@ -277,8 +267,7 @@ def _check_teacher(seeds, outcome) -> None:
     points=2,
     hints=[
         "The adapter has a gradient in the broken trainer too, and the loss falls, since the "
-        "student bends to it. What "
-        "does not happen?",
+        "student bends to it. What does not happen?",
         "Its weights do not move. Keep a copy (.detach().clone()), train, compare.",
     ],
     seconds=20,
@@ -310,8 +299,9 @@ def mend_6(answer: Answer, rng: torch.Generator) -> None:
     """Mend the trainer of case 6: student and adapter learn together."""
     seeds = fresh_seed(rng), fresh_seed(rng)
     batches = [
-        (torch.randn(n, 2, 5, 5, generator=rng), torch.randn(n, 4, 5, 5, generator=rng)) for n in (6, 6, 3)
-    ]  # fmt: skip
+        (torch.randn(n, 2, 5, 5, generator=rng), torch.randn(n, 4, 5, 5, generator=rng))
+        for n in (6, 6, 3)
+    ]
     args = (
         AnswerPart("pointwise", (seeds[0], 2, 3)),
         AnswerPart("pointwise", (seeds[1], 3, 4)),
@@ -334,9 +324,8 @@ def mend_6(answer: Answer, rng: torch.Generator) -> None:
     if not _states(outcome, bug_cases.trainers.adapter_chained, args, [0, 1]):
         raise Wrong(
             "Both moved, but not as one step of plain SGD with this lr a batch would move them. "
-            "Change the fault "
-            "alone; if you made a second optimiser, does it get zero_grad() and step() in every "
-            "step?",
+            "Change the fault alone; if you made a second optimiser, does it get zero_grad() and "
+            "step() in every step?",
             "other steps",
         )
     expect.close(
