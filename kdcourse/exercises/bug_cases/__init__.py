@@ -66,7 +66,7 @@ BROKEN = {
 }
 
 
-def patient(case: int, right: bool, number: int) -> Callable:
+def one_implementation(case: int, right: bool, number: int) -> Callable:
     """One implementation of a case, under a name that does not say which."""
     function = (RIGHT if right else BROKEN)[case][number]
 
@@ -76,4 +76,4 @@ def patient(case: int, right: bool, number: int) -> Callable:
     return implementation
 
 
-answer_parts.provide("implementation", patient)
+answer_parts.provide("implementation", one_implementation)

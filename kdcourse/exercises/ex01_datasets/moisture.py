@@ -5,7 +5,7 @@ import torch
 
 from kdcourse.checking import expect
 from kdcourse.checking.task import Answer, Wrong, task
-from kdcourse.exercises.ex01_datasets.draws import whole_numbers
+from kdcourse.exercises.draws import whole_numbers
 
 
 @task(
@@ -71,8 +71,8 @@ def moisture_index(answer: Answer, rng: torch.Generator) -> None:
 def _tile(rng):
     """A tile (13, height, width) uint16 with every case that an index meets."""
     height, width = 6, 7
-    tile = whole_numbers(200, 6000, (13, height, width), rng).astype(np.uint16)
-    tile[9] = whole_numbers(0, 2, (height, width), rng)  # B10 is next to nothing anywhere
+    tile = whole_numbers(rng, 200, 5999, (13, height, width)).astype(np.uint16)
+    tile[9] = whole_numbers(rng, 0, 1, (height, width))  # B10 is next to nothing anywhere
     tile[12, 0, 0], tile[10, 0, 0] = (
         45_000,
         30_000,
@@ -134,7 +134,7 @@ def _check_bands(index, got, band, data) -> None:
 
 
 def _mistakes(band, expected, data) -> dict:
-    """What the likely mistakes give where there are data."""
+    """Values of the likely mistakes where there are data, each with a sentence."""
     return {
         "sign": (-expected[data], "The sign is turned: B8A − B11, not B11 − B8A."),
         "integers": (

@@ -5,7 +5,7 @@ import torch
 
 from kdcourse.checking import expect
 from kdcourse.checking.task import Answer, Wrong, task
-from kdcourse.exercises.ex01_datasets.draws import whole_numbers
+from kdcourse.exercises.draws import whole_numbers
 
 
 @task(
@@ -69,14 +69,14 @@ def normalise_by_train(answer: Answer, rng: torch.Generator) -> None:
 def _images(rng):
     """Images (N, C, H, W) uint16, of which training images differ from the others."""
     n, channels, side = 14, 4, 6
-    level = whole_numbers(500, 3000, (1, channels, 1, 1), rng)
+    level = whole_numbers(rng, 500, 2999, (1, channels, 1, 1))
     images = (
         level
-        + whole_numbers(0, 300, (n, channels, side, side), rng)
+        + whole_numbers(rng, 0, 299, (n, channels, side, side))
         * np.arange(1, channels + 1)[:, None, None]
     )
     images = images + whole_numbers(
-        0, 400, (n, 1, 1, 1), rng
+        rng, 0, 399, (n, 1, 1, 1)
     )  # some images are brighter than others
     order = torch.randperm(n, generator=rng).numpy()
     train, others = order[:9], order[9:]
@@ -97,7 +97,7 @@ def _check_constant_channel(got) -> None:
 
 
 def _mistakes(by, scaled, train, others, x, dead, mean, std, every):
-    """What the likely mistakes give, by name."""
+    """Values of the likely mistakes by name, each with a sentence to the learner."""
     own = by(train)
     own[others] = (x[others] - x[others].mean((0, 2, 3), keepdims=True)) / np.where(
         dead, 1, x[others].std((0, 2, 3), keepdims=True)

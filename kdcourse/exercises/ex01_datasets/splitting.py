@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from kdcourse.checking.task import Answer, Wrong, task
-from kdcourse.exercises.ex01_datasets.draws import whole_numbers
+from kdcourse.exercises.draws import whole_numbers
 
 
 @task(
@@ -29,7 +29,7 @@ def split_by_place(answer: Answer, rng: torch.Generator) -> None:
     """
     for share in (0.25, 0.5, 0.25, 0.25):
         labels, places = _places(rng)
-        seed = int(whole_numbers(0, 10_000, (1,), rng)[0])
+        seed = int(whole_numbers(rng, 0, 9999, (1,))[0])
         train, test = _rows(answer(labels, places, share, seed), len(labels))
         _check_split(labels, places, share, train, test)
         again = _rows(answer(labels, places, share, seed), len(labels))
@@ -54,7 +54,7 @@ def _places(rng: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
     """
     labels, places, number = [], [], 100
     for label, count in enumerate((12, 4, 4, 4, 12, 4, 4, 4, 4, 4)):
-        for size in whole_numbers(3, 6, (count,), rng):
+        for size in whole_numbers(rng, 3, 5, (count,)):
             labels += [label] * int(size)
             places += [number] * int(size)
             number += 7

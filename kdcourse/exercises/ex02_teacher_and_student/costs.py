@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from kdcourse import models
 from kdcourse.checking import expect
 from kdcourse.checking.task import Answer, Wrong, task
-from kdcourse.exercises.ex02_teacher_and_student.draws import between
+from kdcourse.exercises.draws import whole_number
 
 TILE = (13, 64, 64)  # EuroSAT's own size; D1 made its tiles 32×32
 
@@ -36,16 +36,19 @@ def map_sizes(answer: Answer, rng: torch.Generator) -> None:
     """The side of the map after each of some layers (kernel, stride, padding), for an input of any
     side.
     """
-    layers = [(between(1, 7, rng), between(1, 3, rng), between(0, 3, rng)) for _ in range(4)]
+    layers = [
+        (whole_number(rng, 1, 7), whole_number(rng, 1, 3), whole_number(rng, 0, 3))
+        for _ in range(4)
+    ]
     cases = [
         (32, [(7, 2, 3), (3, 2, 1)]),
         (33, [(3, 2, 1), (3, 2, 0), (2, 2, 0)]),
         (32, [(5, 3, 1), (4, 3, 0)]),
         (
-            between(260, 340, rng),
+            whole_number(rng, 260, 340),
             [(k, s, min(p, k // 2)) for k, s, p in layers],
         ),  # 260: room for four of 7 by 3
-        (between(24, 96, rng), [(5, 3, 0)]),
+        (whole_number(rng, 24, 96), [(5, 3, 0)]),
     ]
     given = [answer(side, layers) for side, layers in cases]
     came = [
@@ -143,8 +146,8 @@ def convolution_cost(answer: Answer, rng: torch.Generator) -> None:
     """(parameters, multiply–adds) of a convolution with any kernel, stride, padding, groups and
     bias.
     """
-    channels = 8 * between(2, 6, rng)
-    even, odd = 2 * between(6, 16, rng), 2 * between(6, 16, rng) + 1
+    channels = 8 * whole_number(rng, 2, 6)
+    even, odd = 2 * whole_number(rng, 6, 16), 2 * whole_number(rng, 6, 16) + 1
     cases = [  # (C, H, W), out_channels, kernel, stride, padding, groups, bias
         ((channels, even, even), channels, 3, 1, 1, 1, False),
         ((channels, even, odd), 2 * channels, 3, 2, 1, 1, True),
@@ -211,7 +214,7 @@ def _one_cost(
 def _mac_mistakes(
     out, kernel, stride, groups, bias, cost, height, width, weights, pixels, grouped
 ) -> dict:
-    """What the likely mistakes give for the multiply–adds."""
+    """Values of the likely mistakes for the multiply–adds, each with a sentence."""
     return {
         "input size": (
             weights * height * width,
@@ -245,7 +248,7 @@ def _mac_mistakes(
 
 
 def _parameter_mistakes(shape, out, kernel, groups, bias, cost, weights, grouped) -> dict:
-    """What the likely mistakes give for the parameters."""
+    """Values of the likely mistakes for the parameters, each with a sentence."""
     return {
         "bias": (
             weights if bias else weights + out,
@@ -330,7 +333,7 @@ def work(answer: Answer, rng: torch.Generator) -> None:
 
 
 def _share_mistakes(teacher, student, busiest, bar, total) -> dict:
-    """What the likely mistakes give for the share."""
+    """Values of the likely mistakes for the share, each with a sentence."""
     return {
         "fraction": (bar / total, "In %, please."),
         "parameters": (

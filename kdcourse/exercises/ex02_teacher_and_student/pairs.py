@@ -10,7 +10,7 @@ from torch import nn
 from kdcourse import models
 from kdcourse.checking import expect
 from kdcourse.checking.task import Answer, Wrong, task
-from kdcourse.exercises.ex02_teacher_and_student.draws import between
+from kdcourse.exercises.draws import whole_number
 
 POINTS, TIMES = (
     3,
@@ -96,7 +96,7 @@ def _networks(rng: torch.Generator, wanted: Callable) -> list[dict]:
         networks = [
             dict(
                 name=name,
-                parameters=1000 * between(50, 30_000, rng),
+                parameters=1000 * whole_number(rng, 50, 30_000),
                 macs=each,
                 val_accuracy=val,
                 test_accuracy=test,

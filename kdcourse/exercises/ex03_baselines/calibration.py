@@ -69,7 +69,7 @@ def calibration_error(answer: Answer, rng: torch.Generator) -> None:
 
 
 def _mistakes(classes, bins, logits, labels, expected, raw) -> dict:
-    """What the likely mistakes give, by name."""
+    """Values of the likely mistakes by name, each with a sentence to the learner."""
     mistakes = _averaging_mistakes(bins, logits, labels, expected, raw)
     mistakes |= _binning_mistakes(classes, bins, logits, labels, raw)
     return {name: case for name, case in mistakes.items() if math.isfinite(case[0])}

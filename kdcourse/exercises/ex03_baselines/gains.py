@@ -9,7 +9,7 @@ from scipy import stats
 from kdcourse.checking import expect
 from kdcourse.checking.task import Answer, Wrong, task
 from kdcourse.evaluation import paired_interval
-from kdcourse.exercises.ex03_baselines.draws import uniform
+from kdcourse.exercises.draws import uniform
 
 Z = 1.959964
 
@@ -31,8 +31,8 @@ def images_needed(answer: Answer, rng: torch.Generator) -> None:
     """The smallest n for which Wilson's 95 % interval at this accuracy (%) reaches no more than ±
     so many points.
     """
-    cases = [(90.0, 1.0), (50.0, 5.0), (99.0, uniform(2.5, 4, rng))]
-    cases += [(uniform(55, 95, rng), uniform(1.5, 6, rng)) for _ in range(3)]
+    cases = [(90.0, 1.0), (50.0, 5.0), (99.0, uniform(rng, 2.5, 4))]
+    cases += [(uniform(rng, 55, 95), uniform(rng, 1.5, 6)) for _ in range(3)]
     for accuracy, points in cases:
         p, width = accuracy / 100, points / 100
         right = {_images(p, width, z) for z in (1.96, Z)}
@@ -155,7 +155,7 @@ def _by_seed(n: int, rng: torch.Generator) -> tuple[dict, dict]:
     seeds = (torch.randperm(40, generator=rng)[:n]).tolist()
     common, own, other = torch.randn(3, n, generator=rng, dtype=torch.float64)
     baseline = 80 + 3 * common + 0.4 * own
-    gain = uniform(0.5, 2, rng) * (1 if uniform(0, 1, rng) < 0.5 else -1)
+    gain = uniform(rng, 0.5, 2) * (1 if uniform(rng, 0, 1) < 0.5 else -1)
     return dict(zip(seeds, (baseline + gain + 0.4 * other).tolist(), strict=True)), dict(
         zip(seeds, baseline.tolist(), strict=True)
     )
@@ -183,7 +183,7 @@ def _one_gain(answer: Answer, method: dict, baseline: dict) -> None:
 
 
 def _half_mistakes(a, b, n, half, t, unpaired, by_place, s) -> dict:
-    """What the likely mistakes give for half the interval's width."""
+    """Values of the likely mistakes for half the interval's width, each with a sentence."""
     return {
         "not paired": (
             stats.t.ppf(0.975, 2 * n - 2) * unpaired,
@@ -232,7 +232,7 @@ def _half_mistakes(a, b, n, half, t, unpaired, by_place, s) -> dict:
 
 
 def _mean_mistakes(method, baseline, mean, half, every, by_place) -> dict:
-    """What the likely mistakes give for the mean difference."""
+    """Values of the likely mistakes for the mean difference, each with a sentence."""
     return {
         "sign": (-mean, "The sign is turned: method − baseline, so that a gain is positive."),
         "not paired": (

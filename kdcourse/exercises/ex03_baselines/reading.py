@@ -81,7 +81,7 @@ def stopping(answer: Answer, rng: torch.Generator) -> None:
 
 
 def _lost_mistakes(at_best, at_end) -> dict:
-    """What the likely mistakes give for the points lost."""
+    """Values of the likely mistakes for the points lost, each with a sentence."""
     return {
         "sign": (
             at_end.val_accuracy - at_best.val_accuracy,

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from kdcourse.checking import expect
 from kdcourse.checking.task import Answer, task
 from kdcourse.distillation import soft_target_loss as package_loss
-from kdcourse.exercises.ex04_response_distillation.draws import random_logits, uniform, whole_number
+from kdcourse.exercises.draws import random_logits, uniform, whole_number
 
 
 @task(
@@ -26,7 +26,7 @@ from kdcourse.exercises.ex04_response_distillation.draws import random_logits, u
 )
 def soft_target_loss(answer: Answer, rng: torch.Generator) -> None:
     """T² · KL(p_t(T) ‖ p_s(T)), mean over the batch, from log-probabilities at T = 1."""
-    batch, classes = whole_number(rng, 4, 9), whole_number(rng, 5, 12)
+    batch, classes = whole_number(rng, 4, 8), whole_number(rng, 5, 11)
     T = uniform(rng, 2, 6)
     student, teacher = (random_logits(rng, batch, classes).log_softmax(1) for _ in range(2))
     log_p_s, log_p_t = (student / T).log_softmax(1), (teacher / T).log_softmax(1)
@@ -133,7 +133,7 @@ def distillation_gradient(answer: Answer, rng: torch.Generator) -> None:
     """∂L/∂z_s, (B, C), of soft_weight · T² · KL + label_weight · cross-entropy, without autograd's
     help.
     """
-    batch, classes = whole_number(rng, 3, 7), whole_number(rng, 4, 9)
+    batch, classes = whole_number(rng, 3, 6), whole_number(rng, 4, 8)
     T, soft_weight = uniform(rng, 2, 6), uniform(rng, 0.55, 0.95)
     label_weight = uniform(rng, 0.1, 0.45)
     z_s, z_t = random_logits(rng, batch, classes), random_logits(rng, batch, classes)
@@ -210,7 +210,7 @@ def translated_weight(answer: Answer, rng: torch.Generator) -> None:
     for reduction in ("batchmean", "mean", "sum"):
         for squared in (True, False):
             T, weight = uniform(rng, 2, 8), uniform(rng, 0.2, 3)
-            batch, classes = whole_number(rng, 8, 128), whole_number(rng, 5, 120)
+            batch, classes = whole_number(rng, 8, 127), whole_number(rng, 5, 119)
             front = {"batchmean": 1.0, "mean": 1 / classes, "sum": float(batch)}[reduction]
             right = weight * front * (1 if squared else T**-2)
             mistakes = {}

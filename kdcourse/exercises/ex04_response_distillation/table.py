@@ -4,7 +4,7 @@ import torch
 
 from kdcourse.checking import expect
 from kdcourse.checking.task import Answer, task
-from kdcourse.exercises.ex04_response_distillation.draws import random_logits, whole_number
+from kdcourse.exercises.draws import random_logits, whole_number
 
 
 @task(
@@ -26,13 +26,13 @@ def kept_answers(answer: Answer, rng: torch.Generator) -> None:
     were asked for.
     """
     views, images, classes = (
-        whole_number(rng, 2, 5),
-        whole_number(rng, 9, 14),
-        whole_number(rng, 3, 6),
+        whole_number(rng, 2, 4),
+        whole_number(rng, 9, 13),
+        whole_number(rng, 3, 5),
     )
     size, epochs = (
         4,
-        views + whole_number(rng, 1, views),
+        views + whole_number(rng, 1, views - 1),
     )  # some views come twice, all at least once
     table = random_logits(rng, views, images, classes)
     unanswered = int(torch.randint(images, (), generator=rng))  # an image that no epoch has drawn
@@ -62,7 +62,7 @@ def kept_answers(answer: Answer, rng: torch.Generator) -> None:
 
 
 def _mistakes(known, in_order, by_division, last_first, first_only) -> dict:
-    """What the likely mistakes give, by name."""
+    """Values of the likely mistakes by name, each with a sentence to the learner."""
     return {
         "unanswered as zeros": (
             known.nan_to_num(0),

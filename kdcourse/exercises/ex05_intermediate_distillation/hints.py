@@ -154,7 +154,7 @@ def hint_loss(answer: Answer, rng: torch.Generator) -> None:
 
 
 def _hint_mistakes(resized, adapted, student, size, larger, right, expected) -> dict:
-    """What the likely mistakes give, by name."""
+    """Values of the likely mistakes by name, each with a sentence to the learner."""
     return {
         "sum": (
             expected * right[0].numel(),

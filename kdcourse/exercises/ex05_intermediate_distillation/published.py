@@ -67,7 +67,7 @@ def largest_weight(answer: Answer, rng: torch.Generator) -> None:
 
 
 def _weight_mistakes(label, hint, product, square, expected):
-    """What the likely mistakes give, by name."""
+    """Values of the likely mistakes by name, each with a sentence to the learner."""
     each = [
         -(a * a).sum() / (a * b).sum() for a, b in zip(*map(_as_layers, (label, hint)), strict=True)
     ]

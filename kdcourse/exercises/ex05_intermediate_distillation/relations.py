@@ -64,7 +64,7 @@ def code_weight(answer: Answer, rng: torch.Generator) -> None:
 
 
 def _weight_mistakes(of, size, beta, paper, code, expected, d) -> dict:
-    """What the likely mistakes give, by name."""
+    """Values of the likely mistakes by name, each with a sentence to the learner."""
     return {
         "half": (
             2 * expected,

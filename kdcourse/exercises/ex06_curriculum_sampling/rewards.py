@@ -5,7 +5,7 @@ import torch
 from kdcourse.checking import expect
 from kdcourse.checking.task import Answer, Wrong, task
 from kdcourse.evaluation import mean_interval, paired_interval
-from kdcourse.exercises.ex06_curriculum_sampling.sampling import whole_number
+from kdcourse.exercises.draws import whole_number
 
 
 @task(

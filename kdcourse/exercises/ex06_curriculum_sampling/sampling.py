@@ -8,6 +8,7 @@ from kdcourse.checking import expect
 from kdcourse.checking.task import Answer, Wrong, task
 from kdcourse.curriculum import Linear, adaptive, easy_to_hard, epoch_size
 from kdcourse.curriculum.strategies import EASY_FIRST
+from kdcourse.exercises.draws import whole_number
 
 IMAGES, EPOCHS, RATIO = 1000, 20, 0.6  # of the curriculum whose samples are counted
 
@@ -57,7 +58,7 @@ def drawn(answer: Answer, rng: torch.Generator) -> None:
 
 
 def _drawn_mistakes(of, threshold, count, ratio, covered, shares, kept) -> dict:
-    """What the likely mistakes give, by name."""
+    """Values of the likely mistakes by name, each with a sentence to the learner."""
     return {
         "not_capped": (
             of(shares, cap=False),
@@ -107,10 +108,6 @@ def _drawn_mistakes(of, threshold, count, ratio, covered, shares, kept) -> dict:
         ),
         "not_rounded": (of(shares, rounding=np.array), "Samples are whole: round down."),
     }
-
-
-def whole_number(rng: torch.Generator, low: int, high: int) -> int:
-    return int(torch.randint(low, high + 1, (), generator=rng))
 
 
 def _unsuited(count: int, threshold: float, ratio: float) -> bool:

@@ -81,7 +81,7 @@ def _difficulties(p_t: torch.Tensor, p_s: torch.Tensor) -> tuple[torch.Tensor, d
 
 
 def _difficulty_mistakes(total, p_t, p_s, confidence, entropy, kl, swapped, spread) -> dict:
-    """What the likely mistakes give, by name."""
+    """Values of the likely mistakes by name, each with a sentence to the learner."""
     return {
         "confident": (
             total(1 - confidence),

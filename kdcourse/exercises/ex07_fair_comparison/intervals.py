@@ -78,7 +78,7 @@ def _bootstraps(
 
 
 def _interval_mistakes(gains, rows, means, ends, apart, low, high, middle, error, t) -> dict:
-    """What the likely mistakes give, by name."""
+    """Values of the likely mistakes by name, each with a sentence to the learner."""
     return {
         "raw": (
             np.percentile(gains, ends),

@@ -155,7 +155,7 @@ def _check_range(q) -> None:
 
 
 def _scale_mistakes(values, low, high, span) -> dict:
-    """What the likely mistakes give for the scale."""
+    """Values of the likely mistakes for the scale, each with a sentence."""
     return {
         "256 steps": (span / 256, "256 levels have 255 steps between them."),
         "254 steps": (span / 254, "−128 … 127 has 255 steps: 254 is that of −127 … 127."),

@@ -67,7 +67,7 @@ def folded(answer: Answer, rng: torch.Generator) -> None:
 
 
 def _bias_mistakes(size, w, m, new, shift, b) -> dict:
-    """What the likely mistakes give for the bias."""
+    """Values of the likely mistakes for the bias, each with a sentence."""
     return {
         "bias unchanged": (b, "The bias is still the old one: where did the mean go?"),
         "sign": (b + shift, "The mean is added: (x − mean) subtracts it."),
@@ -173,7 +173,7 @@ def _rounded_is_right(came: torch.Tensor, weight: torch.Tensor, per_channel: boo
 
 
 def _rounding_mistakes(rounds, weight, per_channel, scale, one, many, inputs, kind) -> dict:
-    """What the likely mistakes give, by name."""
+    """Values of the likely mistakes by name, each with a sentence to the learner."""
     return {
         "not rounded": (weight, "This is the weight as it was."),
         "whole tensor": (rounds(one), f"One scale was used for all: expected {kind}."),

@@ -249,7 +249,7 @@ def _mirrored(images: torch.Tensor, right: torch.Tensor) -> bool:
 
 
 def _reported(method: str, rule) -> np.ndarray:
-    """What `rule` reports of each run of `pieces.histories`, test accuracy in %: (runs,)."""
+    """The test accuracies in % (runs,) that `rule` reports of `answer_parts.histories`."""
     history = answer_parts.histories()[method]
     return np.array([rule(*run)[1] for run in zip(history["val"], history["test"], strict=True)])
 

@@ -213,7 +213,7 @@ def mend_2(answer: Answer, rng: torch.Generator) -> None:
 
 
 def _mistakes_with_labels(temperature, weight, z_s, labels, t2, soft, hard) -> dict:
-    """What the likely mistakes give with labels."""
+    """Values of the likely mistakes with labels, each with a sentence."""
     return {
         "no T²": (
             weight * soft / t2 + (1 - weight) * hard,
