@@ -63,7 +63,7 @@ def check_tiff(
     tags = directory.tags
     try:
         pixels = tags[WIDTH][0] * tags[LENGTH][0] * tags[SAMPLES][0]
-        claimed = pixels * max(tags.get(BITS, (1,))) // 8
+        claimed = pixels * max(tags.get(BITS) or (1,)) // 8
         if largest is not None and claimed > largest:
             raise DataError(
                 f"{path}: {tags[LENGTH][0]:,} × {tags[WIDTH][0]:,} pixels, {claimed / 1e9:.1f} GB: "
@@ -133,11 +133,11 @@ def _check_blocks(directory: _Directory, size: int, sparse: bool) -> None:
     # Only uncompressed blocks have a known size.
     known = tags[COMPRESSION][0] == 1 and tags[PHOTOMETRIC][0] != YCBCR
     stored = []
-    for i, (offset, count, sizes) in enumerate(zip(offsets, counts, expected, strict=True)):
+    for i, (offset, count, right) in enumerate(zip(offsets, counts, expected, strict=True)):
         if sparse and not offset and not count:
             continue
-        if known and count not in sizes:
-            raise _Damaged(f"block {i} has {count} bytes, expected {sizes[0]}")
+        if known and count != right:
+            raise _Damaged(f"block {i} has {count} bytes, expected {right}")
         if not count or offset + count > size:
             raise _Damaged(f"block {i} at bytes {offset} to {offset + count} of {size}")
         stored.append((offset, offset + count))
@@ -161,8 +161,8 @@ def _merged(parts: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def _block_bytes(tags: dict[int, tuple[int, ...]], tiled: bool) -> list[tuple[int, ...]]:
-    """Bytes of each strip or tile without compression; a last strip may also be stored in full."""
+def _block_bytes(tags: dict[int, tuple[int, ...]], tiled: bool) -> list[int]:
+    """Bytes of each strip or tile without compression; a last strip holds the rows left over."""
     width, length, samples = (tags[tag][0] for tag in (WIDTH, LENGTH, SAMPLES))
     bits = tags.get(BITS, (1,))
     if len(bits) not in (1, samples):
@@ -175,13 +175,12 @@ def _block_bytes(tags: dict[int, tuple[int, ...]], tiled: bool) -> list[tuple[in
         wide, high = tags[TILE_WIDTH][0], tags[TILE_LENGTH][0]
         number = math.ceil(width / wide) * math.ceil(length / high)
         _check_number(number * planes)
-        return [(math.ceil(wide * pixel_bits / 8) * high,)] * (number * planes)
+        return [math.ceil(wide * pixel_bits / 8) * high] * (number * planes)
     rows = min(tags[ROWS_PER_STRIP][0], length)
     row_bytes, number = math.ceil(width * pixel_bits / 8), math.ceil(length / rows)
     _check_number(number * planes)
-    whole = (rows * row_bytes,)
-    last = ((length - (number - 1) * rows) * row_bytes, *whole)
-    return ([whole] * (number - 1) + [last]) * planes
+    last = (length - (number - 1) * rows) * row_bytes
+    return ([rows * row_bytes] * (number - 1) + [last]) * planes
 
 
 def _check_number(blocks: int) -> None:

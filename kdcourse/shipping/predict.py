@@ -73,9 +73,9 @@ class Model:
 
     def _decoded(self, path: str | os.PathLike) -> np.ndarray:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message="Dataset has no geotransform"
-            )  # the pixels are all we want
+            # The pixels are all we want, and damage that matters is an error.
+            warnings.filterwarnings("ignore", message="Dataset has no geotransform")
+            warnings.filterwarnings("ignore", module="PIL")
             if not self.pictures:
                 check_tiff(path)
                 return read_geotiff(path, (len(self.channels), None, None), self.dtype)

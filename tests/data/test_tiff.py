@@ -51,6 +51,7 @@ def test_kinds_of_files_that_are_whole(tmp_path):
 def test_altered_tags(altered):
     for tag, number, says in (
         (256, 63, "block 0 has 6656 bytes, expected 6552"),
+        (257, 63, "block 15 has 6656 bytes, expected 4992"),
         (257, 65, "16 offsets and 16 sizes of 17 strips"),
         (256, 0, "tag 256"),
         (273, 4, "overlap|at bytes"),
@@ -60,6 +61,8 @@ def test_altered_tags(altered):
     ):
         with pytest.raises(DataError, match=f"altered.tif: truncated or damaged .*{says}"):
             check_tiff(altered(tag, number))
+    with pytest.raises(DataError, match="truncated or damaged .*bits of 0 bands"):
+        check_tiff(altered(258, 0, part=4))  # no value at all
     for tag in (256, 273, 279):
         with pytest.raises(DataError, match="truncated or damaged"):
             check_tiff(altered(tag, 65_000, part=0))  # the tag is another one

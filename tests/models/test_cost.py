@@ -119,11 +119,11 @@ def test_threads_are_used_and_restored_even_after_an_error(monkeypatch):
     assert seen == [before + 1] and torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("shape", [(3, 32, 32), (13, 32), (13, 0, 32)])
-def test_wrong_input_shape_says_so_and_removes_the_hooks(shape):
-    model = d1_teacher().train()
-    with pytest.raises(UsageError, match="input_shape"):
-        cost(model, shape)
+def test_wrong_input_shape_says_so_and_removes_the_hooks():
+    model = thin_resnet(8, 4, 13).train()
+    for shape in ((3, 32, 32), (13, 32), (13, 0, 32)):
+        with pytest.raises(UsageError, match="input_shape"):
+            cost(model, shape)
     assert hooks(model) == 0 and model.training
 
 

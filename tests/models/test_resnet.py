@@ -127,28 +127,29 @@ def test_sizes_are_the_ones_torchvision_publishes(name):
     assert measured.macs / 1e9 == pytest.approx(published["_ops"], abs=0.001)
 
 
-@pytest.mark.parametrize(
-    ("channels", "classes", "size"), [(1, 10, 28), (3, 100, 32), (13, 10, 64), (3, 10, 16)]
-)
-@pytest.mark.parametrize("stem", ["imagenet", "small"])
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
-def test_any_channels_classes_size(name, stem, channels, classes, size):
-    with torch.device("meta"):
-        model = getattr(models, name)(channels, classes, stem=stem)
-        assert model.eval()(torch.zeros(2, channels, size, size)).shape == (2, classes)
+def test_any_channels_classes_size():
+    for name in ("resnet18", "resnet50", "mobilenet_v2"):
+        for stem in ("imagenet", "small"):
+            for channels, classes, size in ((1, 10, 28), (3, 100, 16), (13, 10, 64)):
+                with torch.device("meta"):
+                    model = getattr(models, name)(channels, classes, stem=stem).eval()
+                    shape = model(torch.zeros(2, channels, size, size)).shape
+                assert shape == (2, classes), (name, stem)
 
 
-@pytest.mark.parametrize("depth", [8, 10, 14])
-@pytest.mark.parametrize(("channels", "classes", "size"), [(1, 10, 28), (13, 7, 64)])
-def test_thin_resnets_take_any_size(depth, channels, classes, size):
-    model = models.thin_resnet(depth, 8, channels, classes).eval()
-    assert model(torch.randn(2, channels, size, size)).shape == (2, classes)
+def test_thin_resnets_take_any_size():
+    for depth in (8, 10, 14):
+        for channels, classes, size in ((1, 10, 28), (13, 7, 64)):
+            model = models.thin_resnet(depth, 8, channels, classes).eval()
+            assert model(torch.randn(2, channels, size, size)).shape == (2, classes)
 
 
-@pytest.mark.parametrize("size", [32, 64])
-def test_d1_pair_runs_at_both_resolutions(size):
+def test_d1_pair_runs_at_both_resolutions():
     for build in (models.d1_teacher, models.d1_student):
-        assert build().eval()(torch.randn(1, 13, size, size)).shape == (1, 10)
+        with torch.device("meta"):
+            network = build().eval()
+            for size in (32, 64):
+                assert network(torch.randn(1, 13, size, size)).shape == (1, 10)
 
 
 def test_stems_keep_or_quarter_the_resolution():
@@ -206,7 +207,7 @@ def download(monkeypatch, tmp_path):
     return replace
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
 def test_offline_names_the_network_and_the_way_on(download, name):
     def offline(url, to):
         raise URLError("Name or service not known")

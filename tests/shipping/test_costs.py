@@ -1,6 +1,5 @@
 """What files cost: each measured alone in a fresh process, and judged by its own answers."""
 
-import json
 import subprocess
 import sys
 
@@ -37,15 +36,18 @@ def test_a_row_a_file():
     assert table.accuracy["int8"] == pytest.approx(ships.exported(int8=True).int8.file)
 
 
-def test_the_process_is_fresh_and_has_no_torch():
-    """What this process holds is not counted, and what was measured needs no torch."""
+def test_the_process_is_fresh():
+    """What this process holds is not counted."""
     held = np.ones(60_000_000)  # 480 MB
-    assert in_fresh_process(ships.exported().path)["memory_mb"] < held.nbytes / 1e6
-    code = (
-        "import sys, kdcourse.shipping.costs as c; c.measured(sys.argv[1], 1, 2)\n"
-        "print('torch' in sys.modules)"
-    )
-    line = [sys.executable, "-c", code, str(ships.exported().path)]
+    found = in_fresh_process(ships.exported().path, batch_size=2)
+    assert set(found) == {"single", "batches", "memory_mb", "own_mb"}
+    assert found["memory_mb"] < held.nbytes / 1e6
+    assert min(map(len, (found["single"], found["batches"]))) >= 5
+
+
+def test_what_is_measured_needs_no_torch():
+    code = "import sys, kdcourse.shipping.costs; print('torch' in sys.modules)"
+    line = [sys.executable, "-c", code]
     assert subprocess.run(line, text=True, capture_output=True, check=True).stdout == "False\n"
 
 
@@ -98,10 +100,3 @@ def test_what_cannot_be_measured(tmp_path):
             costs({"float": ships.exported().path}, ships.scenes().test, **arguments)
     with pytest.raises(UsageError, match="0 files"):
         costs({}, ships.scenes().test)
-
-
-def test_the_module_as_a_program():
-    line = [sys.executable, "-m", "kdcourse.shipping.costs", str(ships.exported().path), "1", "2"]
-    found = json.loads(subprocess.run(line, text=True, capture_output=True, check=True).stdout)
-    assert set(found) == {"single", "batches", "memory_mb", "own_mb"}
-    assert min(map(len, (found["single"], found["batches"]))) >= 5
