@@ -2,7 +2,7 @@
 spoil its arguments.
 
 Only plain data go in and come out: tensors, arrays, numbers, strings, None, and lists, tuples and
-dicts of these. What is no plain data, such as a network, goes in as a `AnswerPart`, a description
+dicts of these. What is no plain data, such as a network, goes in as an `AnswerPart`, a description
 from which it is made here.
 """
 
@@ -39,9 +39,7 @@ class AnswerPart:
     """Something that is no plain data, made where the learner's code runs.
 
     name: a key of `answer_parts.MAKERS`. arguments: plain data, or AnswerParts. Within a call,
-      equal
-    AnswerParts are one and the same object: a network, and an optimiser made with it, belong
-      together.
+    equal AnswerParts are one and the same object, so that an optimiser belongs to its network.
     """
 
     name: str
@@ -108,7 +106,7 @@ def same(a, b) -> bool:
 
 
 class Workshop:
-    """Makes the arguments of one call: copies of plain data, and what the AnswerParts describe."""
+    """Makes the arguments of one call: copies of plain data, and objects that AnswerParts describe."""
 
     def __init__(self):
         self.made = {}
@@ -128,8 +126,8 @@ class Workshop:
 
 
 def _changed(before, after) -> bool:
-    """Whether an argument is another than it was. What a AnswerPart became is told in
-    `CallOutcome.after` instead.
+    """Whether an argument was changed in place. For an AnswerPart, `CallOutcome.after` describes
+    the change instead.
     """
     if isinstance(before, AnswerPart):
         return False
@@ -196,7 +194,7 @@ class _OutOfTime(
 def call(
     function: Callable, args: Sequence = (), kwargs: Mapping | None = None, seconds: float = 5.0
 ) -> CallOutcome:
-    """Call a learner's function on plain data and AnswerParts; whatever it does comes back as an
+    """Call a learner's function on plain data and AnswerParts; whatever it does comes back as a
     CallOutcome.
 
     It runs in a thread, on copies. When `seconds` are over, an exception is set off in that thread.
@@ -222,7 +220,7 @@ def call(
                 **{name: arguments[name] for name in kwargs},
             )
             after = {key: _after(argument, value) for key, argument in arguments.items()}
-            result["after"] = {key: seen for key, seen in after.items() if seen is not None}
+            result["after"] = {key: state for key, state in after.items() if state is not None}
             result["changed"] = tuple(
                 key for key, before in given.items() if _changed(before, arguments[key])
             )
@@ -245,7 +243,7 @@ def call(
     if running:
         result = {}
     if "unmade" in result:
-        raise result["unmade"]  # a AnswerPart that cannot be made is the judge's fault
+        raise result["unmade"]  # an AnswerPart that cannot be made is the judge's fault
     return CallOutcome(
         value=result.get("value"),
         error=result.get("error"),
@@ -260,7 +258,7 @@ def call(
 
 
 def look(value: object) -> CallOutcome:
-    """A learner's value as an CallOutcome. A set, which has no order, comes as a dict: {"a"} as
+    """A learner's value as a CallOutcome. A set, which has no order, comes as a dict: {"a"} as
     {"a": True}.
     """
     try:
@@ -276,7 +274,8 @@ def type_name(value: object) -> str:
     if value is None:
         return "None"
     if isinstance(value, torch.Tensor | np.ndarray):
-        return f"{'a tensor' if isinstance(value, torch.Tensor) else 'an array'} of shape {tuple(value.shape)}"
+        kind = "a tensor" if isinstance(value, torch.Tensor) else "an array"
+        return f"{kind} of shape {tuple(value.shape)}"
     if callable(value) and not isinstance(value, type):
         return (
             "a function"

@@ -19,17 +19,18 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from IPython.display import display
-from matplotlib.figure import Figure
 
-from kdcourse import plots
 from kdcourse.checking import progress, safe_call
 from kdcourse.checking.safe_call import AnswerPart, CallOutcome
 from kdcourse.common.errors import UsageError
 from kdcourse.common.paths import checkout
+
+if TYPE_CHECKING:  # matplotlib and IPython take seconds to import, and few judges need them
+    from matplotlib.figure import Figure
 
 __all__ = ["Answer", "CallOutcome", "AnswerPart", "Task", "Verdict", "Wrong", "task"]
 
@@ -44,7 +45,7 @@ class Wrong(Exception):
     figure: a small matplotlib figure with a text `alt`, as `kdcourse.plots` makes them.
     """
 
-    def __init__(self, message: str, fault: str = "other", figure: Figure | None = None):
+    def __init__(self, message: str, fault: str = "other", figure: "Figure | None" = None):
         super().__init__(message)
         self.message, self.fault, self.figure = message, fault, figure
 
@@ -54,7 +55,7 @@ class Verdict:
     right: bool
     message: str = ""
     fault: str = ""
-    figure: Figure | None = None
+    figure: "Figure | None" = None
     printed: str = ""  # by the call that was wrong
 
 
@@ -306,7 +307,9 @@ class Task:
         except OSError as error:
             self._show(f"Progress could not be kept: {error}.")
 
-    def _show(self, *lines: str, figure: Figure | None = None, code: str = "") -> None:
+    def _show(self, *lines: str, figure: "Figure | None" = None, code: str = "") -> None:
+        from IPython.display import display
+
         display(Shown([line for line in lines if line], figure, code))
 
 
@@ -315,7 +318,7 @@ class Shown:
     for terminals.
     """
 
-    def __init__(self, lines: Sequence[str], figure: Figure | None = None, code: str = ""):
+    def __init__(self, lines: Sequence[str], figure: "Figure | None" = None, code: str = ""):
         self.lines, self.figure, self.code = lines, figure, code
 
     def _repr_html_(self) -> str:
@@ -326,7 +329,11 @@ class Shown:
             f'<p style="margin:0.3em 0; white-space:pre-wrap">{line}</p>' for line in rest
         )
         text = f'<p style="margin:0.3em 0"><strong>{first}</strong></p>{text}'
-        picture = plots.to_html(self.figure) if self.figure else ""
+        picture = ""
+        if self.figure:
+            from kdcourse import plots
+
+            picture = plots.to_html(self.figure)
         code = f"<pre>{html.escape(self.code)}</pre>" if self.code else ""
         return f'<div role="status" style="border-left:4px solid; padding-left:0.8em">{text}{picture}{code}</div>'
 

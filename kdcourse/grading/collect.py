@@ -184,7 +184,10 @@ def _member(
     elif entry.flag_bits & 1:
         refused = "It is encrypted."
     elif entry.file_size > limit:
-        refused = f"The file is {entry.file_size / 1e6:,.0f} MB; {limit / 1e6:,.0f} MB are allowed. Clear the outputs."
+        refused = (
+            f"The file is {entry.file_size / 1e6:,.0f} MB; {limit / 1e6:,.0f} MB are allowed. "
+            "Clear the outputs."
+        )
     else:
         try:
             with archive.open(entry) as stream:

@@ -242,14 +242,13 @@ def _line(record: Record, number: int, of: int) -> str:
         sum(task["points"] for task in record.tasks),
         sum(task["of"] for task in record.tasks),
     )
-    told = (
+    result = (
         f"{points:g} of {most:g} points"
         if record.status == "graded"
         else f"{record.status}: {record.reason}"
     )
-    return (
-        f"{number:>4} of {of}  {record.student}  {record.exercise}  {told}  {record.seconds:.0f} s"
-    )
+    start = f"{number:>4} of {of}  {record.student}  {record.exercise}"
+    return f"{start}  {result}  {record.seconds:.0f} s"
 
 
 # --- processes ------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from kdcourse import plots
 from kdcourse.checking import safe_call
 from kdcourse.checking.safe_call import CallOutcome
 from kdcourse.checking.task import GRADE_ROUNDS, Answer, Task, Verdict, Wrong
@@ -18,10 +17,13 @@ GENEROUS = 3  # times the seconds that a task has in the notebook: a machine tha
 SLACK = 5.0  # seconds that a reply may come late
 
 LOST = {
-    "time": "It did not end within {seconds:g} s and could not be stopped, so its process was ended.",
+    "time": "It did not end within {seconds:g} s and could not be stopped, so its process was "
+    "ended.",
     "memory": "More than {memory:,} MB of memory were in use, so its process was ended.",
-    "died": "Its process ended: os._exit, a crash, or more memory than the {memory:,} MB that are allowed.",
-    "unreadable": "The answer could not be read: more came, or something else, than a task's result.",
+    "died": "Its process ended: os._exit, a crash, or more memory than the {memory:,} MB that are "
+    "allowed.",
+    "unreadable": "The answer could not be read: more came, or something else, than a task's "
+    "result.",
     "over": "The {seconds:g} s that a submission has were over.",
 }
 
@@ -61,7 +63,7 @@ class Session:
             for step in steps
             if step.kind == "task" and step.source.isidentifier()
         }
-        self.cells: dict[int, dict] = {}  # what the cells said
+        self.cells: dict[int, dict] = {}  # the replies of the cells
         self.left = limits.seconds
         self.sandbox: Sandbox | None = None
         self.position = 0
@@ -143,7 +145,7 @@ class Session:
 
 
 def _cell(reply: object) -> dict:
-    """What a cell said, as far as it can be believed."""
+    """The reply of a cell, as far as it can be believed."""
     reply = reply if isinstance(reply, dict) else {}
     error = ("Error", _text(reply["failed"])) if "failed" in reply else _error(reply.get("error"))
     return {
@@ -198,13 +200,13 @@ class RemoteAnswer(Answer):
 
 
 def _believable(reply: object) -> CallOutcome | None:
-    """A reply as an CallOutcome, None if it is none. Types are what they should be; what they say
+    """A reply as a CallOutcome, None if it is none. Types are what they should be; what they say
     may be a lie.
     """
     if not isinstance(reply, dict) or not {"value", "error", "after"} <= reply.keys():
         return None
     after, changed = reply["after"], reply.get("changed", ())
-    if not isinstance(after, dict) or not all(isinstance(seen, dict) for seen in after.values()):
+    if not isinstance(after, dict) or not all(isinstance(state, dict) for state in after.values()):
         return None
     if not isinstance(changed, tuple | list) or not all(
         isinstance(key, int | str) for key in changed
@@ -253,6 +255,11 @@ def judge(
 
 
 def _result(task: Task, verdict: Verdict, seconds: float) -> TaskResult:
+    figure = ""
+    if verdict.figure:
+        from kdcourse import plots  # matplotlib takes seconds to import
+
+        figure = plots.to_html(verdict.figure)
     return TaskResult(
         task.name,
         task.points if verdict.right else 0,
@@ -260,7 +267,7 @@ def _result(task: Task, verdict: Verdict, seconds: float) -> TaskResult:
         verdict.fault,
         verdict.message,
         verdict.printed,
-        plots.to_html(verdict.figure) if verdict.figure else "",
+        figure,
         round(seconds, 2),
     )
 
@@ -324,10 +331,10 @@ def _with_hint(verdict: Verdict, plan: Plan) -> Verdict:
                 "NameError" in verdict.message
                 and f"name '{name}' is not defined" in verdict.message
             ):
-                told = (
+                message = (
                     f"{verdict.message}. You define `{name}` in another cell. Only the cells of "
                     "the tasks are graded: "
                     "what an answer needs belongs into its cell."
                 )
-                return replace(verdict, message=told)
+                return replace(verdict, message=message)
     return verdict

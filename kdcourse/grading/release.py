@@ -18,15 +18,15 @@ from kdcourse.notebook.badges import repository
 
 MARK = "release.json"  # in a release, and in nothing else: such a folder may be replaced
 
-REQUIREMENTS = """# The course's package, in the version that these exercises were made with, and JupyterLab.
+REQUIREMENTS = """# The course's package, in the version of these exercises, and JupyterLab.
 kdcourse[lab] @ git+{repository}@v{version}
 """
 
 README = """# Exercises: distilling knowledge
 
-{count} exercises for the notebooks of the course. Each task asks for code, for a figure read off a picture, or for a
-judgement, and answers back: run the cell below yours as often as you like. Progress is kept on your machine;
-`kdcourse progress` shows it.
+{count} exercises for the notebooks of the course. Each task asks for code, for a figure read off
+a picture, or for a judgement, and answers back: run the cell below yours as often as you like.
+Progress is kept on your machine; `kdcourse progress` shows it.
 
 ## Set up
 
@@ -39,19 +39,22 @@ python3 -m venv .venv
 .venv/bin/jupyter lab exercises
 ```
 
-On Windows it is `.venv\\Scripts` instead of `.venv/bin`. `requirements.txt` names kdcourse {version}, the version that
-these exercises were made with; `constraints.txt` the versions of everything else that it was tested with. Or open a
-notebook on Colab by its badge: nothing to install.
+On Windows it is `.venv\\Scripts` instead of `.venv/bin`. `requirements.txt` names kdcourse
+{version}, the version that these exercises were made with; `constraints.txt` the versions of
+everything else that it was tested with. Or open a notebook on Colab by its badge: nothing to
+install.
 
 ## Data
 
-Nothing has to be downloaded: the course makes its own satellite tiles, and what else the exercises need comes with the
-packages. If you want real data, `kdcourse data list` says what there is, and `kdcourse data get NAME` fetches it.
+Nothing has to be downloaded: the course makes its own satellite tiles, and what else the
+exercises need comes with the packages. If you want real data, `kdcourse data list` says what
+there is, and `kdcourse data get NAME` fetches it.
 
 ## Hand in
 
-Hand in the notebooks as they are, with their names. Cells that you add are yours; only the cells of the tasks are
-graded, so what an answer needs belongs into its cell. Restart the kernel and run all cells once before you hand in.
+Hand in the notebooks as they are, with their names. Cells that you add are yours; only the cells
+of the tasks are graded, so what an answer needs belongs into its cell. Restart the kernel and run
+all cells once before you hand in.
 
 | exercise | tasks | points |
 |---|---|---|

@@ -56,13 +56,13 @@ INSTALL = (
 
 
 class Lost(Exception):
-    """The process is gone or was ended. why: "time", "memory", "died" or "unreadable". said: its
-    last words.
+    """The process is gone or was ended. why: "time", "memory", "died" or "unreadable". last_line:
+    of its errors.
     """
 
-    def __init__(self, why: str, said: str = ""):
-        super().__init__(f"{why}: {said}" if said else why)
-        self.why, self.said = why, said
+    def __init__(self, why: str, last_line: str = ""):
+        super().__init__(f"{why}: {last_line}" if last_line else why)
+        self.why, self.last_line = why, last_line
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,10 @@ class Limits:
 def refusal() -> str:
     """Why there can be no sandbox on this machine; "" if there can."""
     if not sys.platform.startswith("linux"):
-        return f"bubblewrap needs Linux, and this is {sys.platform}. Grade in a virtual machine or in WSL 2."
+        return (
+            f"bubblewrap needs Linux, and this is {sys.platform}. Grade in a virtual machine or in "
+            "WSL 2."
+        )
     if not shutil.which("bwrap"):
         return f"bubblewrap (the program bwrap) is not here. {INSTALL}."
     command = [*_wrap(()), sys.executable, "-I", "-c", "import kdcourse"]
@@ -100,9 +103,9 @@ def refusal() -> str:
         command, capture_output=True, text=True, errors="replace", env=ENVIRONMENT
     )
     if tried.returncode:
-        said = (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1][:300]
+        error = (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1][:300]
         return (
-            f"bubblewrap is here but does not work ({said}). It must be 0.8 or newer, and be "
+            f"bubblewrap is here but does not work ({error}). It must be 0.8 or newer, and be "
             "allowed to make "
             "namespaces: in a container that needs --privileged; where AppArmor forbids it, a "
             "profile for bwrap."
@@ -209,7 +212,7 @@ class Sandbox:
         self.limits, self.lost = limits, ""
         about = asdict(limits) | {"sandboxed": sandboxed, "user": _user() if sandboxed else None}
         command = [sys.executable, "-I", "-m", "kdcourse.grading.worker", json.dumps(about)]
-        self._said = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()
         self._scratch = None if sandboxed else tempfile.TemporaryDirectory(prefix="kdcourse-")
         environment = dict(ENVIRONMENT)
         if not sandboxed:
@@ -224,7 +227,7 @@ class Sandbox:
             [*_wrap(hidden, limits), *command] if sandboxed else command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._errors,
             env=environment,
             cwd=None if sandboxed else self._scratch.name,
             start_new_session=True,
@@ -245,12 +248,10 @@ class Sandbox:
         self._send(protocol.pack(request), until)
         return self._receive(until)
 
-    def said(self) -> str:
-        """The last line of what bubblewrap or Python said when the worker did not start, or was
-        itself in error.
-        """
-        self._said.seek(0)
-        lines = self._said.read(20_000).decode(errors="replace").strip().splitlines()
+    def last_error(self) -> str:
+        """The last line that bubblewrap or Python printed, if the worker did not start or failed."""
+        self._errors.seek(0)
+        lines = self._errors.read(20_000).decode(errors="replace").strip().splitlines()
         return lines[-1][:300] if lines else ""
 
     def close(self) -> None:
@@ -283,7 +284,7 @@ class Sandbox:
     def _lose(self, why: str):
         self.lost = self.lost or why
         self.close()
-        raise Lost(self.lost, self.said())
+        raise Lost(self.lost, self.last_error())
 
     def _send(self, message: bytes, until: float) -> None:
         """All of it, though the other side may not read."""

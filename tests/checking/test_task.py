@@ -28,7 +28,7 @@ def shown(monkeypatch, tmp_path):
     """What was displayed. Progress goes to a folder of its own."""
     monkeypatch.setenv("KDCOURSE_WORK", str(tmp_path))
     seen = []
-    monkeypatch.setattr(module, "display", seen.append)
+    monkeypatch.setattr("IPython.display.display", seen.append)
     return seen
 
 
@@ -139,25 +139,24 @@ def test_a_network_is_made_there_and_its_state_told():
             network.linear.bias.fill_(7)
         network.linear(torch.ones(1, 6)).sum().backward()
 
-    piece = AnswerPart("tiny_network", (3, 2, 5))
-    after = call(trains, (piece,)).after[0]
+    part = AnswerPart("tiny_network", (3, 2, 5))
+    after = call(trains, (part,)).after[0]
     assert after["training"] is False and after["hooks"] == 1
     assert (
         after["gradients"] == ["linear.weight", "linear.bias"]
         and "conv.weight" not in after["trainable"]
     )
     assert (after["state"]["linear.bias"] == 7).all()
-    fresh = call(lambda network: 0, (piece,)).after[0]["state"]
+    fresh = call(lambda network: 0, (part,)).after[0]["state"]
     assert torch.equal(fresh["conv.weight"], after["state"]["conv.weight"]), (
         "the same seed, the same weights"
     )
 
 
-def test_equal_pieces_are_one_object():
-    piece = AnswerPart("tiny_network", (0,))
+def test_equal_answer_parts_are_one_object():
+    part = AnswerPart("tiny_network", (0,))
     assert (
-        call(lambda a, rest: a is rest[0], (piece, [AnswerPart("tiny_network", (0,))])).value
-        is True
+        call(lambda a, rest: a is rest[0], (part, [AnswerPart("tiny_network", (0,))])).value is True
     )
 
 
@@ -168,7 +167,7 @@ def test_the_gradient_of_a_returned_loss_is_told():
     assert call(lambda x: x.detach().sum(), (x,)).after[0]["gradient"] is None
 
 
-def test_a_piece_that_cannot_be_made_is_no_fault_of_the_learner():
+def test_an_answer_part_that_cannot_be_made_is_no_fault_of_the_learner():
     with pytest.raises(KeyError):
         call(lambda x: x, (AnswerPart("nowhere"),))
 
