@@ -1,11 +1,10 @@
 """The process in which a student's code runs: `python -m kdcourse.grading.worker LIMITS`.
 
-It gives up its rights and bounds itself before PyTorch or any of the student's code is imported,
-then does what comes
-over standard input: run a cell, name a task's answer, call it, look at it. What the student's code
-writes to files 1 and 2 goes nowhere; the beginning of what it prints goes with the replies. A
-student's code can take this process over, and so forge its own replies. The judge, elsewhere,
-believes nothing but the answers.
+It gives up its rights and limits itself before it imports PyTorch or any of the student's code.
+Then it follows the requests on standard input: run a cell, name a task's answer, call it, look at
+it. Whatever the student's code writes to files 1 and 2 is lost; the beginning of its prints goes
+with the replies. A student's code can take this process over and forge its own replies, so the
+judge, in another process, believes nothing but the answers.
 """
 
 import contextlib
@@ -74,69 +73,100 @@ def confine_address_space(limits: dict) -> None:
         _bound(resource.RLIMIT_AS, used + limits["memory"] * MB + SHARED)
 
 
-def serve(reading, writing, limits: dict) -> None:
-    import torch
+class Session:
+    """The cells of a notebook and the answers that they define. Each method is a request that the
+    judge can make; it returns plain data.
+    """
 
-    from kdcourse.checking import answer_parts, safe_call
-    from kdcourse.grading import protocol
+    REQUESTS = ("cell", "bind", "call", "look")
 
-    answer_parts.provide("implementation", _bug_case)
-    torch.set_num_threads(1)
-    shell = _shell()
-    confine_address_space(limits)
-    answers: dict[str, object] = {}
-    own = os.getpid()
+    def __init__(self, shell):
+        self.shell = shell
+        self.answers: dict[str, object] = {}
 
-    def cell(source: str, forget: str = "") -> dict:
-        """Run a cell; tell the error, if there is one. forget: a name that only this cell may
-        define.
-        """
-        shell.user_ns.pop(forget, None)
+    def cell(self, source: str, forget: str = "") -> dict:
+        """Run a cell; return its error, if any. forget: a name that only this cell may define."""
+        from kdcourse.checking import safe_call
+
+        self.shell.user_ns.pop(forget, None)
         printed = safe_call._Beginning()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            result = shell.run_cell(source, silent=True)
+            result = self.shell.run_cell(source, silent=True)
         error = result.error_before_exec or result.error_in_exec
         return {
-            "error": error and (type(error).__name__, str(error)[: safe_call.PRINTED]),
+            "error": error and _described(error),
             "line": _place(error) if error else "",
             "printed": printed.text,
         }
 
-    def bind(task: str, expression: str) -> dict:
-        """Keep what the expression stands for now as the answer of a task."""
-        answers.pop(task, None)
+    def bind(self, task: str, expression: str) -> dict:
+        """Keep the present value of the expression as the answer of a task."""
+        self.answers.pop(task, None)
         try:
-            answers[task] = eval(expression, shell.user_ns)
+            self.answers[task] = eval(expression, self.shell.user_ns)
         except Exception as error:  # noqa: BLE001  of the student's code
-            return {"error": (type(error).__name__, str(error)[: safe_call.PRINTED])}
+            return {"error": _described(error)}
         return {"error": None}
 
-    def call(task: str, args: tuple, kwargs: dict, seconds: float) -> dict:
-        return vars(safe_call.call(answers[task], args, kwargs, seconds))
+    def call(self, task: str, args: tuple, kwargs: dict, seconds: float) -> dict:
+        from kdcourse.checking import safe_call
 
-    def look(task: str) -> dict:
-        return vars(safe_call.look(answers[task]))
+        return vars(safe_call.call(self.answers[task], args, kwargs, seconds))
 
-    def _place(error: BaseException) -> str:
-        if isinstance(error, SyntaxError):
-            return f"line {error.lineno}" + (f": `{error.text.strip()}`" if error.text else "")
-        return safe_call._line(error)
+    def look(self, task: str) -> dict:
+        from kdcourse.checking import safe_call
 
-    does = {"cell": cell, "bind": bind, "call": call, "look": look}
+        return vars(safe_call.look(self.answers[task]))
+
+    def reply(self, request) -> bytes:
+        """The packed reply to an unpacked request."""
+        from kdcourse.checking import safe_call
+        from kdcourse.grading import protocol
+
+        kind, *arguments = request
+        try:
+            if kind not in self.REQUESTS:
+                raise ValueError(f"no request {kind!r}")
+            return protocol.pack(getattr(self, kind)(*arguments))
+        except Exception as error:  # noqa: BLE001  an answer that cannot be sent, or a student's code that reached us
+            failed = f"{type(error).__name__}: {error}"[: safe_call.PRINTED]
+            return protocol.pack({"failed": failed})
+
+
+def serve(reading, writing, limits: dict) -> None:
+    """Reply to the judge's requests until the pipe is closed."""
+    import torch
+
+    from kdcourse.checking import answer_parts
+    from kdcourse.grading import protocol
+
+    answer_parts.provide("implementation", _bug_case)
+    torch.set_num_threads(1)
+    session = Session(shell())
+    confine_address_space(limits)
+    own = os.getpid()
     _nowhere(2)  # until here it tells the instructor why the worker did not start
     _write(writing, protocol.pack("ready"))
     while prefix := reading.read(protocol.PREFIX.size):
         header, arrays = protocol.lengths(prefix)
-        what, *about = protocol.unpack(reading.read(header), reading.read(arrays))
-        try:
-            message = protocol.pack(does[what](*about))
-        except Exception as error:  # noqa: BLE001  an answer that cannot be sent, or a student's code that reached us
-            message = protocol.pack(
-                {"failed": f"{type(error).__name__}: {error}"[: safe_call.PRINTED]}
-            )
+        message = session.reply(protocol.unpack(reading.read(header), reading.read(arrays)))
         if os.getpid() != own:  # a child that the student's code forked came back to here
             os._exit(0)
         _write(writing, message)
+
+
+def _described(error: BaseException) -> tuple[str, str]:
+    from kdcourse.checking import safe_call
+
+    return type(error).__name__, str(error)[: safe_call.PRINTED]
+
+
+def _place(error: BaseException) -> str:
+    from kdcourse.checking import safe_call
+
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}" + (f": `{error.text.strip()}`" if error.text else "")
+    return safe_call._line(error)
 
 
 def _bug_case(*arguments):
@@ -157,7 +187,7 @@ def _write(writing, message: bytes) -> None:
     writing.flush()
 
 
-def _shell():
+def shell():
     """IPython as in a notebook, but it keeps no history of what was run and printed, and shows no
     tracebacks.
     """
@@ -166,13 +196,12 @@ def _shell():
 
     config = Config()
     config.HistoryManager.enabled = False
-    shell = InteractiveShell.instance(config=config)
-    shell._tee = lambda channel: (
-        contextlib.nullcontext()
-    )  # from IPython 9 on, it would keep every print
-    shell.showtraceback = lambda *args, **kwargs: None
-    shell.showsyntaxerror = lambda *args, **kwargs: None
-    return shell
+    made = InteractiveShell.instance(config=config)
+    # From IPython 9 on, it would keep every print.
+    made._tee = lambda channel: contextlib.nullcontext()
+    made.showtraceback = lambda *args, **kwargs: None
+    made.showsyntaxerror = lambda *args, **kwargs: None
+    return made
 
 
 def main() -> None:

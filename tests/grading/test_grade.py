@@ -1,571 +1,140 @@
-"""Grading: one run over many made submissions, honest, careless and hostile, then what became of
-each.
+"""Grading as a whole, in this process: what is graded, kept, refused, and in which files.
+
+`test_grade_sandboxed.py` has the same with processes and sandboxes, slowly.
 """
 
 import csv
 import io
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
-import zipfile
-from pathlib import Path
 
-import psutil
 import pytest
-import toy_exercise
-from toy_exercise import DOUBLED, notebook
+from toy_exercise import notebook
 
 from kdcourse.common.errors import UsageError
+from kdcourse.common.processes import Failure, Message, Place, Result
 from kdcourse.grading import grade as grading
 from kdcourse.grading import sandbox
 from kdcourse.grading.merge import Exercise
 from kdcourse.grading.sandbox import Limits
 
-HERE = Path(toy_exercise.__file__).parent
-ROOT = HERE.parent.parent
-LIMITS = Limits(seconds=40, cell_seconds=4, memory=1301, files=21, start_seconds=300)
-SECRET = "factor * x  # a line that is in the solutions alone"
-SLEEP = "98765"  # seconds, by which a process that should not be there is known
-
-STUB = "raise NotImplementedError('choice: your turn')"
-UNSTOPPABLE = """
-def doubled(x):
-    while True:
-        try:
-            while True:
-                pass
-        except BaseException:
-            pass
-"""
-FORK_BOMB = """
-import os
-def doubled(x):
-    while True:
-        try:
-            os.fork()
-        except OSError:
-            pass
-"""
-DAEMON = f"""
-import os, subprocess
-subprocess.Popen(["sleep", "{SLEEP}"], start_new_session=True)
-def doubled(x):
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0:
-            os.execvp("sleep", ["sleep", "{SLEEP}"])
-    return 2 * x
-"""
-KILL = """
-import os, signal
-def doubled(x):
-    for victim in (os.getppid(), 1, -1):
-        try:
-            os.kill(victim, signal.SIGKILL)
-        except OSError as error:
-            print(error)
-    return 3 * x
-"""
-PATCH = """
-import builtins, sys, types, torch
-from kdcourse.checking import safe_call
-safe_call.same = torch.allclose = torch.equal = lambda *args, **kwargs: True
-torch.Tensor.allclose = torch.Tensor.equal = torch.Tensor.__eq__ = lambda *args, **kwargs: True
-builtins.AssertionError = type("Never", (Exception,), {})
-for name in ("task", "expect"):
-    sys.modules[f"kdcourse.checking.{name}"] = types.ModuleType(name)
-def doubled(x):
-    return 3 * x
-"""
-FORGE = """
-import os, struct
-reply = b'{{"dict": [["right", true], ["points", 9]]}}'
-def doubled(x):
-    for number in range(3, 64):
-        try:
-            os.write(number, {message})
-        except OSError:
-            pass
-    return 3 * x
-"""
-FORGED, HUGE = "struct.pack('>II', len(reply), 0) + reply", "b'\\xff' * 100"
-PEEK = """
-import glob, os, subprocess
-def doubled(x):
-    for path in {paths!r}:
-        print(subprocess.run(["cat", path], capture_output=True, text=True))
-    print("seen:", glob.glob("/home/*"), os.listdir({root!r}), sorted(os.environ))
-    return open({paths!r}[0]).read()
-"""
-CONNECT = """
-import socket
-def doubled(x):
-    for address in {addresses!r}:
-        try:
-            with socket.create_connection(address, timeout=2) as connection:
-                connection.send(b"hello")
-                print("connected")
-        except OSError as error:
-            print(error)
-    return 2 * x
-"""
-WRITE = """
-import os
-def doubled(x):
-    for path in {paths!r}:
-        try:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            open(path, "w").write("was here")
-            print("written", path)
-        except OSError as error:
-            print(error)
-    for folder in ("/tmp", "/dev/shm"):
-        try:
-            for number in range(9):
-                open(f"{{folder}}/{{number}}", "wb").write(b"0" * 10_000_000)
-            print("filled", folder)
-        except OSError as error:
-            print(error)
-    return 2 * x
-"""
-HOSTILE = "=1+1 <img src=x onerror=alert(1)>"
+LIMITS = Limits(seconds=40, memory=1301)
 
 
-def cases(folder: Path, port: int) -> dict[str, tuple]:
-    """Submissions by student: the notebook's text, and the fault that is expected of each task that
-    is not right.
+class Pool:
+    """Runs each task at once, in this process. `failures`: by student, instead of a result."""
+
+    free = True
+    failures: dict[str, Failure] = {}
+
+    def __init__(self, jobs, **options):
+        self._events = []
+
+    busy = property(lambda self: bool(self._events))
+
+    def submit(self, key, function, *arguments):
+        if failure := self.failures.get(key.student):
+            self._events.append(Failure(key, *failure))
+            return
+        place = Place(0, lambda content: self._events.append(Message(key, content)))
+        self._events.append(Result(key, function(place, *arguments), 0.5))
+
+    def events(self, timeout):
+        events, self._events = self._events, []
+        yield from events
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def grade(tmp_path, monkeypatch, in_process_sandbox):
+    """`grade(student=text, …)`: hands in these notebooks and grades all that were handed in;
+    records by student, and the lines that were printed.
     """
-    paths = [
-        str(folder / "sol" / "sol_toy.ipynb"),
-        str(folder / "submissions" / "right.ipynb"),
-        "/etc/passwd",
-    ]
-    outside = [
-        str(folder / "out" / "grades.csv"),
-        str(Path.home() / "x"),
-        "/usr/x",
-        "/x",
-        str(HERE / "x.py"),
-    ]
-    addresses = [("127.0.0.1", port), ("1.1.1.1", 53), ("localhost", port)]
-    no_kernel = {"kernelspec": {"name": "julia-1.9", "display_name": "Julia", "language": "julia"}}
-    return {
-        # honest
-        "right": (notebook(), {}),
-        "otherwise": (notebook(doubled="def doubled(x):\n    return [v + v for v in x.tolist()]"), {}),
-        "partly": (notebook(doubled="def doubled(x):\n    return x**2", choice="choice = 'a'"),
-                   {"doubled": "square", "choice": "choice"}),
-        "empty": (notebook(doubled=f"def doubled(x):\n    {STUB}", frozen=f"def frozen(n):\n    {STUB}", choice=STUB),
-                  dict.fromkeys(toy_exercise.POINTS, "stub")),
-        "nothing": (notebook(doubled="", frozen=None, choice="# TODO"), dict.fromkeys(toy_exercise.POINTS, "missing")),
-        "kernel": (notebook(kernel=no_kernel), {}),
-        "no metadata": (notebook(kernel={}, marks=False), {}),
-        "no tests": (notebook(checks=False), {}),
-        "extra": (notebook(before=["import nonsense_that_is_not_here", "1 / 0"], after=["del doubled", "exit()"]), {}),
-        "helper": (notebook(before=["def helper(x):\n    pass"], doubled="def doubled(x):\n    return helper(x)"),
-                   {"doubled": "raised"}),
-        "other setup": (notebook(setup="factor = 3"), {}),
-        "syntax": (notebook(doubled="def doubled(x)\n    return 2 * x"), {"doubled": "raised"}),
-        "raises": (notebook(frozen="def frozen(network):\n    return network.nothing"), {"frozen": "raised"}),
-        "unfrozen": (notebook(frozen="def frozen(n):\n    return sum(p.sum() for p in n.parameters())"),
-                     {"frozen": "training mode"}),
-        "in place": (notebook(doubled="def doubled(x):\n    x *= 2\n    return x"), {"doubled": "changed input"}),
-        "object": (notebook(doubled="def doubled(x):\n    return print"), {"doubled": "type"}),
-        "test in cell": (notebook(doubled=f"{DOUBLED}\nassert False, 'a test of my own'"), {}),
-        # careless
-        "loop": (notebook(doubled="def doubled(x):\n    while True:\n        pass"), {"doubled": "time"}),
-        "loop in cell": (notebook(doubled="while True:\n    pass"), {"doubled": "time"}),
-        "unstoppable": (notebook(doubled=UNSTOPPABLE), {"doubled": "time"}),
-        "large": (notebook(doubled="def doubled(x):\n    return torch.ones(10**10 // 4)"), {"doubled": "raised"}),
-        "large, shared": (notebook(doubled="import mmap\ndef doubled(x):\n    return mmap.mmap(-1, 10**10)"),
-                          {"doubled": "raised"}),
-        "large answer": (notebook(doubled="def doubled(x):\n    return torch.ones(3 * 10**7)"),
-                         {"doubled": "unreadable"}),
-        "flood": (notebook(doubled="for _ in range(1000):\n    print('x' * 10**6)\n" + DOUBLED), {}),
-        "flood below": (notebook(doubled="import os\nfor _ in range(1000):\n    os.write(1, b'x' * 10**6)\n" + DOUBLED),
-                        {}),
-        "exit": (notebook(doubled="import os\ndef doubled(x):\n    os._exit(0)"), {"doubled": "died"}),
-        "exit in cell": (notebook(frozen="import os\nos._exit(0)"), {"frozen": "died"}),
-        "system exit": (notebook(doubled="import sys\nsys.exit()", choice="choice = 'b'\nquit()"),
-                        {"doubled": "raised"}),
-        # hostile
-        "fork bomb": (notebook(doubled=FORK_BOMB), {"doubled": "time"}),
-        "daemon": (notebook(doubled=DAEMON), {}),
-        "kill": (notebook(doubled=KILL), {"doubled": "factor"}),
-        "patch": (notebook(doubled=PATCH), {"doubled": "factor"}),
-        "forge": (notebook(doubled=FORGE.format(message=FORGED)), {"doubled": "unreadable"}),
-        "forge, huge": (notebook(doubled=FORGE.format(message=HUGE)), {"doubled": "unreadable"}),
-        "peek": (notebook(doubled=PEEK.format(paths=paths, root=str(ROOT))), {"doubled": "raised"}),
-        "connect": (notebook(doubled=CONNECT.format(addresses=addresses)), {}),
-        "write": (notebook(doubled=WRITE.format(paths=outside)), {}),
-        HOSTILE: (notebook(doubled="def doubled(x):\n    raise ValueError('<img src=x onerror=alert(2)>\\ud800\\0')"),
-                  {"doubled": "raised"}),
-    }  # fmt: skip
+    monkeypatch.setattr(sandbox, "refusal", lambda: "")
+    monkeypatch.setattr(sandbox, "Sandbox", in_process_sandbox)
+    monkeypatch.setattr(grading, "Pool", Pool)
+    (tmp_path / "sol").mkdir()
+    (tmp_path / "in").mkdir()
+    instructor = tmp_path / "sol" / "sol_toy.ipynb"
+    instructor.write_text(notebook())
 
-
-REFUSED = {  # submissions that are no notebooks of the exercise, and a word of why
-    "not json": (b"PK not a notebook", "not JSON"),
-    "not a notebook": (b'{"cells": 3}', "no cells"),
-    "deep": (b"[" * 200_000, "not JSON"),
-    "big": (b" " * 50_000_001, "50 MB"),
-    "stranger": (b'{"cells": [{"cell_type": "code", "source": "x = 1"}]}', "Which exercise"),
-}
-
-
-def in_folders(submissions: Path, instructor: Path) -> None:
-    """Submissions that are folders, zips and links."""
-    for name in ("versions", "zipped"):
-        (submissions / name).mkdir()
-    (submissions / "versions" / "ex_toy.ipynb").write_text(notebook(choice="choice = 'a'"))
-    (submissions / "versions" / "final (2).ipynb").write_text(notebook())
-    os.utime(submissions / "versions" / "ex_toy.ipynb", (1e9, 1e9))
-    inner = io.BytesIO()
-    with zipfile.ZipFile(inner, "w") as archive:
-        archive.writestr("deep/my toy.ipynb", notebook())
-    with zipfile.ZipFile(submissions / "zipped" / "all.zip", "w") as archive:
-        archive.writestr("inner.zip", inner.getvalue())
-        archive.writestr("../../evil.ipynb", notebook())
-        archive.writestr("/absolute.ipynb", notebook())
-        link = zipfile.ZipInfo("link.ipynb")
-        link.external_attr = 0o120777 << 16
-        archive.writestr(link, str(instructor))
-    with zipfile.ZipFile(submissions / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("bomb.ipynb", b"0" * 100_000_000)
-    (submissions / "damaged.zip").write_bytes(b"PK\x03\x04 and no more")
-    (submissions / "linked.ipynb").symlink_to(instructor)
-
-
-@pytest.fixture(scope="module")
-def bubblewrap():
-    if why := sandbox.refusal():
-        pytest.skip(f"no sandbox: {why}")
-
-
-class Run:
-    """A grading: its records by student, its pages, what it left."""
-
-    def __init__(self, folder, records, lines=()):
-        self.folder, self.lines = folder, lines
-        self.records = {record.student: record for record in records if record.student != "zipped"}
-
-    def faults(self, student) -> dict[str, str]:
-        return {
-            task["task"]: task["fault"] for task in self.records[student].tasks if task["fault"]
-        }
-
-    def task(self, student, name="doubled") -> dict:
-        return next(task for task in self.records[student].tasks if task["task"] == name)
-
-    def read(self, name) -> str:
-        return (self.folder / "out" / name).read_text()
-
-    def page(self, student) -> str:
-        return self.read(f"feedback/{grading.report.slug(student)}.html")
-
-
-@pytest.fixture(scope="module")
-def graded(bubblewrap, tmp_path_factory) -> Run:
-    folder = tmp_path_factory.mktemp("class")
-    submissions = folder / "submissions"
-    submissions.mkdir()
-    (folder / "sol").mkdir()
-    instructor = folder / "sol" / "sol_toy.ipynb"
-    instructor.write_text(notebook(doubled=DOUBLED.replace("factor * x", SECRET)))
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        connected = []
-        server.settimeout(0.2)
-        stop = threading.Event()
-
-        def listen():
-            while not stop.is_set():
-                try:
-                    connected.append(server.accept())
-                except TimeoutError:
-                    continue
-
-        listener = threading.Thread(target=listen)
-        listener.start()
-        made = cases(folder, server.getsockname()[1])
-        for student, (text, _) in made.items():
-            (submissions / f"{student}.ipynb").write_text(text)
-        for student, (content, _) in REFUSED.items():
-            (submissions / f"{student}.ipynb").write_bytes(content)
-        in_folders(submissions, instructor)
+    def call(**texts):
+        for student, text in texts.items():
+            (tmp_path / "in" / f"{student}.ipynb").write_text(text)
         lines, exercise = [], Exercise("toy", instructor, "toy_exercise")
-        try:
-            records = grading.grade(
-                submissions, folder / "out", jobs=2, limits=LIMITS, of=[exercise], echo=lines.append
-            )
-        finally:
-            stop.set()
-            listener.join()
-    run = Run(folder, records, lines)
-    run.cases, run.connected, run.exercise = made, connected, exercise
-    return run
+        records = grading.grade(
+            tmp_path / "in", tmp_path / "out", limits=LIMITS, of=[exercise], echo=lines.append
+        )
+        return {record.student: record for record in records}, lines
+
+    return call
 
 
-def ours() -> list[str]:
-    """Command lines of processes that a grading with these limits, or a submission, started."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            command = " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-        if (
-            "grading.worker" in command and '"memory": 1301' in command
-        ) or f"sleep {SLEEP}" in command:
-            found.append(command)
-    return found
+def faults(record) -> dict[str, str]:
+    return {task["task"]: task["fault"] for task in record.tasks if task["fault"]}
 
 
-def gone(seconds: float = 10) -> bool:
-    """Whether all of them have ended, soon."""
-    until = time.monotonic() + seconds
-    while ours() and time.monotonic() < until:
-        time.sleep(0.1)
-    return not ours()
-
-
-# --- one run over them all ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("student", list(cases(Path("."), 0)))
-def test_each_submission_gets_what_it_deserves(graded, student):
-    record = graded.records[student]
-    assert record.status == "graded", record.reason
-    faults = graded.faults(student)
-    assert faults == graded.cases[student][1]
-    assert len(record.tasks) == 3 and record.sandboxed
-    points = {task["task"]: task["points"] for task in record.tasks}
-    right = {
-        name: 0 if name in graded.faults(student) else most
-        for name, most in toy_exercise.POINTS.items()
-    }
-    assert points == right
-
-
-@pytest.mark.parametrize("student", list(REFUSED))
-def test_what_is_no_notebook_is_refused_with_a_reason(graded, student):
-    record = graded.records[student]
-    assert record.status == "refused" and REFUSED[student][1] in record.reason
-    assert REFUSED[student][1] in graded.page(student)
-
-
-def test_links_bombs_and_paths_that_lead_out_are_refused(graded):
-    with open(graded.folder / "out" / "grades.csv", newline="") as file:
-        reasons = {
-            row["file"]: row["message"] for row in csv.DictReader(file) if row["fault"] == "refused"
-        }
-    assert "link" in reasons["linked.ipynb"] and "link" in reasons["zipped/all/link.ipynb"]
-    assert (
-        "leads out" in reasons["zipped/all/evil.ipynb"]
-        and "leads out" in reasons["zipped/all/absolute.ipynb"]
+def test_records_tables_and_pages_of_a_class(grade, tmp_path):
+    records, lines = grade(
+        ada=notebook(), bob=notebook(choice="choice = 'a'"), cy="PK not a notebook"
     )
-    assert "100 MB" in reasons["bomb/bomb.ipynb"]
-    assert "damaged" in reasons["damaged.zip"]
-    assert not list(graded.folder.parent.rglob("evil.ipynb"))
+    assert [record.status for record in records.values()] == ["refused", "graded", "graded"]
+    assert faults(records["ada"]) == {} and faults(records["bob"]) == {"choice": "choice"}
+    assert any("bob  toy  5 of 6 points" in line for line in lines)
+    out = tmp_path / "out"
+    rows = list(csv.DictReader(io.StringIO((out / "grades.csv").read_text())))
+    assert sorted({row["student"] for row in rows}) == ["ada", "bob", "cy"] and len(rows) == 7
+    totals = {row[0]: row[1:] for row in csv.reader(io.StringIO((out / "totals.csv").read_text()))}
+    assert totals["ada"] == ["6", "6"] and totals["bob"] == ["5", "5"]
+    assert (out / "report.html").is_file() and len(list((out / "feedback").iterdir())) == 3
+    assert "not JSON" in (out / "feedback" / f"{grading.report.slug('cy')}.html").read_text()
 
 
-def test_of_two_versions_the_newer_counts_and_a_zip_in_a_zip_is_opened(graded):
-    assert (
-        graded.faults("versions") == {} and "older version" in graded.records["versions"].notes[0]
-    )
-    assert "older version" in graded.page("versions")
-    with open(graded.folder / "out" / "grades.csv", newline="") as file:
-        rows = [
-            row
-            for row in csv.DictReader(file)
-            if row["file"] == "zipped/all/inner/deep/my toy.ipynb"
-        ]
-    assert [(row["student"], row["points"]) for row in rows] == [
-        ("zipped", "2"),
-        ("zipped", "3"),
-        ("zipped", "1"),
-    ]
+def test_a_second_grading_does_only_what_is_missing_or_changed(grade, tmp_path):
+    grade(ada=notebook(), bob=notebook(choice="choice = 'a'"), cy=notebook())
+    cut = tmp_path / "out" / "results" / f"{grading.report.slug('ada')}.toy.json"
+    cut.write_text(cut.read_text()[:100])
+    records, lines = grade(cy=notebook(choice="choice = 'c'"))
+    assert lines[0] == "1 of 3 were graded before and are kept."
+    assert sorted(line.split()[3] for line in lines[1:]) == ["ada", "cy"]
+    assert faults(records["bob"]) == faults(records["cy"]) == {"choice": "choice"}
+    assert not list((tmp_path / "out").rglob("*.partial"))
 
 
-def test_nothing_is_read_written_or_reached_from_within(graded):
-    told = graded.task("peek")
-    assert "FileNotFoundError" in told["message"]
-    assert told["printed"].count("returncode=1") == 3 and SECRET not in json.dumps(
-        graded.records["peek"].tasks
-    )
-    seen = told["printed"].partition("seen:")[2]
-    assert (
-        "solutions" not in seen
-        and "tests" not in seen
-        and "KDCOURSE_DATA" not in seen
-        and "kdcourse" in seen
-    )
-    assert not graded.connected and "connected" not in graded.task("connect")["printed"]
-    assert not (HERE / "x.py").exists() and not (Path.home() / "x").exists()
-    assert "was here" not in graded.read("grades.csv")
+def test_the_newer_of_two_versions_counts(grade, tmp_path):
+    (tmp_path / "in" / "ada").mkdir()
+    (tmp_path / "in" / "ada" / "ex_toy.ipynb").write_text(notebook(choice="choice = 'a'"))
+    os.utime(tmp_path / "in" / "ada" / "ex_toy.ipynb", (1e9, 1e9))
+    (tmp_path / "in" / "ada" / "final (2).ipynb").write_text(notebook())
+    records, _ = grade()
+    assert faults(records["ada"]) == {} and "older version" in records["ada"].notes[0]
 
 
-def test_messages_say_what_happened(graded):
-    assert "That is the square." in graded.task("partly")["message"]
-    assert "SyntaxError in line 1: `def doubled(x)`" in graded.task("syntax")["message"]
-    assert "You define `helper` in another cell" in graded.task("helper")["message"]
-    assert "handed out" in graded.task("empty", "choice")["message"]
-    assert any("defines `doubled`" in note for note in graded.records["no metadata"].notes)
-    assert "1,301 MB" in graded.task("exit")["message"]
-    assert len(graded.task("flood")["printed"]) <= 2000
+def test_a_judge_that_dies_or_is_stuck_fails_its_own_record_alone(grade, monkeypatch):
+    failures = {"ada": (-9, False, 1.0), "bob": (-9, True, 9.0)}
+    monkeypatch.setattr(Pool, "failures", failures)
+    records, lines = grade(ada=notebook(), bob=notebook(), cy=notebook())
+    assert records["ada"].reason == "its judge's process died (exit code -9)"
+    assert records["bob"].reason == "its judging took too long and was ended"
+    assert [records[name].status for name in ("ada", "bob", "cy")] == ["failed", "failed", "graded"]
+    assert records["bob"].seconds == 9.0 and any("failed: its judging" in line for line in lines)
 
 
-def test_no_process_is_left(graded):
-    assert gone(), ours()
-
-
-def test_tables_and_pages_are_safe_and_complete(graded):
-    with open(graded.folder / "out" / "grades.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    graded_rows = [row for row in rows if row["task"]]
-    assert len(graded_rows) == 3 * (len(graded.cases) + 2)
-    assert not any(value.startswith(("=", "+", "@", "-")) for row in rows for value in row.values())
-    assert {row["sandboxed"] for row in rows} == {"yes"}
-    page = graded.page(HOSTILE)
-    assert (
-        "<img" not in page
-        and "&lt;img src=x onerror=alert(2)&gt;" in page
-        and "default-src 'none'" in page
-    )
-    report = graded.read("report.html")
-    assert (
-        "<img" not in report
-        and "stub" in report
-        and "training mode" in report
-        and "bubblewrap" in report
-    )
-    assert "Which exercise" in report and "not graded yet" not in report
-    totals = {row[0]: row[1:] for row in csv.reader(io.StringIO(graded.read("totals.csv")))}
-    assert (
-        totals["student"] == ["toy", "sum"]
-        and totals["right"] == ["6", "6"]
-        and totals["big"] == ["", "0"]
-    )
-
-
-def test_a_second_grading_does_only_what_is_missing_or_changed(graded):
-    results = graded.folder / "out" / "results"
-    whole = {path.name: path.read_text() for path in results.iterdir()}
-    assert not any("partial" in name for name in whole)
-    names = {
-        student: f"{grading.report.slug(student)}.toy.json"
-        for student in ("right", "partly", "empty")
-    }
-    (results / names["right"]).unlink()
-    (results / names["partly"]).write_text(whole[names["partly"]][:100])
-    (graded.folder / "submissions" / "empty.ipynb").write_text(notebook())
-    lines = []
-    records = grading.grade(
-        graded.folder / "submissions", graded.folder / "out", jobs=2, limits=LIMITS, of=[graded.exercise],
-        echo=lines.append,
-    )  # fmt: skip
-    again = Run(graded.folder, records)
-    assert sorted(line.split()[3] for line in lines[1:]) == ["empty", "partly", "right"]
-    assert again.faults("empty") == {} and again.faults("partly") == {
-        "doubled": "square",
-        "choice": "choice",
-    }
-    assert sum(record.status == "graded" for record in records) == len(graded.cases) + 2
-
-
-# --- other runs -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def exercise(tmp_path) -> Exercise:
-    (tmp_path / "sol").mkdir()
-    (tmp_path / "sol" / "sol_toy.ipynb").write_text(notebook())
-    return Exercise("toy", tmp_path / "sol" / "sol_toy.ipynb", "toy_exercise")
-
-
-@pytest.fixture
-def hand_in(tmp_path):
-    """`hand_in(student=text, …)`: a folder of submissions."""
-
-    def make(**notebooks) -> Path:
-        folder = tmp_path / "submissions"
-        folder.mkdir()
-        for student, text in notebooks.items():
-            (folder / f"{student}.ipynb").write_text(text)
-        return folder
-
-    return make
-
-
-def test_without_a_sandbox_it_refuses_or_says_so_everywhere(
-    tmp_path, exercise, hand_in, monkeypatch
-):
-    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
-    folder = hand_in(
-        ada=notebook(choice="choice = 'a'"), bob=notebook(frozen="import os\nos._exit(1)")
-    )
-    with pytest.raises(UsageError, match=r"apt install bubblewrap[\s\S]*--unsandboxed"):
-        grading.grade(folder, tmp_path / "out", limits=LIMITS, of=[exercise])
-    assert not (tmp_path / "out").exists()
-    records = grading.grade(
-        folder,
-        tmp_path / "out",
-        jobs=2,
-        limits=LIMITS,
-        of=[exercise],
-        sandboxed=False,
-        echo=lambda line: None,
-    )
-    run = Run(tmp_path, records)
-    assert run.faults("ada") == {"choice": "choice"} and run.faults("bob") == {"frozen": "died"}
-    assert {row["sandboxed"] for row in csv.DictReader(io.StringIO(run.read("grades.csv")))} == {
-        "no"
-    }
-    assert "without a sandbox" in run.read("report.html") and "without a sandbox" in run.page("ada")
-    assert gone(), ours()
-
-
-def test_a_reference_that_does_not_pass_stops_it(tmp_path, hand_in):
-    (tmp_path / "sol").mkdir()
+def test_a_reference_that_does_not_pass_stops_it(grade, tmp_path):
     path = tmp_path / "sol" / "sol_toy.ipynb"
     path.write_text(notebook(choice="### BEGIN SOLUTION\nchoice = 'a'\n### END SOLUTION"))
     with pytest.raises(UsageError, match="reference solution of toy.*choice: Another one"):
-        grading.grade(
-            hand_in(ada=notebook()), tmp_path / "out", limits=LIMITS, of=[Exercise("toy", path, "toy_exercise")],
-            sandboxed=False,
-        )  # fmt: skip
+        grade(ada=notebook())
+    kept = (tmp_path / "out" / "results").iterdir()
+    assert not [path for path in kept if json.loads(path.read_text())["student"] == "ada"]
 
 
-def test_a_killed_grading_leaves_no_process_and_no_half_result(
-    bubblewrap, tmp_path, exercise, hand_in
-):
-    endless = notebook(doubled="while True:\n    pass")
-    folder = hand_in(ada=notebook(), bob=endless, cy=endless)
-    script = f"""
-import sys
-sys.path.insert(0, {str(HERE)!r})
-from pathlib import Path
-from kdcourse.grading.grade import grade
-from kdcourse.grading.merge import Exercise
-from kdcourse.grading.sandbox import Limits
-if __name__ == "__main__":
-    limits = Limits(seconds=600, cell_seconds=600, memory=1301, start_seconds=300)
-    grade({str(folder)!r}, {str(tmp_path / "out")!r}, jobs=2, limits=limits,
-          of=[Exercise("toy", Path({str(exercise.notebook)!r}), "toy_exercise")])
-"""
-    (tmp_path / "run.py").write_text(script)
-    process = subprocess.Popen(
-        [sys.executable, tmp_path / "run.py"], stdout=subprocess.PIPE, text=True
-    )
-    assert "ada" in process.stdout.readline()  # bob and cy are never done
-    assert ours()
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert gone(), ours()
-    names = sorted(
-        json.loads(path.read_text())["student"] for path in (tmp_path / "out" / "results").iterdir()
-    )
-    assert names == ["", "ada"]
+def test_without_a_sandbox_nothing_is_graded(tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox.shutil, "which", lambda name: None)
+    with pytest.raises(UsageError, match=r"apt install bubblewrap[\s\S]*--unsandboxed"):
+        grading.grade(tmp_path, tmp_path / "out", of=[])
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UsageError, match="--jobs 0"):
+        grading.grade(tmp_path, tmp_path / "out", jobs=0, of=[])
