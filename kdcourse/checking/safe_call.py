@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def same(a, b) -> bool:
 
 
 class Workshop:
-    """Makes the arguments of one call: copies of plain data, and objects that AnswerParts describe."""
+    """Makes the arguments of one call: copies of plain data, and what AnswerParts describe."""
 
     def __init__(self):
         self.made = {}
@@ -210,29 +211,7 @@ def call(
     given = dict(enumerate(args)) | kwargs
     printed, result = _Beginning(), {}
 
-    def work():
-        try:
-            workshop = Workshop()
-            arguments = {key: workshop.make(value) for key, value in given.items()}
-            result["made"] = True
-            value = function(
-                *(arguments[i] for i in range(len(args))),
-                **{name: arguments[name] for name in kwargs},
-            )
-            after = {key: _after(argument, value) for key, argument in arguments.items()}
-            result["after"] = {key: state for key, state in after.items() if state is not None}
-            result["changed"] = tuple(
-                key for key, before in given.items() if _changed(before, arguments[key])
-            )
-            result["value"] = plain(value)
-        except _OutOfTime:
-            pass
-        except BaseException as error:  # noqa: BLE001  SystemExit too
-            if "made" not in result:
-                result["unmade"] = error
-            result["error"] = type(error).__name__, str(error)[:PRINTED]
-            result["line"] = _line(error)
-
+    work = partial(_work, function, len(args), given, result)
     thread = threading.Thread(target=work, daemon=True, name="learner's code")
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         thread.start()
@@ -255,6 +234,31 @@ def call(
         running=running,
         seconds=time.monotonic() - started,
     )
+
+
+def _work(function: Callable, positional: int, given: dict, result: dict) -> None:
+    """In the thread of a call: make the arguments, call the function, enter into `result` what
+    became of it. given: arguments by position, of which there are `positional`, or name.
+    """
+    try:
+        workshop = Workshop()
+        arguments = {key: workshop.make(value) for key, value in given.items()}
+        result["made"] = True
+        named = {key: value for key, value in arguments.items() if isinstance(key, str)}
+        value = function(*(arguments[i] for i in range(positional)), **named)
+        after = {key: _after(argument, value) for key, argument in arguments.items()}
+        result["after"] = {key: state for key, state in after.items() if state is not None}
+        result["changed"] = tuple(
+            key for key, before in given.items() if _changed(before, arguments[key])
+        )
+        result["value"] = plain(value)
+    except _OutOfTime:
+        pass
+    except BaseException as error:  # noqa: BLE001  SystemExit too
+        if "made" not in result:
+            result["unmade"] = error
+        result["error"] = type(error).__name__, str(error)[:PRINTED]
+        result["line"] = _line(error)
 
 
 def look(value: object) -> CallOutcome:

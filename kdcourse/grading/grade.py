@@ -118,15 +118,11 @@ def grade(
         found = collect(submissions, Path(scratch))
         about = json.dumps([__version__, sandboxed, asdict(limits)])
         records, todo = _sorted_out(found, known, steps, about)
-        of_all = len(records) + len(todo)
-        waiting = []
-        for job in todo:
-            if kept := _kept(results / job.file, job.key):
-                records.append(kept)
-            else:
-                waiting.append(job)
-        if kept := len(todo) - len(waiting):
-            echo(f"{kept} of {len(todo)} were graded before and are kept.")
+        total = len(records) + len(todo)
+        kept, waiting = _kept_before(todo, results)
+        records += kept
+        if kept:
+            echo(f"{len(kept)} of {len(todo)} were graded before and are kept.")
         hidden = [Path(submissions).expanduser(), folder, *_kept_from_students(known)]
         in_use = sorted({job.exercise.module for job in waiting})
         judges = _Judges(jobs, limits, sandboxed, hidden, in_use)
@@ -140,12 +136,8 @@ def grade(
                     live(f"{len(waiting) - number} to go")
         finally:
             judges.close()
-            facts = {
-                "sandboxed": sandboxed,
-                "limits": limits,
-                "jobs": jobs,
-                "missing": of_all - len(records),
-            }
+            facts = {"sandboxed": sandboxed, "limits": limits, "jobs": jobs}
+            facts["missing"] = total - len(records)
             report.write(folder, records, known, facts)
     return records
 
@@ -192,6 +184,17 @@ def _key(path: Path, exercise: Exercise, about: str) -> str:
     for file in (path, exercise.notebook, *files):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def _kept_before(todo: Sequence[Job], results: Path) -> tuple[list[Record], list[Job]]:
+    """The results of an earlier grading, and the jobs that have none."""
+    kept, waiting = [], []
+    for job in todo:
+        if record := _kept(results / job.file, job.key):
+            kept.append(record)
+        else:
+            waiting.append(job)
+    return kept, waiting
 
 
 def _kept(path: Path, key: str) -> Record | None:

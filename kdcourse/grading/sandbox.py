@@ -249,7 +249,7 @@ class Sandbox:
         return self._receive(until)
 
     def last_error(self) -> str:
-        """The last line that bubblewrap or Python printed, if the worker did not start or failed."""
+        """The last line that bubblewrap or Python printed when the worker failed, or ""."""
         self._errors.seek(0)
         lines = self._errors.read(20_000).decode(errors="replace").strip().splitlines()
         return lines[-1][:300] if lines else ""

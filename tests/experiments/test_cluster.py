@@ -22,6 +22,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'kdco
 from kdcourse.experiments import cluster  # noqa: E402
 from kdcourse.experiments.cluster import Ray  # noqa: E402
 
+pytestmark = pytest.mark.slow  # Ray takes seconds to start
 SMOKE = profile("smoke")
 HERE = str(Path(__file__).parent)
 

@@ -93,7 +93,10 @@ def test_results_do_not_depend_on_the_engine(digits, tmp_path, own_work, in_proc
     )  # trained here, not found
     assert results(tmp_path / "out") == results(digits / "out")
     teacher = "digits--teacher--seed=0--f0d088.pt"
-    networks = [torch.load(folder / "out" / "networks" / teacher) for folder in (tmp_path, digits)]
+    networks = [
+        torch.load(folder / "out" / "networks" / teacher, weights_only=True)
+        for folder in (tmp_path, digits)
+    ]
     assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
 
 
@@ -172,11 +175,10 @@ def test_close_ends_what_is_under_way(own_work):
     assert engine.free and not engine.busy
 
 
-@pytest.mark.parametrize("wrong", [dict(jobs=0), dict(jobs=-1), dict(threads=0)])
-def test_arguments_that_cannot_be(wrong):
-    (name, value), *_ = wrong.items()
-    with pytest.raises(UsageError, match=f"{name}={value}: expected 1 or more"):
-        Local(**wrong)
+def test_arguments_that_cannot_be():
+    for name, value in (("jobs", 0), ("jobs", -1), ("threads", 0)):
+        with pytest.raises(UsageError, match=f"{name}={value}: expected 1 or more"):
+            Local(**{name: value})
 
 
 def test_as_many_jobs_as_gpus_or_else_as_cores(monkeypatch):
@@ -234,6 +236,7 @@ def in_session(grid):
     return found
 
 
+@pytest.mark.slow
 def test_a_process_starts_undisturbed_by_ctrl_c_and_ends_when_its_grid_is_killed(
     start, own_work, tmp_path
 ):
@@ -265,6 +268,7 @@ def test_a_process_starts_undisturbed_by_ctrl_c_and_ends_when_its_grid_is_killed
     until(lambda: not in_session(grid), "the end of its processes")
 
 
+@pytest.mark.slow
 def test_a_grid_that_is_killed_is_finished_by_the_same_command(start, digits, tmp_path):
     out = tmp_path / "out"
     grid = start("-m", "kdcourse.cli", *COMMAND, out)
@@ -287,6 +291,7 @@ def test_a_grid_that_is_killed_is_finished_by_the_same_command(start, digits, tm
     assert results(out) == results(digits / "out")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_grid_with_status_130_and_leaves_no_process(start, tmp_path):
     out = tmp_path / "out"
     grid = start("-m", "kdcourse.cli", *COMMAND, out)

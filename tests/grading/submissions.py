@@ -246,7 +246,8 @@ def cases(folder: Path, port: int) -> dict[str, tuple]:
         "write": (notebook(doubled=WRITE.format(paths=outside)), {}),
         HOSTILE: (
             notebook(
-                doubled="def doubled(x):\n    raise ValueError('<img src=x onerror=alert(2)>\\ud800\\0')"
+                doubled="def doubled(x):\n"
+                "    raise ValueError('<img src=x onerror=alert(2)>\\ud800\\0')"
             ),
             {"doubled": "raised"},
         ),
