@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import psutil
@@ -41,6 +42,13 @@ def sleeps(place: Place) -> None:
 
 def raises(place: Place) -> None:
     raise ValueError("of this test, with a traceback on the terminal")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_forkserver():
+    """Later tests start another, which preloads what they need."""
+    yield
+    forkserver._forkserver._stop()
 
 
 @pytest.fixture
