@@ -18,6 +18,7 @@ WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 SAMPLES, ROWS_PER_STRIP, PLANAR = 277, 278, 284
 TILE_WIDTH, TILE_LENGTH = 322, 323
 STRIPS, TILES = (273, 279), (324, 325)  # tags of the offsets and of the byte counts
+GDAL_METADATA = 42112  # a tag that holds XML
 SINGLE = {WIDTH, LENGTH, COMPRESSION, PHOTOMETRIC, SAMPLES, ROWS_PER_STRIP, PLANAR}
 SINGLE |= {TILE_WIDTH, TILE_LENGTH}
 DEFAULTS = {COMPRESSION: 1, PHOTOMETRIC: 1, SAMPLES: 1, ROWS_PER_STRIP: 2**32 - 1, PLANAR: 1}
@@ -100,6 +101,8 @@ def _read_directory(file: BinaryIO, size: int, path: object) -> _Directory:
         if length > width:
             (offset,) = struct.unpack(word, value)
             found.parts.append((offset, offset + length))
+        if tag == GDAL_METADATA and length > width:
+            _check_text(_bytes(file, size, offset, length))
         if kind not in FORMATS or tag not in {BITS, *SINGLE, *STRIPS, *TILES}:
             continue
         content = value[:length] if length <= width else _bytes(file, size, offset, length)
@@ -110,6 +113,14 @@ def _read_directory(file: BinaryIO, size: int, path: object) -> _Directory:
         if len(found.tags.get(tag, ())) != 1 or not found.tags[tag][0]:
             raise _Damaged(f"tag {tag} {found.tags.get(tag, ('missing',))[:3]}")
     return found
+
+
+def _check_text(content: bytes) -> None:
+    """rasterio prints a traceback where GDAL quotes text that is no UTF-8."""
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        raise _Damaged(f"tag {GDAL_METADATA} is not UTF-8") from error
 
 
 def _bytes(file: BinaryIO, size: int, start: int, length: int) -> bytes:

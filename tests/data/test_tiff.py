@@ -9,6 +9,8 @@ import rasterio
 from kdcourse.common.errors import DataError
 from kdcourse.data.tiff import check_tiff
 
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+
 
 @pytest.fixture
 def altered(tmp_path, write_tile):
@@ -66,6 +68,17 @@ def test_altered_tags(altered):
     for tag in (256, 273, 279):
         with pytest.raises(DataError, match="truncated or damaged"):
             check_tiff(altered(tag, 65_000, part=0))  # the tag is another one
+
+
+def test_metadata_that_are_no_text(tmp_path):
+    about = dict(driver="GTiff", count=1, height=8, width=8, dtype="uint8")
+    with rasterio.open(tmp_path / "a.tif", "w", **about) as file:
+        file.update_tags(place="Freiburg, Zürich")
+    check_tiff(tmp_path / "a.tif")
+    content = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(content.replace("ü".encode(), b"\xff\xff"))
+    with pytest.raises(DataError, match="a.tif: truncated or damaged .*tag 42112 is not UTF-8"):
+        check_tiff(tmp_path / "a.tif")
 
 
 def test_a_size_that_no_memory_holds(altered, tmp_path):
