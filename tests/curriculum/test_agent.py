@@ -138,11 +138,11 @@ def test_a_killed_policy_goes_on_as_if_nothing_had_been(make_env, tmp_path, monk
 
 def killed_in_epoch(epoch, monkeypatch, job):
     """Run the job and break it off there (one batch an epoch)."""
-    forward, seen = SteeredKD.forward, []
+    forward, batches = SteeredKD.forward, []
 
     def stop(self, student, batch):
-        seen.append(batch)
-        if len(seen) == epoch:
+        batches.append(batch)
+        if len(batches) == epoch:
             raise KeyboardInterrupt
         return forward(self, student, batch)
 
@@ -195,7 +195,14 @@ def test_one_run_learns_from_the_run_it_steers(make_env, monkeypatch):
     assert one_run(make_env(epochs=6, seed=8), n_steps=2, seed=2).actions != episode.actions
 
 
-@pytest.mark.parametrize("epoch", [1, 4, 6])  # 4: within a rollout, after an update
+@pytest.mark.parametrize(
+    "epoch",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        4,  # within a rollout, after an update
+        pytest.param(6, marks=pytest.mark.slow),
+    ],
+)
 def test_one_run_killed_and_resumed_is_the_same_to_the_bit(make_env, tmp_path, monkeypatch, epoch):
     whole = make_env(epochs=6)
     expected = one_run(whole, n_steps=2)

@@ -12,8 +12,10 @@ import numpy as np
 from torch import nn
 
 from kdcourse.common.errors import DataError
+from kdcourse.common.profiles import profile
 from kdcourse.data import DataSplits
 from kdcourse.experiments.grid import TEACHER, Budget, Experiment, Run
+from kdcourse.experiments.reproduce import reproduce
 from kdcourse.training import History, Recipe
 from kdcourse.training.checkpoint import describe
 
@@ -56,6 +58,39 @@ class Toy(Experiment):
     def judge(self, run, network, data, networks):
         accuracy = 50 + run.seed + networks[0].weight.item() if networks else 90
         return dict(accuracy=float(accuracy), recall=[1.0, None])
+
+
+TOY = Toy(profile("smoke"), seeds=2)
+FIRST_TEACHER = Run("first", TEACHER, 0)
+
+
+def files(folder):
+    """Every file in a folder with its time and content."""
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def of(run, folder):
+    """The file with the result of a run."""
+    return folder / "runs" / f"{run.name}.json"
+
+
+def do_toys(engine, folder):
+    """A folder with the results of TOY."""
+    reproduce(TOY, folder, engine, echo=lambda line: None)
+    engine.submitted.clear()
+    return folder
+
+
+def do(engine, experiment, folder, **options):
+    """The progress, the submitted runs and the printed lines of one call of `reproduce`."""
+    lines = []
+    engine.submitted.clear()
+    progress = reproduce(experiment, folder, engine, echo=lines.append, **options)
+    return progress, list(engine.submitted), lines
 
 
 class StudentsFirst(Toy):

@@ -38,8 +38,12 @@ def test_each_step_mends_one_fault_more(teacher):
     ]  # fmt: skip
     fields = ("distilled_epochs", "plain_epochs", "pretrained", "flipped")
     assert [tuple(getattr(step, name) for name in fields) for step in steps] == [
-        (6, 3, True, True), (6, 3, True, True), (6, 3, True, False), (6, 6, True, False), (6, 6, False, False),
-    ]  # fmt: skip
+        (6, 3, True, True),
+        (6, 3, True, True),
+        (6, 3, True, False),
+        (6, 6, True, False),
+        (6, 6, False, False),
+    ]
     published, mended = steps[0].distilled(), steps[1].distilled()
     assert all(step.distilled is steps[1].distilled for step in steps[1:])
     assert mended.soft_weight / published.soft_weight == pytest.approx(25)  # T² at T = 5
@@ -108,9 +112,8 @@ def test_the_published_table_is_that_of_the_repository():
     )
 
 
-@pytest.mark.parametrize(
-    ("gain", "half", "said"),
-    [
+def test_the_symptom_is_decided_by_the_whole_interval():
+    for gain, half, words in [
         (0.1, 0.5, "symptom shows: the gain is next to nothing, from -0.40 to +0.60 points"),
         (-0.4, 0.2, "symptom shows"),
         (
@@ -127,10 +130,8 @@ def test_the_published_table_is_that_of_the_repository():
         ),  # includes zero, and gains that are worth having
         (1.2, 1.1, "is not decided"),  # a gain for certain, but perhaps a small one
         (0.1, np.nan, "is not decided: +0.10 points with one seed"),
-    ],
-)
-def test_the_symptom_is_decided_by_the_whole_interval(gain, half, said):
-    assert said in cifar10.symptom(gain, half)
+    ]:
+        assert words in cifar10.symptom(gain, half)
 
 
 # --- as a grid ------------------------------------------------------------------------------------
@@ -148,16 +149,17 @@ def done(experiment, folder, engine):
     return Results(folder).frame()
 
 
+@pytest.mark.parametrize("seeds", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_grid_trains_each_network_once_and_finds_what_run_finds(
-    experiment, data, in_process, tmp_path, monkeypatch
+    experiment, data, in_process, tmp_path, monkeypatch, seeds
 ):
+    experiment = replace(experiment, seeds=seeds)
     frame = done(experiment, tmp_path / "grid", in_process)
     names = [run.arm for run in in_process.submitted]
     assert names == [
         "teacher",
-        "start",
-        "start",
-        *(arm for arm in cifar10.D2.METHODS for _ in range(2)),
+        *["start"] * seeds,
+        *(arm for arm in cifar10.D2.METHODS for _ in range(seeds)),
     ]
     assert len(cifar10.D2.METHODS) == 6  # of the ten networks that five steps compare
     assert frame.groupby("arm")["training images"].first().to_dict() == {
@@ -174,7 +176,7 @@ def test_the_grid_trains_each_network_once_and_finds_what_run_finds(
         SETTINGS,
         CachedTeacher(network),
         epochs=budget.student_epochs,
-        seeds=(0, 1),
+        seeds=range(seeds),
         views=budget.views,
     )
     order = ["step", "seed"]
@@ -266,21 +268,23 @@ def test_d2s_own_networks_come_pretrained_and_train_as_d2s(data, monkeypatch):
 def test_the_size_of_images_and_what_is_said_of_it(networks, sizes, data, monkeypatch):
     asked = []
     monkeypatch.setattr(grid, "load_data", lambda name, **options: asked.append(options) or data)
-    said = []
+    texts = []
     for name in ("smoke", "cpu", "gpu"):
         own = cifar10.D2(profile(name), networks=networks)
         own.load("cifar10")
-        said.append(" ".join(own.differences()))
+        texts.append(" ".join(own.differences()))
     assert [options["image_size"] for options in asked] == sizes and asked[0]["split_seed"] == 1
-    assert ["not 224×224" in text for text in said] == [size != 224 for size in sizes]
-    assert ["thin pair" in text for text in said] == [networks == "thin"] * 3
+    assert ["not 224×224" in text for text in texts] == [size != 224 for size in sizes]
+    assert ["thin pair" in text for text in texts] == [networks == "thin"] * 3
 
 
 def test_published_figures_stand_at_the_arms_as_published():
     published = cifar10.D2.PUBLISHED.published
     assert published.to_dict() == {
-        ("cifar10", "teacher"): 95.4, ("cifar10", "plain"): 94.1, ("cifar10", "distilled without T²"): 94.2,
-    }  # fmt: skip
+        ("cifar10", "teacher"): 95.4,
+        ("cifar10", "plain"): 94.1,
+        ("cifar10", "distilled without T²"): 94.2,
+    }
 
 
 def test_an_unknown_method_is_said():

@@ -37,10 +37,12 @@ def experiment(data, monkeypatch):
     return curriculum_grid.D3(SETTINGS, datasets=("toy",), seeds=2)
 
 
-def test_the_grid_finds_what_run_finds(experiment, data, in_process, tmp_path, monkeypatch):
+@pytest.mark.parametrize("seeds", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_grid_finds_what_run_finds(experiment, data, in_process, tmp_path, monkeypatch, seeds):
+    experiment = replace(experiment, seeds=seeds)
     assert reproduce(experiment, tmp_path / "grid", in_process, echo=lambda line: None).failed == 0
     arms = [run.arm for run in in_process.submitted]
-    assert arms == ["teacher", *(arm for arm in curriculum_grid.D3.METHODS for _ in range(2))]
+    assert arms == ["teacher", *(arm for arm in curriculum_grid.D3.METHODS for _ in range(seeds))]
     frame = Results(tmp_path / "grid").frame()
 
     monkeypatch.setenv(
@@ -51,7 +53,7 @@ def test_the_grid_finds_what_run_finds(experiment, data, in_process, tmp_path, m
         baselines.teacher_recipe(data, SETTINGS, 0, budget.teacher_epochs), data, progress=False
     )
     teacher = CachedTeacher(network)
-    options = dict(epochs=budget.student_epochs, seeds=(0, 1), views=budget.views)
+    options = dict(epochs=budget.student_epochs, seeds=range(seeds), views=budget.views)
     own = curriculum.run(
         curriculum.five_arms(teacher), data, SETTINGS, teacher, equal=False, **options
     )

@@ -84,26 +84,29 @@ def test_a_worse_teacher_is_trained_at_all(data):
     assert smoke.recipe(Run("cifar10", WORSE, 0), data, []).epochs == 1
 
 
-@pytest.mark.parametrize("arm", TAUGHT_BY)
-def test_what_each_student_learns_from(data, networks, arm):
-    network = networks[TAUGHT_BY[arm]]
-    recipe = CPU.recipe(student(arm, 1), data, [network])
-    plain = CPU.recipe(student("labels", 1), data, [networks["teacher"]])
-    assert describe(replace(recipe, objective=CrossEntropy)) == describe(plain)
-    assert (recipe.seed, recipe.epochs, recipe.views) == (1, 30, 8)
-    objective = recipe.objective()
-    kind = {"l": CrossEntropy, "d": ResponseKD, "h": FitNets}[arm[0]]
-    assert type(objective) is kind
-    if kind is CrossEntropy:
-        assert objective.label_smoothing == (0.1 if arm == "label smoothing" else 0)
-    else:
-        assert isinstance(objective.teacher, CachedTeacher) and objective.teacher.network is network
-    if kind is FitNets:
-        assert objective.student_layers == ("layer3",) and objective.weights == {
-            "hint": 1.0,
-            "label": 1.0,
-        }
-        assert objective.teacher_layers == (("features.13",) if OTHER in arm else ("layer3",))
+def test_what_each_student_learns_from(data, networks):
+    for arm in TAUGHT_BY:
+        network = networks[TAUGHT_BY[arm]]
+        recipe = CPU.recipe(student(arm, 1), data, [network])
+        plain = CPU.recipe(student("labels", 1), data, [networks["teacher"]])
+        assert describe(replace(recipe, objective=CrossEntropy)) == describe(plain)
+        assert (recipe.seed, recipe.epochs, recipe.views) == (1, 30, 8)
+        objective = recipe.objective()
+        kind = {"l": CrossEntropy, "d": ResponseKD, "h": FitNets}[arm[0]]
+        assert type(objective) is kind
+        if kind is CrossEntropy:
+            assert objective.label_smoothing == (0.1 if arm == "label smoothing" else 0)
+        else:
+            assert (
+                isinstance(objective.teacher, CachedTeacher)
+                and objective.teacher.network is network
+            )
+        if kind is FitNets:
+            assert objective.student_layers == ("layer3",) and objective.weights == {
+                "hint": 1.0,
+                "label": 1.0,
+            }
+            assert objective.teacher_layers == (("features.13",) if OTHER in arm else ("layer3",))
 
 
 # --- run ------------------------------------------------------------------------------------------

@@ -121,9 +121,10 @@ def test_what_a_factor_changes(data):
 
 def test_shares_are_nested_and_keep_the_test_images(data):
     parts = {share: ONE.part(teacher(share), data) for share in (0.1, 0.3, 1.0)}
-    assert {share: (len(part.train), len(part.val), len(part.test)) for share, part in parts.items()} == {
-        0.1: (18, 18, 60), 0.3: (54, 54, 60), 1.0: (180, 60, 60),
-    }  # fmt: skip
+    sizes = {
+        share: (len(part.train), len(part.val), len(part.test)) for share, part in parts.items()
+    }
+    assert sizes == {0.1: (18, 18, 60), 0.3: (54, 54, 60), 1.0: (180, 60, 60)}
     assert set(parts[0.1].train.rows) < set(parts[0.3].train.rows) < set(parts[1.0].train.rows)
     assert parts[1.0] is data
     of_a_student = ONE.part(labels(0.1, "long", "wide", seed=1), data)
@@ -138,25 +139,27 @@ def test_in_the_smoke_profile_the_least_share_has_every_class():
     np.testing.assert_array_equal(np.bincount(part.train.labels), np.ones(10))
 
 
-@pytest.mark.parametrize("its, students", [(1.0, 0.1), (0.1, 0.1), (0.3, 0.1)])
-def test_a_teacher_sees_images_as_it_learned_them(data, network, its, students):
+def test_a_teacher_sees_images_as_it_learned_them(data, network):
     """Batches are normalised by the student's part; the teacher must answer as to images normalised
     by its own.
     """
-    own, part = (ONE.part(teacher(share), data) for share in (its, students))
-    held = ONE.teacher(network, teacher(its), part, data)
-    batch = next(Batches(part.train, len(part.train)).epoch())
-    raw = torch.from_numpy(part.train.take(range(len(part.train))).astype(np.float32))
-    mean, std = (torch.from_numpy(values).view(1, -1, 1, 1) for values in (own.mean, own.std))
-    with torch.no_grad():
-        expected, as_the_student = network((raw - mean) / std), network(batch.images)
-    torch.testing.assert_close(
-        held.forward_with_features(batch, ["layer3"]).logits, expected, rtol=1e-4, atol=1e-4
-    )
-    if its == students:
-        assert held.settings == (None, None, None)
-    else:
-        assert (as_the_student - expected).abs().max() > 1e-3  # so the normalisation did something
+    for teachers, students in [(1.0, 0.1), (0.1, 0.1), (0.3, 0.1)]:
+        own, part = (ONE.part(teacher(share), data) for share in (teachers, students))
+        held = ONE.teacher(network, teacher(teachers), part, data)
+        batch = next(Batches(part.train, len(part.train)).epoch())
+        raw = torch.from_numpy(part.train.take(range(len(part.train))).astype(np.float32))
+        mean, std = (torch.from_numpy(values).view(1, -1, 1, 1) for values in (own.mean, own.std))
+        with torch.no_grad():
+            expected, as_the_student = network((raw - mean) / std), network(batch.images)
+        torch.testing.assert_close(
+            held.forward_with_features(batch, ["layer3"]).logits, expected, rtol=1e-4, atol=1e-4
+        )
+        if teachers == students:
+            assert held.settings == (None, None, None)
+        else:
+            assert (
+                as_the_student - expected
+            ).abs().max() > 1e-3  # so the normalisation did something
 
 
 # --- run ------------------------------------------------------------------------------------------
@@ -194,8 +197,8 @@ def test_gains_are_of_pairs(frame):
     row = gains[(gains.share == 0.1) & (gains.condition == "teacher of the same images")].iloc[0]
     at = frame[(frame.share == 0.1) & (frame.budget != "long") & (frame.student != "wide")]
     distilled = at.accuracy[at.teacher == "same"].item()
-    plain, its = (at.accuracy[at.arm == arm].item() for arm in ("labels", "teacher"))
+    plain, accuracy = (at.accuracy[at.arm == arm].item() for arm in ("labels", "teacher"))
     assert row.gain == pytest.approx(distilled - plain) and (row.baseline, row.teacher) == (
         plain,
-        its,
+        accuracy,
     )
