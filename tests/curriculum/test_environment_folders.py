@@ -29,7 +29,14 @@ def make_env(make_data):
     return make
 
 
-@pytest.mark.parametrize("stopped", [1, 2, 4])  # 2: difficulty is due, 4: the end
+@pytest.mark.parametrize(
+    "stopped",
+    [
+        pytest.param(1, marks=pytest.mark.slow),
+        2,  # difficulty is due
+        pytest.param(4, marks=pytest.mark.slow),  # the end
+    ],
+)
 def test_resumed_in_a_fresh_env_it_goes_on_with_the_same_bits(make_env, tmp_path, stopped):
     whole = make_env(folder=tmp_path / "whole")
     observations, rewards, infos = run(whole, ACTIONS)
@@ -64,6 +71,7 @@ def test_replayed_in_a_fresh_env_trained_epochs_are_answered_from_the_record(mak
         env.step((1, 1))
 
 
+@pytest.mark.slow
 def test_killed_in_mid_epoch_the_epoch_is_trained_anew_under_its_action(make_env, tmp_path):
     script = """
         import os, signal, sys

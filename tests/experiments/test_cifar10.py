@@ -73,6 +73,7 @@ def test_flips_mirror_some_images_and_leave_the_data_alone(data):
     assert np.array_equal(after.images, cifar10.flipped(data.test, seed=1).images)
 
 
+@pytest.mark.slow  # the grid below does each step with one seed
 def test_run_gives_every_step_with_every_seed(data, teacher):
     runs = cifar10.run(data, SETTINGS, teacher, epochs=1, seeds=(0, 1), views=2)
     assert len(runs) == 5 * 2 and runs[["plain", "distilled"]].stack().between(0, 100).all()

@@ -112,6 +112,17 @@ def test_what_each_student_learns_from(data, networks):
 # --- run ------------------------------------------------------------------------------------------
 
 
+def test_a_part_of_the_methods_runs(data, in_process, tmp_path, monkeypatch):
+    monkeypatch.setattr(Negative, "load", lambda self, name: self.fewer(data))
+    part = Negative(SMOKE, datasets=("cifar10",), seeds=1, methods=("hint", "label smoothing"))
+    progress = reproduce(part, tmp_path, in_process, echo=str)
+    assert (progress.done, progress.failed) == (4, 0)
+    frame = Results(tmp_path).frame().set_index("arm")
+    assert set(frame.index) == {"teacher", "labels", "hint", "label smoothing"}
+    assert frame.agreement.drop("teacher").between(0, 100).all()
+
+
+@pytest.mark.slow
 def test_all_run(data, in_process, tmp_path, monkeypatch):
     monkeypatch.setattr(Negative, "load", lambda self, name: self.fewer(data))
     progress = reproduce(
