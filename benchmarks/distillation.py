@@ -8,7 +8,7 @@ not trained: its weights do not change its speed. The views are answered before 
 what that takes is said apart.
 
     python benchmarks/distillation.py                       # scenes, 2,000 tiles, 32×32
-    python benchmarks/distillation.py --dataset eurosat_ms  # KDCOURSE_DATA names the folder that holds it
+    python benchmarks/distillation.py --dataset eurosat_ms  # in the folder KDCOURSE_DATA
 """
 
 import copy
@@ -27,7 +27,7 @@ from kdcourse.data import Batches, DataSplits
 from kdcourse.distillation import CachedTeacher, CrossEntropy, FitNets, ResponseKD, Teacher
 from kdcourse.experiments.baselines import STUDENT, TEACHER
 from kdcourse.training import fit
-from kdcourse.training.fit import resolve_augmentation
+from kdcourse.training.settings import resolve_augmentation
 
 VIEWS = 2
 PLAIN, CACHED, LIVE, HINTS = (
@@ -57,8 +57,8 @@ def run(start: nn.Module, data: DataSplits, make: Callable[[], nn.Module], epoch
     """Seconds of the epochs after the first, loss of each epoch, images of an epoch."""
     objective = Counting(make())
     history = fit(
-        copy.deepcopy(start), data, objective, epochs=epochs, batch_size=BATCH_SIZE, views=VIEWS, seed=0,
-        device="cpu", progress=False,
+        copy.deepcopy(start), data, objective, epochs=epochs, batch_size=BATCH_SIZE, views=VIEWS,
+        seed=0, device="cpu", progress=False,
     )  # fmt: skip
     return {
         "seconds": sum(record["seconds"] for record in history.records[1:]) / (epochs - 1),

@@ -27,7 +27,7 @@ import torch
 from kdcourse.data import CATALOG, Batches, DataSplits, load
 from kdcourse.data.catalog import Request
 from kdcourse.data.store import resize
-from kdcourse.training.fit import has_bfloat16
+from kdcourse.training.settings import has_bfloat16
 
 BATCH_SIZE = 64
 

@@ -12,7 +12,7 @@ A whole run begins with the files: that of `fit` includes decoding them into a f
   sides take turns.
 
     python benchmarks/training.py                       # scenes, 800 tiles, 32×32, D1's student
-    python benchmarks/training.py --dataset eurosat_ms  # KDCOURSE_DATA names the folder that holds it
+    python benchmarks/training.py --dataset eurosat_ms  # in the folder KDCOURSE_DATA
 """
 
 import copy

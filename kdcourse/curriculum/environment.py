@@ -37,7 +37,7 @@ from kdcourse.distillation.teacher import Teacher
 from kdcourse.training import adamw, fit, one_cycle
 from kdcourse.training import checkpoint as files
 from kdcourse.training.checkpoint import describe
-from kdcourse.training.fit import resolve_augmentation, resolve_device
+from kdcourse.training.settings import resolve_augmentation, resolve_device
 
 try:
     import gymnasium

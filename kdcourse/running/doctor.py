@@ -246,7 +246,7 @@ def accelerator() -> list[Check]:
         return []
     import torch
 
-    from kdcourse.training.fit import best_device, has_bfloat16
+    from kdcourse.training.settings import best_device, has_bfloat16
 
     device = best_device()
     found = "none: the profile cpu is meant for this"

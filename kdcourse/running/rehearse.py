@@ -9,13 +9,11 @@ Not foreseen: answers of a teacher that a later epoch would have asked for (forw
   made once).
 """
 
-import importlib
 import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +23,10 @@ from kdcourse.running.selection import select
 from kdcourse.running.worker import NotebookOutcome
 
 if TYPE_CHECKING:  # only the kernels need PyTorch
-    from kdcourse.data.batches import Batch, Batches
+    from kdcourse.training.epoch import Epoch
 
-STEPS, WARM = (
-    200,
-    5,
-)  # of a training that are done, an epoch at most; and how many are not timed: the first are slow
+STEPS = 200  # steps of a training that are taken, one epoch at most
+WARM = 5  # the first of these are slow and not timed
 
 
 @dataclass(frozen=True)
@@ -45,27 +41,6 @@ class Estimate:
     left_out: int
 
 
-class Few:
-    """The first batches of an epoch, and the seconds of a step over them. All else is that of
-    `batches`.
-    """
-
-    def __init__(self, batches: "Batches", count: int):
-        self.batches, self.count = batches, min(count, STEPS)
-        self.seconds = 0.0
-
-    def __getattr__(self, name: str):
-        return getattr(self.batches, name)
-
-    def epoch(self, epoch: int) -> "Iterator[Batch]":
-        warm = min(WARM, self.count // 2)
-        for number, batch in enumerate(islice(self.batches.epoch(epoch), self.count)):
-            if number == warm:
-                started = _now()
-            yield batch
-        self.seconds = (_now() - started) / (self.count - warm)
-
-
 def _now() -> float:
     """The time at which the GPU, too, has done what it was told."""
     import torch
@@ -76,44 +51,51 @@ def _now() -> float:
 
 
 class Rehearsal:
-    """Stands in for an epoch of training and for a validation of `kdcourse.training.fit`."""
+    """Runs the epochs of every `fit` of its process: STEPS steps of a training's first epoch, which
+    is then validated. All later epochs of that training get the same record.
+    """
 
     def __init__(self, file: str):
-        self.fit = importlib.import_module("kdcourse.training.fit")
-        self.train, self.validate = self.fit._train_epoch, self.fit._validate
-        self.fit._train_epoch, self.fit._validate = self.epoch, self.judge
+        from kdcourse.training.epoch import set_epoch_runner
+
         self.file, self.run = Path(file), None
         self.done, self.left_out, self.seconds = 0, 0, 0.0
+        set_epoch_runner(self)
 
-    def epoch(self, run, step, batches, parameters, dtype, clip, epoch: int) -> dict[str, float]:
-        count = -(-len(batches.order(epoch)) // batches.batch_size)
-        done = 0
-        if run is not self.run:
-            self.run, self.judged, self.calls = run, [], 0
-            few = Few(batches, count)
-            self.means = self.train(run, step, few, parameters, dtype, clip, epoch)
-            self.step_seconds, done = few.seconds, few.count
-        self.done += done
-        self._leave_out(self.step_seconds * (count - done), count - done)
-        return self.means
+    def __call__(self, epoch: "Epoch") -> dict[str, float]:
+        if epoch.run is self.run:
+            self._leave_out(self.step_seconds * epoch.steps + self.validation_seconds, epoch.steps)
+            return dict(self.record)
+        count = min(epoch.steps, STEPS)
+        means = self._train(epoch, count)
+        self.done += count
+        self._leave_out(self.step_seconds * (epoch.steps - count), epoch.steps - count)
+        started = _now()
+        train_accuracy, _ = epoch.validate("train")
+        val_accuracy, val_loss = epoch.validate("val")
+        self.validation_seconds = _now() - started
+        scores = dict(train_accuracy=train_accuracy, val_accuracy=val_accuracy, val_loss=val_loss)
+        self.run, self.record = epoch.run, means | scores
+        return dict(self.record)
 
-    def judge(self, model, split, device) -> tuple[float, float]:
-        """After an epoch twice: on training and on validation images."""
-        self.calls += 1
-        if self.calls <= 2:
-            started = _now()
-            found = self.validate(model, split, device)
-            self.judged.append((found, _now() - started))
-        found, seconds = self.judged[(self.calls - 1) % 2]
-        if self.calls > 2:
-            self._leave_out(seconds)
-        return found
+    def _train(self, epoch: "Epoch", count: int) -> dict[str, float]:
+        """The first `count` steps. The steps after the warm-up give the seconds of one step."""
+        warm = min(WARM, count // 2)
+        times = {0: _now()} if warm == 0 else {}
+
+        def look_at_the_clock(number: int) -> None:
+            if number in (warm, count):
+                times[number] = _now()
+
+        means = epoch.train(max_steps=count, on_step=look_at_the_clock)
+        self.step_seconds = (times[count] - times[warm]) / (count - warm)
+        return means
 
     def _leave_out(self, seconds: float, steps: int = 0) -> None:
         self.seconds += seconds
         self.left_out += steps
-        said = {"done": self.done, "left_out": self.left_out, "seconds": self.seconds}
-        self.file.write_text(json.dumps(said), encoding="utf-8")
+        totals = {"done": self.done, "left_out": self.left_out, "seconds": self.seconds}
+        self.file.write_text(json.dumps(totals), encoding="utf-8")
 
 
 def rehearse(
@@ -132,9 +114,12 @@ def rehearse(
     """
     paths = select(names)
     with tempfile.TemporaryDirectory(prefix="kdcourse-rehearsal-") as folder:
-        said, startup = Path(folder, "said.json"), Path(folder, "ipython/profile_default/startup")
+        totals, startup = (
+            Path(folder, "totals.json"),
+            Path(folder, "ipython/profile_default/startup"),
+        )
         startup.mkdir(parents=True)
-        code = f"from kdcourse.running.rehearse import Rehearsal\nRehearsal({str(said)!r})\n"
+        code = f"from kdcourse.running.rehearse import Rehearsal\nRehearsal({str(totals)!r})\n"
         (startup / "rehearse.py").write_text(code, encoding="utf-8")
         environment = {
             "KDCOURSE_WORK": str(Path(folder, "work")),
@@ -145,12 +130,20 @@ def rehearse(
         ).is_dir():  # else the kernels would look in the work folder of their own
             environment["KDCOURSE_DATA"] = str(data)
         for path in paths:
-            said.write_text(json.dumps({"done": 0, "left_out": 0, "seconds": 0}), encoding="utf-8")
+            totals.write_text(
+                json.dumps({"done": 0, "left_out": 0, "seconds": 0}), encoding="utf-8"
+            )
             [outcome] = run(
-                [str(path)], profile=profile, dataset=dataset, parameters=parameters, output=Path(folder, "output"),
-                environment=environment, echo=lambda line: None, live=live,
-            )  # fmt: skip
-            found = json.loads(said.read_text(encoding="utf-8"))
+                [str(path)],
+                profile=profile,
+                dataset=dataset,
+                parameters=parameters,
+                output=Path(folder, "output"),
+                environment=environment,
+                echo=lambda line: None,
+                live=live,
+            )
+            found = json.loads(totals.read_text(encoding="utf-8"))
             yield Estimate(
                 outcome, outcome.seconds + found["seconds"], found["done"], found["left_out"]
             )

@@ -21,8 +21,8 @@ from kdcourse.common.files import replacing
 FORMAT = 1
 # What torch.load raises for files that are cut short, altered, or no checkpoints at all.
 DAMAGED = (
-    RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error,
-    pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, NotImplementedError,
+    RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError,
+    NotImplementedError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 

@@ -1,38 +1,32 @@
-"""The one loop. Every network of the course is trained by `fit`; what it learns from is the
-objective's affair.
+"""The one loop. `fit` trains every network of the course; the objective decides what the network
+learns from.
 """
 
 import logging
 import os
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from numbers import Integral
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-import kdcourse
-from kdcourse.common.errors import (
-    CheckpointError,
-    KDCourseError,
-    TrainingError,
-    UsageError,
-    unknown,
-)
 from kdcourse.common.progress_bar import bar
-from kdcourse.data.batches import AUGMENTATIONS, Augmentation, Batches
-from kdcourse.data.splits import DataSplits, Split
-from kdcourse.evaluation.metrics import predict
-from kdcourse.training import checkpoint as files
+from kdcourse.data.batches import Augmentation, Batches
+from kdcourse.data.splits import DataSplits
 from kdcourse.training import distributed as processes
-from kdcourse.training.checkpoint import describe
+from kdcourse.training.epoch import Epoch, own_randomness, run_epoch
 from kdcourse.training.history import History
+from kdcourse.training.settings import (
+    Settings,
+    check_arguments,
+    check_network,
+    resolve,
+    trainable,
+    training_sample,
+)
+from kdcourse.training.state import TrainingState
 
 log = logging.getLogger(__name__)
 adamw = partial(torch.optim.AdamW, lr=3e-3, weight_decay=5e-2)
@@ -55,49 +49,6 @@ def constant(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_sch
     return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1)
 
 
-def best_device() -> torch.device:
-    """CUDA if there is one, else Apple's MPS, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def resolve_device(device: str | torch.device | None) -> torch.device:
-    """None → `best_device()`. Raises UsageError for a device that is unknown or not there."""
-    try:
-        found = torch.device(device) if device else best_device()
-        torch.empty(0, device=found)
-        return found
-    except (RuntimeError, AssertionError) as error:  # the latter: torch without CUDA
-        raise UsageError(
-            f"device={device!r}: {error}. Leave it out to have the best device that is there"
-        ) from error
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware computes in bfloat16 itself; emulated it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        flags = getattr(
-            torch.cpu, "get_capabilities", dict
-        )()  # older versions of torch cannot tell: float32
-        return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"))
-    return False
-
-
-def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """ "auto" → bfloat16 autocast where the hardware has it, else float32."""
-    known = {
-        "auto": torch.bfloat16 if has_bfloat16(device) else torch.float32,
-        "float32": torch.float32,
-    }
-    known["bfloat16"] = torch.bfloat16
-    if precision not in known:
-        raise unknown("precision", precision, known)
-    return known[precision]
-
-
 def fit(
     student: nn.Module,
     data: DataSplits,
@@ -113,12 +64,14 @@ def fit(
     seed: int = 0,
     checkpoint: str | os.PathLike | None = None,
     until: int | None = None,
+    max_steps: int | None = None,
     precision: str = "auto",
     device: str | torch.device | None = None,
     clip: float | None = None,
     keep: str = "last",
     progress: bool = True,
     on_epoch: Callable[[dict], None] | None = None,
+    on_step: Callable[[int], None] | None = None,
     about: dict | None = None,
 ) -> History:
     """Train `student` on `data.train`, validate on `data.val` after each epoch; `data.test` is
@@ -136,292 +89,129 @@ def fit(
       and ends with the same bits as a run that was never stopped (CPU, same number of threads).
     until: stop after this many of the epochs; the same call without it, or with a larger one, goes
       on. Needs `checkpoint`.
+    max_steps: stop training after so many optimiser steps over the whole run. The epoch they end in
+      is validated and recorded as any other. The schedule is still laid out for all of `epochs`.
     precision: "auto", "float32" or "bfloat16" (autocast). clip: bound on the gradient's norm.
     keep: "last", or "best" for the weights of the epoch that was best on validation.
-    on_epoch: called with each epoch's record, as it stands in the History, after the checkpoint was
-      written.
-    about: plain values that the checkpoint is to hold besides: what `load_or_train` says of network
-      and data.
+    on_epoch: called with a copy of each epoch's record in the History, after the checkpoint was
+      written. on_step: called after each optimiser step with the number of steps taken so far.
+    about: plain values that the checkpoint also holds, such as `load_or_train`'s description of
+      network and data.
 
     Several processes: where `torchrun` started them, each calls `fit` with the same arguments and
     takes its share of every batch; `batch_size` counts the images of all. The result is that of one
     process up to rounding, except where network or objective draw at random (dropout, the negatives
     of ContrastiveKD), and where an objective compares the images of a batch with each other or
     keeps a bank of them: it sees its share alone. The first process writes the checkpoint, shows
-    the progress and calls `on_epoch`; all return the same History. See docs/scaling.md.
+    the progress and calls `on_epoch` and `on_step`; all return the same History. See
+    docs/scaling.md.
 
     Raises UsageError for an argument, or a network, that does not fit the data; TrainingError at
     the first loss that is not finite; CheckpointError for a file of another run. Interrupted
     (Ctrl-C, Jupyter's stop), it leaves the last whole epoch's checkpoint and the student in eval
     mode.
     """
-    if not isinstance(data, DataSplits):
-        raise UsageError(
-            f"data={type(data).__name__}: expected DataSplits, from kdcourse.data.load or, of "
-            "arrays of your own, from "
-            "DataSplits.from_arrays"
-        )
-    if not isinstance(epochs, Integral) or epochs < 1:
-        raise UsageError(f"epochs={epochs!r}: expected a whole number, 1 or more")
-    if until is not None and (
-        checkpoint is None or not isinstance(until, Integral) or not 1 <= until <= epochs
-    ):
-        raise UsageError(
-            f"until={until!r}: expected a whole number from 1 to epochs={epochs}, and checkpoint="
-        )
-    if keep not in ("last", "best"):
-        raise unknown("keep", keep, ("last", "best"))
-    if clip is not None and not clip > 0:
-        raise UsageError(f"clip={clip}: expected a number above 0, or None")
-    processes.join()
-    device = processes.own_device(resolve_device(device))
-    dtype = resolve_precision(precision, device)
-    augment = resolve_augmentation(augment, data)
-
-    student.to(device, memory_format=torch.channels_last)
-    objective.to(device)
-    batches = processes.Share(
-        data.train,
-        batch_size,
-        seed=seed,
-        augment=augment,
-        device=device,
-        sampler=sampler,
-        views=views,
-    )
-    _check_answers(student, data, device)
-    if hasattr(objective, "prepare"):
-        with _own_randomness(device):
-            torch.manual_seed(seed)
-            first = Batches(data.train.subset(np.arange(min(2, len(data.train)))), 2, device=device)
-            objective.prepare(student, next(first.epoch()), len(data.train))
-        objective.to(device)
-    parameters = [p for p in (*student.parameters(), *objective.parameters()) if p.requires_grad]
-    if not parameters:
-        raise TrainingError(
-            "nothing to train: no parameter of student or objective has requires_grad"
-        )
-    steps_an_epoch = (
-        [-(-len(batches.order(e)) // batch_size) for e in range(epochs)]
-        if sampler
-        else [len(batches)] * epochs
-    )
-    optimiser = optimizer(parameters)
-    scheduler = schedule(optimiser, sum(steps_an_epoch))
-    history = History(keep=keep, precision=str(dtype).removeprefix("torch."), device=str(device))
-    run = _Run(student, objective, optimiser, scheduler, history, about)
-    settings = dict(
-        epochs=epochs, batch_size=batch_size, seed=seed, keep=keep, clip=clip, precision=history.precision,
-        augment=describe(augment), views=views, optimizer=describe(optimizer), schedule=describe(schedule),
-        objective=_said(objective) if checkpoint else None,
-        data=data.fingerprint,
+    check_arguments(data, epochs, keep, clip, checkpoint, until, max_steps)
+    settings = resolve(
+        data, device=device, precision=precision, augment=augment, epochs=epochs,
+        batch_size=batch_size, seed=seed, keep=keep, clip=clip, max_steps=max_steps, views=views,
     )  # fmt: skip
-    if checkpoint and (content := processes.from_first(_found, checkpoint)) is not None:
-        run.restore(content, settings, checkpoint)
-    sample = min(len(data.train), len(data.val))  # spread evenly: rows of a class lie together
-    train_sample = data.train.subset(np.arange(sample) * len(data.train) // sample)
-    progress = progress and processes.is_first()
-    log.info("training on %s in %s", device, history.precision)
+    batches = _place(student, objective, data, settings, sampler)
+    _prepare(student, objective, data, settings)
+    parameters = trainable(student, objective)
 
-    name = f"{type(student).__name__} ({history.precision}, {device})"
-    seen = bar(total=epochs, initial=len(history.records), unit="epoch", desc=name, shown=progress)
-    with seen, _own_randomness(device), processes.parallel(student, objective, batches) as step:
+    # The schedule is laid out for all epochs, also where max_steps ends the run earlier.
+    steps = settings.steps(batches)
+    optimiser = optimizer(parameters)
+    scheduler = schedule(optimiser, sum(steps))
+    history = History(keep=keep, precision=settings.precision, device=str(settings.device))
+    run = TrainingState(student, objective, optimiser, scheduler, history, about)
+    described = settings.described(data, objective if checkpoint else None, optimizer, schedule)
+    if checkpoint:
+        run.restore(checkpoint, described)
+
+    budget = settings.budget(steps)
+    splits = {"train": training_sample(data), "val": data.val}
+    log.info("training on %s in %s", settings.device, settings.precision)
+    title = f"{type(student).__name__} ({settings.precision}, {settings.device})"
+    shown = progress and processes.is_first()
+    epoch_bar = bar(
+        total=len(budget), initial=len(history.records), unit="epoch", desc=title, shown=shown
+    )
+    with (
+        epoch_bar,
+        own_randomness(settings.device),
+        processes.parallel(student, objective, batches) as step,
+    ):
         try:
-            for epoch in range(len(history.records), until or epochs):
-                started = time.perf_counter()
-                # for dropout and the like: nothing a checkpoint must hold; each process draws for
-                # its own images
-                torch.manual_seed(seed * 100_003 + epoch + 1_000_000_007 * processes.rank())
-                record = {"epoch": epoch + 1, "lr": scheduler.get_last_lr()[0]}
-                record |= _train_epoch(run, step, batches, parameters, dtype, clip, epoch)
-                with _autocast(device, dtype):
-                    record["train_accuracy"], _ = _validate(student, train_sample, device)
-                    record["val_accuracy"], record["val_loss"] = _validate(
-                        student, data.val, device
-                    )
-                record["seconds"] = time.perf_counter() - started
-                record = processes.from_first(dict, record)  # its seconds, in every History
-                history.records.append(record)
-                if keep == "best" and history.best_epoch == epoch + 1:
-                    run.best = {
-                        k: v.detach().cpu().clone() for k, v in student.state_dict().items()
-                    }
+            for number in range(len(history.records), min(until or epochs, len(budget))):
+                # A whole epoch goes on to its end, however many batches its sampler gives.
+                limit = budget[number] if budget[number] < steps[number] else None
+                epoch = Epoch(
+                    run, number, budget[number], sum(budget[:number]), limit, step, batches,
+                    parameters, settings, splits, on_step,
+                )  # fmt: skip
+                record = _timed(epoch)
+                run.add(record)
                 if checkpoint:
-                    processes.from_first(
-                        run.save, checkpoint, settings, finished=epoch + 1 == epochs
-                    )
+                    finished = number + 1 == len(budget)
+                    processes.from_first(run.save, checkpoint, described, finished=finished)
                 if on_epoch and processes.is_first():
                     on_epoch(dict(record))
-                seen.set_postfix(
+                epoch_bar.set_postfix(
                     loss=f"{record['loss']:.3f}",
                     val=f"{record['val_accuracy']:.1f} %",
                     refresh=False,
                 )
-                seen.update()
+                epoch_bar.update()
         finally:
             student.eval()
-    if run.best is not None and len(history.records) == epochs:
+    if run.best is not None and len(history.records) == len(budget):
         student.load_state_dict(run.best)
     return history
 
 
-@dataclass
-class _Run:
-    """What changes while training, and so what a checkpoint holds."""
-
-    student: nn.Module
-    objective: nn.Module
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
-    history: History
-    about: dict | None = None
-    best: dict | None = None
-
-    def save(self, path, settings: dict, finished: bool) -> None:
-        content = {
-            "kdcourse": kdcourse.__version__,
-            "settings": settings,
-            "about": self.about,
-            "finished": finished,
-            "history": self.history.records,
-            "student": self.best
-            if finished and self.best is not None
-            else self.student.state_dict(),
-            "objective": self.objective.state_dict(),
-        }
-        if not finished:  # a finished run needs no optimiser any more: two thirds of the file
-            content |= {
-                "optimizer": self.optimizer.state_dict(),
-                "scheduler": self.scheduler.state_dict(),
-                "best": self.best,
-            }
-        files.save(path, content)
-
-    def restore(self, content: dict, settings: dict, path) -> None:
-        theirs = {
-            "objective": settings["objective"],
-            **content["settings"],
-        }  # older files do not say theirs
-        if content[
-            "finished"
-        ]:  # trained on a GPU, used on a CPU: what it was trained in is a fact by now
-            self.history.precision = theirs["precision"]
-            settings = {**settings, "precision": theirs["precision"]}
-        differing = [name for name in settings if settings[name] != theirs.get(name)]
-        if differing:
-            name = differing[0]
-            raise CheckpointError(
-                f"{path}: belongs to another run: {name} was {theirs.get(name)}, is now "
-                f"{settings[name]}. "
-                "Name another file, or delete this one to train afresh"
-            )
-        files.load_weights(self.student, content["student"], path)
-        files.load_weights(self.objective, content["objective"], path)
-        self.history.records[:] = content["history"]
-        if not content["finished"]:
-            self.optimizer.load_state_dict(content["optimizer"])
-            self.scheduler.load_state_dict(content["scheduler"])
-            self.best = content["best"]
+def _place(
+    student: nn.Module, objective: nn.Module, data: DataSplits, settings: Settings, sampler
+) -> processes.Share:
+    """Move the networks to the device; this process' share of the training batches."""
+    student.to(settings.device, memory_format=torch.channels_last)
+    objective.to(settings.device)
+    return processes.Share(
+        data.train,
+        settings.batch_size,
+        seed=settings.seed,
+        augment=settings.augment,
+        device=settings.device,
+        sampler=sampler,
+        views=settings.views,
+    )
 
 
-def _train_epoch(
-    run: _Run,
-    step: Callable,
-    batches: processes.Share,
-    parameters: list,
-    dtype,
-    clip: float | None,
-    epoch: int,
-) -> dict[str, float]:
-    """One epoch of gradient steps. Returns the mean of the loss and of each of its terms."""
-    run.student.train()  # each epoch: validation left it in eval mode
-    run.objective.train()
-    sums, seen = {}, 0
-    for number, batch in enumerate(batches.epoch(epoch), start=1):
-        try:
-            with _autocast(batch.images.device, dtype):
-                terms = step(batch)
-        except KDCourseError as error:
-            error.args = (f"epoch {epoch + 1}, batch {number}: {error}",)
-            raise
-        loss = sum(terms.values())
-        means = processes.global_means({"loss": loss, **terms}, batches)
-        if not torch.isfinite(means["loss"]):
-            broken = [
-                f"{name} = {means[name].item()}"
-                for name in terms
-                if not torch.isfinite(means[name])
-            ]
-            raise TrainingError(
-                f"epoch {epoch + 1}, batch {number}: loss not finite "
-                f"({', '.join(broken) or 'the sum overflows'}). "
-                "Lower the learning rate, clip the gradient (clip=1.0), or look for a log of zero "
-                "in that term"
-            )
-        run.optimizer.zero_grad(set_to_none=True)
-        (batches.weight * loss).backward()
-        if clip:
-            nn.utils.clip_grad_norm_(parameters, clip)
-        run.optimizer.step()
-        run.scheduler.step()
-        for name, value in means.items():
-            sums[name] = sums.get(name, 0) + value.detach() * batches.images
-        seen += batches.images
-    return {name: (total / seen).item() for name, total in sums.items()}
+def _prepare(
+    student: nn.Module, objective: nn.Module, data: DataSplits, settings: Settings
+) -> None:
+    """Check the network on one image, then let the objective make its adapters from two."""
+    check_network(student, data, settings.device)
+    if not hasattr(objective, "prepare"):
+        return
+    with own_randomness(settings.device):
+        torch.manual_seed(settings.seed)  # the adapters' initial weights
+        rows = np.arange(min(2, len(data.train)))
+        first = Batches(data.train.subset(rows), 2, device=settings.device)
+        objective.prepare(student, next(first.epoch()), len(data.train))
+    objective.to(settings.device)
 
 
-def _found(checkpoint: str | os.PathLike) -> dict | None:
-    return files.load(checkpoint) if Path(checkpoint).exists() else None
-
-
-def _said(objective: nn.Module) -> str:
-    """An objective in one line: as it prints itself, and the fingerprints of its teachers."""
-    teachers = [getattr(part, "fingerprint", None) for part in objective.modules()]
-    return " ".join([*repr(objective).split(), *dict.fromkeys(filter(None, teachers))])
-
-
-def _check_answers(student: nn.Module, data: DataSplits, device: torch.device) -> None:
-    """Said before training, and clearly: on a GPU a label without a logit breaks the process."""
-    shape = (len(data.channels), *data.image_size)
-    try:
-        logits, _ = predict(student, data.train.subset([0]), device=device)
-    except RuntimeError as error:
-        raise UsageError(
-            f"the network cannot take images of shape {shape} (C, H, W): {error}"
-        ) from error
-    if logits.shape != (1, len(data.classes)):
-        raise UsageError(
-            f"the network answers an image with shape {tuple(logits.shape[1:])}, expected "
-            f"({len(data.classes)},), a "
-            "logit a class. Build it with classes=len(data.classes)"
-        )
-
-
-def _validate(model: nn.Module, split: Split, device: torch.device) -> tuple[float, float]:
-    """Accuracy in % and mean cross-entropy in nats."""
-    logits, labels = predict(model, split, device=device)
-    accuracy = 100 * (logits.argmax(1) == labels).float().mean().item()
-    return accuracy, F.cross_entropy(logits, labels).item()
-
-
-def _autocast(device: torch.device, dtype: torch.dtype):
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
-
-
-@contextmanager
-def _own_randomness(device: torch.device):
-    """The caller's random numbers go on afterwards as if no training had been."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
-
-
-def resolve_augmentation(
-    augment: str | Augmentation | None, data: DataSplits
-) -> Augmentation | None:
-    """ "default" → the data set's own; a name → that of AUGMENTATIONS."""
-    if not isinstance(augment, str):
-        return augment
-    name = data.augmentation if augment == "default" else augment
-    if name not in AUGMENTATIONS:
-        raise unknown("augmentation", name, ("default", *AUGMENTATIONS))
-    return AUGMENTATIONS[name]
+def _timed(epoch: Epoch) -> dict:
+    """Run the epoch: its record, the same in all processes."""
+    started = time.perf_counter()
+    # For dropout and the like: the seed follows from the epoch, so a checkpoint needs no state of
+    # the generator. Each process draws for its own images.
+    torch.manual_seed(
+        epoch.settings.seed * 100_003 + epoch.number + 1_000_000_007 * processes.rank()
+    )
+    record = {"epoch": epoch.number + 1, "lr": epoch.run.scheduler.get_last_lr()[0]}
+    record |= run_epoch(epoch)
+    record["seconds"] = time.perf_counter() - started
+    return processes.from_first(dict, record)  # the first process' seconds, in every History

@@ -17,10 +17,9 @@ from kdcourse.data import Augmentation, Batches
 from kdcourse.distillation import CrossEntropy, ResponseKD, Teacher
 from kdcourse.training import Recipe, adamw, constant, fit, load_or_train, one_cycle
 from kdcourse.training import checkpoint as files
-from kdcourse.training import fit as fit_function
 from kdcourse.training.checkpoint import digest
-
-loop = sys.modules["kdcourse.training.fit"]
+from kdcourse.training.epoch import set_epoch_runner, validate
+from kdcourse.training.settings import resolve_precision
 
 
 def small_net(channels=3, classes=3, width=4):
@@ -154,6 +153,7 @@ KILLED = """
 """
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_and_started_again(make_data, tmp_path):
     """SIGKILL leaves no time to tidy up: whatever lies on disk must be whole, and the end must be
     the same bits.
@@ -383,7 +383,7 @@ def test_keep_best_holds_the_epoch_that_was_best_on_validation(make_data):
     best = fit(held, data, Ruin(), **{**options, "keep": "best"})
     fit(last, data, Ruin(), **options)
     assert best.reported_epoch == best.best_epoch < 9
-    accuracy, _ = loop._validate(held, data.val, torch.device("cpu"))
+    accuracy, _ = validate(held, data.val, torch.device("cpu"))
     assert accuracy == pytest.approx(best.frame()["val_accuracy"].max())
     assert digest(held) != digest(last)
 
@@ -557,11 +557,11 @@ def test_a_checkpoint_of_other_data_is_refused(make_data, tmp_path):
 def test_bfloat16_only_where_the_hardware_has_it(monkeypatch):
     cpu = torch.device("cpu")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert loop.resolve_precision("auto", cpu) == torch.bfloat16
+    assert resolve_precision("auto", cpu) == torch.bfloat16
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    assert loop.resolve_precision("auto", cpu) == torch.float32
+    assert resolve_precision("auto", cpu) == torch.float32
     monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in older versions of torch
-    assert loop.resolve_precision("auto", cpu) == torch.float32
+    assert resolve_precision("auto", cpu) == torch.float32
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -577,10 +577,6 @@ def test_both_precisions_train(make_data, precision):
     assert history.frame()["val_accuracy"].iloc[-1] > 80
 
 
-def test_fit_is_what_the_package_exports():
-    assert fit_function is loop.fit
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_same_code_on_cuda(make_data):
@@ -589,3 +585,50 @@ def test_the_same_code_on_cuda(make_data):
     assert history.device == "cuda"
     batch = next(Batches(make_data().val, 8, device="cuda").epoch())
     assert model(batch.images).device.type == "cuda"
+
+
+def test_max_steps_ends_a_run_within_an_epoch(make_data):
+    """Five batches an epoch: steps 6 and 7 are a short second epoch, recorded as any other."""
+    steps, options = [], {**OPTIONS, "max_steps": 7}
+    history = fit(fresh(), make_data(), CrossEntropy(), on_step=steps.append, **options)
+    whole = fit(fresh(), make_data(), CrossEntropy(), **OPTIONS)
+    assert steps == list(range(1, 8)) and [r["epoch"] for r in history.records] == [1, 2]
+    # the schedule is that of all epochs: rates and losses agree with the whole run's
+    assert [r["lr"] for r in history.records] == [r["lr"] for r in whole.records[:2]]
+    assert history.records[0]["loss"] == whole.records[0]["loss"]
+
+
+def test_max_steps_is_part_of_what_a_checkpoint_belongs_to(make_data, tmp_path):
+    data, options = make_data(), {**OPTIONS, "max_steps": 12, "keep": "best"}
+    whole, resumed, again = fresh(), fresh(), fresh(seed=1)
+    fit(whole, data, CrossEntropy(), **options)
+    options["checkpoint"] = tmp_path / "run.pt"
+    for until in (1, None):
+        history = fit(resumed, data, CrossEntropy(), until=until, **options)
+    fit(again, data, CrossEntropy(), **options)  # finished: read, not trained
+    assert digest(resumed) == digest(whole) == digest(again) and len(history.records) == 3
+    with pytest.raises(CheckpointError, match="max_steps was 12, is now None"):
+        fit(fresh(), data, CrossEntropy(), **{**options, "max_steps": None})
+
+
+def test_max_steps_is_checked(make_data):
+    with pytest.raises(UsageError, match="max_steps=0"):
+        fit(fresh(), make_data(), CrossEntropy(), **{**OPTIONS, "max_steps": 0})
+
+
+def test_an_epoch_runner_stands_in_for_every_epoch(make_data):
+    epochs = []
+
+    def runner(epoch):
+        epochs.append((epoch.number, epoch.steps, epoch.steps_before))
+        means = epoch.train(max_steps=1)
+        accuracy, loss = epoch.validate("val")
+        return {**means, "train_accuracy": 0.0, "val_accuracy": accuracy, "val_loss": loss}
+
+    set_epoch_runner(runner)
+    try:
+        history = fit(fresh(), make_data(), CrossEntropy(), **OPTIONS)
+    finally:
+        set_epoch_runner(None)
+    assert epochs == [(0, 5, 0), (1, 5, 5), (2, 5, 10), (3, 5, 15)]
+    assert [record["train_accuracy"] for record in history.records] == [0.0] * 4
