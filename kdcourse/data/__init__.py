@@ -1,28 +1,22 @@
 """From files to batches. `load(name)` is the door.
 
-What stands here is imported when it is first asked for: `kdcourse predict` reads images without
-torch.
+Names are imported when they are first asked for: `kdcourse predict` reads images without torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from kdcourse.common.lazy import lazy_exports
+
 if TYPE_CHECKING:
-    from kdcourse.data.batches import AUGMENTATIONS, Augmentation, Batch, Batches
-    from kdcourse.data.catalog import CATALOG, DatasetInfo, load
-    from kdcourse.data.splits import DataSplits, Split, stratified
+    from kdcourse.data.batches import *  # noqa: F403
+    from kdcourse.data.catalog import *  # noqa: F403
+    from kdcourse.data.splits import *  # noqa: F403
 
-_HOME = dict.fromkeys(("AUGMENTATIONS", "Augmentation", "Batch", "Batches"), "batches")
-_HOME |= dict.fromkeys(("CATALOG", "DatasetInfo", "load"), "catalog")
-_HOME |= dict.fromkeys(("DataSplits", "Split", "stratified"), "splits")
-
-__all__ = [
-    "AUGMENTATIONS", "CATALOG", "Augmentation", "Batch", "Batches", "DataSplits", "DatasetInfo", "Split", "load",
-    "stratified",
-]  # fmt: skip
-
-
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "batches": ("AUGMENTATIONS", "Augmentation", "Batch", "Batches"),
+        "catalog": ("CATALOG", "DatasetInfo", "load"),
+        "splits": ("DataSplits", "Split", "stratified"),
+    },
+)  # fmt: skip

@@ -1,87 +1,35 @@
 """Objectives: what a student learns from."""
 
-from kdcourse.distillation.hooks import FeatureHooks, ForwardOutput, forward_with_features
-from kdcourse.distillation.intermediate import (
-    AttentionBasedFusion,
-    AttentionTransfer,
-    ContrastiveKD,
-    FitNets,
-    FlowOfSolution,
-    ProbabilisticTransfer,
-    RelationalKD,
-    ReviewKD,
-    SimilarityPreserving,
-    attention_map,
-    attention_transfer_loss,
-    contrastive_loss,
-    flow_loss,
-    flow_matrix,
-    hint_loss,
-    probabilistic_transfer_loss,
-    relational_angle_loss,
-    relational_distance_loss,
-    review_loss,
-    similarity_preserving_loss,
-)
-from kdcourse.distillation.objective import Combined, Objective
-from kdcourse.distillation.response import (
-    CrossEntropy,
-    DecoupledKD,
-    LogitMatching,
-    PartlyLabelled,
-    RelationMatchingKD,
-    ResponseKD,
-    StandardisedKD,
-    decoupled_loss,
-    logit_matching_loss,
-    nontarget_class_loss,
-    relation_matching_loss,
-    soft_target_loss,
-    standardised_soft_target_loss,
-    target_class_loss,
-)
-from kdcourse.distillation.teacher import CachedTeacher, Teacher
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AttentionBasedFusion",
-    "AttentionTransfer",
-    "CachedTeacher",
-    "Combined",
-    "ContrastiveKD",
-    "CrossEntropy",
-    "DecoupledKD",
-    "FitNets",
-    "FlowOfSolution",
-    "LogitMatching",
-    "Objective",
-    "PartlyLabelled",
-    "ProbabilisticTransfer",
-    "RelationMatchingKD",
-    "RelationalKD",
-    "ResponseKD",
-    "ReviewKD",
-    "ForwardOutput",
-    "SimilarityPreserving",
-    "StandardisedKD",
-    "FeatureHooks",
-    "Teacher",
-    "attention_map",
-    "attention_transfer_loss",
-    "contrastive_loss",
-    "decoupled_loss",
-    "flow_loss",
-    "flow_matrix",
-    "hint_loss",
-    "logit_matching_loss",
-    "forward_with_features",
-    "nontarget_class_loss",
-    "probabilistic_transfer_loss",
-    "relation_matching_loss",
-    "relational_angle_loss",
-    "relational_distance_loss",
-    "review_loss",
-    "similarity_preserving_loss",
-    "soft_target_loss",
-    "standardised_soft_target_loss",
-    "target_class_loss",
-]
+from kdcourse.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from kdcourse.distillation.hooks import *  # noqa: F403
+    from kdcourse.distillation.intermediate import *  # noqa: F403
+    from kdcourse.distillation.objective import *  # noqa: F403
+    from kdcourse.distillation.response import *  # noqa: F403
+    from kdcourse.distillation.teacher import *  # noqa: F403
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "hooks": ("FeatureHooks", "ForwardOutput", "forward_with_features"),
+        "intermediate": (
+            "AttentionBasedFusion", "AttentionTransfer", "ContrastiveKD", "FitNets",
+            "FlowOfSolution", "ProbabilisticTransfer", "RelationalKD", "ReviewKD",
+            "SimilarityPreserving", "attention_map", "attention_transfer_loss", "contrastive_loss",
+            "flow_loss", "flow_matrix", "hint_loss", "probabilistic_transfer_loss",
+            "relational_angle_loss", "relational_distance_loss", "review_loss",
+            "similarity_preserving_loss",
+        ),
+        "objective": ("Combined", "Objective"),
+        "response": (
+            "CrossEntropy", "DecoupledKD", "LogitMatching", "PartlyLabelled", "RelationMatchingKD",
+            "ResponseKD", "StandardisedKD", "decoupled_loss", "logit_matching_loss",
+            "nontarget_class_loss", "relation_matching_loss", "soft_target_loss",
+            "standardised_soft_target_loss", "target_class_loss",
+        ),
+        "teacher": ("CachedTeacher", "Teacher"),
+    },
+)  # fmt: skip

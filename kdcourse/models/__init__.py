@@ -1,46 +1,27 @@
 """Teachers, students, and what they cost."""
 
-from kdcourse.models.cifar import (
-    resnet8x4,
-    resnet20,
-    resnet32x4,
-    resnet56,
-    vgg8,
-    vgg13,
-    wrn_16_2,
-    wrn_40_2,
-)
-from kdcourse.models.cost import Cost, cost, latencies, stages
-from kdcourse.models.mobilenet import mobilenet_v2
-from kdcourse.models.resnet import (
-    d1_student,
-    d1_teacher,
-    resnet18,
-    resnet34,
-    resnet50,
-    resnet152,
-    thin_resnet,
-)
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Cost",
-    "cost",
-    "d1_student",
-    "d1_teacher",
-    "latencies",
-    "mobilenet_v2",
-    "resnet8x4",
-    "resnet18",
-    "resnet20",
-    "resnet32x4",
-    "resnet34",
-    "resnet50",
-    "resnet56",
-    "resnet152",
-    "stages",
-    "thin_resnet",
-    "vgg8",
-    "vgg13",
-    "wrn_16_2",
-    "wrn_40_2",
-]
+from kdcourse.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from kdcourse.models.cifar import *  # noqa: F403
+    from kdcourse.models.cost import *  # noqa: F403
+    from kdcourse.models.mobilenet import *  # noqa: F403
+    from kdcourse.models.resnet import *  # noqa: F403
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "cifar": (
+            "resnet8x4", "resnet20", "resnet32x4", "resnet56", "vgg8", "vgg13", "wrn_16_2",
+            "wrn_40_2",
+        ),
+        "cost": ("Cost", "cost", "latencies", "stages"),
+        "mobilenet": ("mobilenet_v2",),
+        "resnet": (
+            "d1_student", "d1_teacher", "resnet18", "resnet34", "resnet50", "resnet152",
+            "thin_resnet",
+        ),
+    },
+)  # fmt: skip

@@ -227,7 +227,7 @@ def rebuilt(described, source: object = "the checkpoint") -> nn.Module:
         arguments, keywords = [*before, *arguments], {**more, **keywords}
     known = {
         f"{maker.__module__}.{maker.__qualname__}": maker
-        for maker in map(models.__dict__.get, models.__all__)
+        for maker in (getattr(models, name) for name in models.__all__)
     }
     makers = {
         name: maker

@@ -1,7 +1,19 @@
 """The one loop, and what it leaves behind."""
 
-from kdcourse.training.fit import adamw, constant, fit, one_cycle
-from kdcourse.training.history import History
-from kdcourse.training.recipe import Recipe, load_or_train
+from typing import TYPE_CHECKING
 
-__all__ = ["History", "Recipe", "adamw", "constant", "fit", "load_or_train", "one_cycle"]
+from kdcourse.common.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from kdcourse.training.fit import *  # noqa: F403
+    from kdcourse.training.history import *  # noqa: F403
+    from kdcourse.training.recipe import *  # noqa: F403
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "fit": ("adamw", "constant", "fit", "one_cycle"),
+        "history": ("History",),
+        "recipe": ("Recipe", "load_or_train"),
+    },
+)  # fmt: skip
