@@ -136,11 +136,28 @@ def test_without_torch_and_other_heavy_packages():
 # --- pictures -------------------------------------------------------------------------------------
 
 
+SHIPPED = {}  # channels → as `pictures` gives it
+
+
+@pytest.fixture
+def pictures(make_data, tmp_path_factory):
+    """`pictures(channels)`: a network for pictures as (its file, made once; the network; data)."""
+
+    def get(channels):
+        if channels not in SHIPPED:
+            data, network = make_data(count=30, channels=channels), ships.tiny(channels)
+            path = tmp_path_factory.mktemp("pictures") / "own.onnx"
+            export(network, data, path)
+            SHIPPED[channels] = path, network, data
+        return SHIPPED[channels]
+
+    return get
+
+
 @pytest.mark.parametrize("channels, mode", [(1, "L"), (3, "RGB")])
-def test_pictures(make_data, tmp_path, call, channels, mode):
-    data, network = make_data(count=30, channels=channels), ships.tiny(channels)
-    export(network, data, tmp_path / "own.onnx")
-    model, expected = Model(tmp_path / "own.onnx"), by_pytorch(network, data)
+def test_pictures(pictures, tmp_path, call, channels, mode):
+    path, network, data = pictures(channels)
+    model, expected = Model(path), by_pytorch(network, data)
     names = []
     for i, image in enumerate(data.train.images[:4]):
         names.append(str(tmp_path / f"{i}.png"))
@@ -150,29 +167,29 @@ def test_pictures(make_data, tmp_path, call, channels, mode):
     np.testing.assert_allclose(answers, expected[:4], atol=1e-5)
     Image.open(names[0]).resize((30, 24)).save(tmp_path / "large.png")
     assert model.read(tmp_path / "large.png").shape == (channels, 8, 8)
-    result = call(tmp_path, model=tmp_path / "own.onnx")
-    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 5  # own.onnx is no picture
+    (tmp_path / "notes.txt").write_text("no picture")
+    result = call(tmp_path, model=path)
+    assert result.exit_code == 0 and len(result.stdout.splitlines()) == 5
 
 
-def test_grey_for_colour_and_colour_for_grey(make_data, tmp_path, write_tile):
-    for channels in (1, 3):
-        export(ships.tiny(channels), make_data(channels=channels), tmp_path / f"{channels}.onnx")
+def test_grey_for_colour_and_colour_for_grey(pictures, tmp_path, write_tile):
+    grey, colour = (Model(pictures(channels)[0]) for channels in (1, 3))
     Image.new("L", (8, 8), 77).save(tmp_path / "grey.png")
     Image.new("RGB", (8, 8)).save(tmp_path / "colour.png")
-    assert (Model(tmp_path / "3.onnx").read(tmp_path / "grey.png") == 77).all()
+    assert (colour.read(tmp_path / "grey.png") == 77).all()
     with pytest.raises(
         DataError, match="colour.png: a colour image .*, expected grey. The model takes grey images"
     ):
-        Model(tmp_path / "1.onnx").read(tmp_path / "colour.png")
+        grey.read(tmp_path / "colour.png")
     Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "picture.tif")
-    assert (Model(tmp_path / "3.onnx").read(tmp_path / "picture.tif")[2] == 3).all()
+    assert (colour.read(tmp_path / "picture.tif")[2] == 3).all()
     with pytest.raises(
         DataError, match="tile.tif: 13 bands, expected 3. The model takes colour images"
     ):
-        Model(tmp_path / "3.onnx").read(write_tile(tmp_path / "tile.tif"))
+        colour.read(write_tile(tmp_path / "tile.tif"))
     (tmp_path / "cut.tif").write_bytes(b"II*")
     with pytest.raises(DataError, match="cut.tif: not a readable image"):
-        Model(tmp_path / "3.onnx").read(tmp_path / "cut.tif")
+        colour.read(tmp_path / "cut.tif")
 
 
 # --- answers that are none ------------------------------------------------------------------------
