@@ -2,6 +2,8 @@
 weights.
 """
 
+import subprocess
+import sys
 from urllib.error import URLError
 
 import pytest
@@ -280,3 +282,13 @@ def test_a_strided_stem_looks_at_every_pixel_and_reduces_the_map(stride, side):
 def test_an_impossible_stem_stride_is_refused():
     with pytest.raises(UsageError, match="stem_stride=3"):
         models.thin_resnet(8, 4, stem_stride=3)
+
+
+@pytest.mark.slow
+def test_importing_the_networks_needs_no_torchvision():
+    code = (
+        "import sys; from kdcourse.models import thin_resnet\n"
+        "print([name for name in ('torchvision', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
+    assert done.stdout == "[]\n"
