@@ -1,11 +1,15 @@
 """What an experiment says of its results beyond the table: a piece of the report."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import pandas as pd
-from matplotlib.figure import Figure
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kdcourse.common.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
