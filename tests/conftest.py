@@ -8,8 +8,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from toy_data import toy_data
 
-from kdcourse.data.splits import DataSplits, stratified
 from kdcourse.experiments.grid import execute
 
 LONG = ("test_notebooks.py", "test_grade.py", "test_benchmarks.py")  # minutes each
@@ -49,33 +49,8 @@ def no_data(monkeypatch):
 
 @pytest.fixture
 def make_data():
-    """A maker of small data sets in memory: `make_data(count=120, classes=3, channels=3, size=8,
-    seed=0)`.
-
-    Images are uint8 noise whose mean tells the class, so that a small network learns them in a few
-    steps.
-    """
-
-    def make(count=120, classes=3, channels=3, size=8, seed=0) -> DataSplits:
-        rng = np.random.default_rng(seed)
-        labels = np.arange(count) % classes
-        level = 40 + 160 * labels / max(classes - 1, 1)
-        images = (
-            rng.normal(level[:, None, None, None], 25, (count, channels, size, size))
-            .clip(0, 255)
-            .astype(np.uint8)
-        )
-        return DataSplits.from_arrays(
-            "toy",
-            images,
-            labels,
-            stratified(labels, (0.6, 0.2, 0.2), seed=0),
-            [f"class{i}" for i in range(classes)],
-            [f"band{i}" for i in range(channels)],
-            fingerprint=f"toy-{count}-{classes}-{channels}-{size}-{seed}",
-        )
-
-    return make
+    """A maker of small data sets in memory: see `toy_data`."""
+    return toy_data
 
 
 @pytest.fixture

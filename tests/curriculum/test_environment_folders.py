@@ -81,8 +81,8 @@ def test_killed_in_mid_epoch_the_epoch_is_trained_anew_under_its_action(make_env
         sys.path.insert(0, {tests!r})
         from environments import ACTIONS, environment, run
         from kdcourse.curriculum.episode import SteeredKD
-        import conftest
-        data = conftest.make_data.__wrapped__()(60)
+        from toy_data import toy_data
+        data = toy_data(60)
         batches = 0
         forward = SteeredKD.forward
         def count(self, student, batch):

@@ -585,7 +585,7 @@ def test_forget_removes_this_teachers_answers_alone(make_data, folder):
 CHILD = """
     import sys, time, torch
     torch.set_num_threads(1)
-    from conftest import make_data
+    from toy_data import toy_data
     from test_teacher import batches, fresh
     from kdcourse.distillation import CachedTeacher, Teacher
 
@@ -596,7 +596,7 @@ CHILD = """
 
     teacher = Slow(fresh(1))
     print("started", flush=True)
-    teacher.fill(batches(make_data.__wrapped__()().train, views=6), progress=False)
+    teacher.fill(batches(toy_data().train, views=6), progress=False)
     print(teacher.computed, flush=True)
 """
 

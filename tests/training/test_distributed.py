@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import make_data
 from torch import nn
+from toy_data import toy_data
 
 from kdcourse.common.errors import KDCourseError, UsageError
 from kdcourse.data import AUGMENTATIONS, Batches
@@ -36,7 +36,7 @@ TOLERANCE = 1e-5
 HERE = Path(__file__).parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
-DATA = make_data.__wrapped__()(count=121)  # 73 of them to train on
+DATA = toy_data(count=121)  # 73 of them to train on
 OPTIONS = dict(
     epochs=4,
     batch_size=16,

@@ -135,7 +135,7 @@ KILLED = """
     torch.set_num_threads(1)
     sys.path.insert(0, {tests!r})
     from test_fit import OPTIONS, fresh
-    from conftest import make_data
+    from toy_data import toy_data
     from kdcourse.distillation import CrossEntropy, ResponseKD, Teacher
     from kdcourse.training import fit
     from kdcourse.training.checkpoint import digest
@@ -145,7 +145,7 @@ KILLED = """
             time.sleep(0.01)
             return super().forward(student, batch)
 
-    data = make_data.__wrapped__()()
+    data = toy_data()
     model = fresh()
     print("started", flush=True)
     fit(model, data, Slow(), checkpoint={file!r}, **{{**OPTIONS, "epochs": 8}})
