@@ -9,7 +9,7 @@ from torch import nn
 
 from kdcourse.common.errors import UsageError
 from kdcourse.data.splits import DataSplits
-from kdcourse.distillation.response import ResponseKD
+from kdcourse.distillation import ResponseKD
 from kdcourse.models import thin_resnet
 
 MOVES = (-0.5, 0.0, 0.5)  # of the temperature: the first part of an action

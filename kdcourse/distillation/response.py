@@ -1,8 +1,8 @@
 """Response-based distillation: what the teacher says.
 
-Each loss is a function of logits (B, C) with its formula and source; each objective is a thin
-`nn.Module` over one. z_s and z_t are the logits of student and teacher, T is the temperature, and
-p(T) = softmax(z / T). Losses are means over the batch. Gradient goes to the student alone, and
+Each loss is a function of logits (B, C) with its formula and source; `response_objectives` has a
+thin `nn.Module` over each. z_s and z_t are the logits of student and teacher, T is the temperature,
+and p(T) = softmax(z / T). Losses are means over the batch. Gradient goes to the student alone, and
 half-precision logits are computed with in float32.
 
 Why T²: the gradient of a cross-entropy softened by T is (p_s(T) − p_t(T)) / T, and the difference
@@ -12,17 +12,11 @@ soft term at T = 5 counts 25 times too little.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from kdcourse.common.errors import UsageError
-from kdcourse.data.batches import Batch
-from kdcourse.distillation.hooks import ForwardOutput
-from kdcourse.distillation.objective import Objective, check_weights
-from kdcourse.distillation.teacher import Teacher
 
 
 def soft_target_loss(
@@ -173,7 +167,7 @@ def _checked(
     """The logits in float32 or better, the teacher's without gradient; UsageError for what cannot
     be right.
     """
-    _check_temperature(temperature)
+    check_temperature(temperature)
     if (
         student_logits.shape != teacher_logits.shape
         or student_logits.ndim != 2
@@ -208,7 +202,7 @@ def _checked(
     return student_logits.to(exact), teacher_logits.detach().to(exact)
 
 
-def _check_temperature(temperature: float) -> None:
+def check_temperature(temperature: float) -> None:
     if not 0 < temperature < float("inf"):
         raise UsageError(
             f"temperature={temperature}: expected a finite number above 0. 4 is a usual start"
@@ -246,266 +240,3 @@ def _correlation(a: torch.Tensor, b: torch.Tensor, dim: int) -> torch.Tensor:
     return F.cosine_similarity(
         a - a.mean(dim, keepdim=True), b - b.mean(dim, keepdim=True), dim=dim, eps=1e-4
     )
-
-
-class CrossEntropy(Objective):
-    """Learning from labels alone, the baseline that every distilled student is held against.
-
-    loss = −Σ_c q_c log softmax(z)_c, with q the one-hot label smoothed to (1 − ε)·onehot + ε / C
-    (label smoothing: Szegedy et al. 2016, sec. 7).
-    """
-
-    def __init__(self, label_smoothing: float = 0.0):
-        super().__init__()
-        if not 0 <= label_smoothing < 1:
-            raise UsageError(f"label_smoothing={label_smoothing}: expected 0 ≤ ε < 1")
-        self.label_smoothing = label_smoothing
-
-    def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput | None, batch: Batch
-    ) -> dict[str, torch.Tensor]:
-        return {
-            "label": F.cross_entropy(
-                seen.logits, batch.labels, label_smoothing=self.label_smoothing
-            )
-        }
-
-    def extra_repr(self) -> str:
-        return f"label_smoothing={self.label_smoothing}"
-
-
-class _Response(Objective):
-    """What the objectives below share: a teacher there must be, and some weight on the labels.
-
-    A term whose weight is 0 is left out. Settings are plain attributes, which may change while
-    training; a subclass names those that its printed form shows.
-    """
-
-    shown: tuple[str, ...] = ()
-
-    def __init__(
-        self, teacher: Teacher, label_weight: float, temperature: float = 1.0, **weights: float
-    ):
-        if teacher is None:
-            raise UsageError(
-                "teacher=None: there is nobody to learn from. Hand in Teacher(network), or use "
-                "CrossEntropy"
-            )
-        super().__init__(teacher)
-        _check_temperature(temperature)
-        check_weights(**weights, label_weight=label_weight)
-        self.label_weight = label_weight
-
-    def label_term(self, seen: ForwardOutput, batch: Batch) -> dict[str, torch.Tensor]:
-        if not self.label_weight:
-            return {}
-        return {"label": self.label_weight * F.cross_entropy(seen.logits, batch.labels)}
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={getattr(self, name)}" for name in self.shown)
-
-
-class ResponseKD(_Response):
-    """Knowledge distillation: soft_weight · T² · KL(p_t(T) ‖ p_s(T)) + label_weight ·
-    cross-entropy.
-
-    Hinton, Vinyals & Dean 2015, sec. 2; the default weights are those of RepDistiller. Terms: soft,
-    label.
-
-    D2's published loss, 0.25 · CE + 0.75 · KL without T² at T = 5, divides the soft weight by 25:
-    `ResponseKD(teacher, temperature=5, soft_weight=0.75 / 25, label_weight=0.25)`. As it was meant:
-    `ResponseKD(teacher, temperature=5, soft_weight=0.75, label_weight=0.25)`. D3's "60 % labels +
-    40 % teacher" is `ResponseKD(teacher, temperature=4, soft_weight=0.4, label_weight=0.6)`, its
-    "teacher only" `ResponseKD(teacher, temperature=4, soft_weight=1, label_weight=0)`.
-    """
-
-    shown = ("temperature", "soft_weight", "label_weight")
-
-    def __init__(
-        self,
-        teacher: Teacher,
-        temperature: float = 4.0,
-        soft_weight: float = 0.9,
-        label_weight: float = 0.1,
-    ):
-        super().__init__(teacher, label_weight, temperature, soft_weight=soft_weight)
-        self.temperature, self.soft_weight = temperature, soft_weight
-
-    def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
-    ) -> dict[str, torch.Tensor]:
-        terms = {}
-        if self.soft_weight:
-            terms["soft"] = self.soft_weight * soft_target_loss(
-                seen.logits, taught.logits, self.temperature
-            )
-        return terms | self.label_term(seen, batch)
-
-
-class PartlyLabelled(ResponseKD):
-    """`ResponseKD` where only some training images have a label, and the teacher answers for all.
-
-    labelled: the indices of those in the training split. The label term is label_weight / B · Σ
-      cross-entropy over the
-    labelled images of a batch of B: each counts as it would if all were labelled. Labels of others
-      are never looked at.
-    """
-
-    def __init__(self, teacher: Teacher, labelled: Sequence[int], **settings: float):
-        super().__init__(teacher, **settings)
-        self.register_buffer(
-            "labelled", torch.tensor(sorted(labelled), dtype=torch.int64), persistent=False
-        )
-
-    def prepare(self, student: nn.Module, batch: Batch, samples: int) -> None:
-        super().prepare(student, batch, samples)
-        if (
-            len(self.labelled)
-            and not 0 <= int(self.labelled[0]) <= int(self.labelled[-1]) < samples
-        ):
-            raise UsageError(
-                f"labelled= names images {int(self.labelled[0])} to {int(self.labelled[-1])}: "
-                "expected 0 to "
-                f"{samples - 1}, indices of training images"
-            )
-
-    def label_term(self, seen: ForwardOutput, batch: Batch) -> dict[str, torch.Tensor]:
-        if not self.label_weight:
-            return {}
-        known = torch.isin(batch.index, self.labelled)
-        loss = F.cross_entropy(seen.logits[known], batch.labels[known], reduction="sum")
-        return {"label": self.label_weight / len(batch) * loss}
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, {len(self.labelled)} labelled"
-
-
-class LogitMatching(_Response):
-    """logit_weight · ½ ‖z_s − z_t‖² + label_weight · cross-entropy. Terms: logit, label.
-
-    Ba & Caruana 2014, who learn from the logits alone; so the label weight is 0 unless given.
-    """
-
-    shown = ("logit_weight", "label_weight")
-
-    def __init__(self, teacher: Teacher, logit_weight: float = 1.0, label_weight: float = 0.0):
-        super().__init__(teacher, label_weight, logit_weight=logit_weight)
-        self.logit_weight = logit_weight
-
-    def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
-    ) -> dict[str, torch.Tensor]:
-        terms = {}
-        if self.logit_weight:
-            terms["logit"] = self.logit_weight * logit_matching_loss(seen.logits, taught.logits)
-        return terms | self.label_term(seen, batch)
-
-
-class DecoupledKD(_Response):
-    """target_weight · TCKD + nontarget_weight · NCKD (both × T²) + label_weight · cross-entropy.
-
-    Zhao et al. 2022 (DKD), sec. 3.3, with the weights of their code for ResNet32x4 → ResNet8x4 on
-    CIFAR-100. With few classes a nontarget weight of 8 can drown the target's: try less. Their code
-    lets the two first terms grow in over 20 epochs; here they have their weight from the start.
-    Terms: target, nontarget, label.
-    """
-
-    shown = ("temperature", "target_weight", "nontarget_weight", "label_weight")
-
-    def __init__(
-        self,
-        teacher: Teacher,
-        temperature: float = 4.0,
-        target_weight: float = 1.0,
-        nontarget_weight: float = 8.0,
-        label_weight: float = 1.0,
-    ):
-        weights = {"target_weight": target_weight, "nontarget_weight": nontarget_weight}
-        super().__init__(teacher, label_weight, temperature, **weights)
-        self.temperature, self.target_weight, self.nontarget_weight = (
-            temperature,
-            target_weight,
-            nontarget_weight,
-        )
-
-    def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
-    ) -> dict[str, torch.Tensor]:
-        terms, given = {}, (seen.logits, taught.logits, batch.labels, self.temperature)
-        if self.target_weight:
-            terms["target"] = self.target_weight * target_class_loss(*given).mean()
-        if self.nontarget_weight:
-            terms["nontarget"] = self.nontarget_weight * nontarget_class_loss(*given).mean()
-        return terms | self.label_term(seen, batch)
-
-
-class RelationMatchingKD(_Response):
-    """inter_weight · (1 − ρ over classes) + intra_weight · (1 − ρ over samples) + label_weight ·
-    cross-entropy.
-
-    Huang et al. 2022 (DIST), eq. 11. The official code's T² is in the weights, if it is wanted: see
-    `relation_matching_loss`. Terms: inter, intra, label.
-    """
-
-    shown = ("temperature", "inter_weight", "intra_weight", "label_weight")
-
-    def __init__(
-        self,
-        teacher: Teacher,
-        temperature: float = 1.0,
-        inter_weight: float = 2.0,
-        intra_weight: float = 2.0,
-        label_weight: float = 1.0,
-    ):
-        super().__init__(
-            teacher, label_weight, temperature, inter_weight=inter_weight, intra_weight=intra_weight
-        )
-        self.temperature, self.inter_weight, self.intra_weight = (
-            temperature,
-            inter_weight,
-            intra_weight,
-        )
-
-    def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
-    ) -> dict[str, torch.Tensor]:
-        terms, given = {}, (seen.logits, taught.logits, self.temperature)
-        if self.inter_weight:
-            terms["inter"] = relation_matching_loss(
-                *given, inter_weight=self.inter_weight, intra_weight=0
-            )
-        if self.intra_weight:
-            terms["intra"] = relation_matching_loss(
-                *given, inter_weight=0, intra_weight=self.intra_weight
-            )
-        return terms | self.label_term(seen, batch)
-
-
-class StandardisedKD(_Response):
-    """soft_weight · T² · KL of the standardised logits + label_weight · cross-entropy. Terms: soft,
-    label.
-
-    Sun et al. 2024, with the temperature and weights of their code for CIFAR-100: T = 2, KD 9, CE
-    0.1.
-    """
-
-    shown = ("temperature", "soft_weight", "label_weight")
-
-    def __init__(
-        self,
-        teacher: Teacher,
-        temperature: float = 2.0,
-        soft_weight: float = 9.0,
-        label_weight: float = 0.1,
-    ):
-        super().__init__(teacher, label_weight, temperature, soft_weight=soft_weight)
-        self.temperature, self.soft_weight = temperature, soft_weight
-
-    def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
-    ) -> dict[str, torch.Tensor]:
-        terms = {}
-        if self.soft_weight:
-            soft = standardised_soft_target_loss(seen.logits, taught.logits, self.temperature)
-            terms["soft"] = self.soft_weight * soft
-        return terms | self.label_term(seen, batch)

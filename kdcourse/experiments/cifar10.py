@@ -26,8 +26,7 @@ from kdcourse import plots
 from kdcourse.common.profiles import Profile
 from kdcourse.data import Augmentation
 from kdcourse.data.splits import DataSplits, Split, stratified
-from kdcourse.distillation import CachedTeacher, CrossEntropy, Teacher
-from kdcourse.distillation.response import ResponseKD
+from kdcourse.distillation import CachedTeacher, CrossEntropy, ResponseKD, Teacher
 from kdcourse.evaluation import evaluate, paired_interval
 from kdcourse.experiments import baselines
 from kdcourse.experiments.analysis import Analysis

@@ -18,7 +18,7 @@ def soft_target_loss(student_log_probs, teacher_log_probs, temperature):
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True)"""
 CHECK = "ex04.soft_target_loss.check(soft_target_loss)"
 TRAINING = """from kdcourse.data import load
-from kdcourse.distillation.response import CrossEntropy
+from kdcourse.distillation import CrossEntropy
 from kdcourse.models import thin_resnet
 from kdcourse.training import fit
 

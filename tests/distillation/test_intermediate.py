@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from kdcourse.common.errors import CheckpointError, TrainingError, UsageError
 from kdcourse.data import Augmentation, Batches
 from kdcourse.distillation import (
+    AttentionBasedFusion,
     AttentionTransfer,
     Combined,
     ContrastiveKD,
@@ -24,15 +25,12 @@ from kdcourse.distillation import (
     ReviewKD,
     SimilarityPreserving,
     Teacher,
-    forward_with_features,
-)
-from kdcourse.distillation.intermediate import (
-    AttentionBasedFusion,
     attention_map,
     attention_transfer_loss,
     contrastive_loss,
     flow_loss,
     flow_matrix,
+    forward_with_features,
     hint_loss,
     probabilistic_transfer_loss,
     relational_angle_loss,

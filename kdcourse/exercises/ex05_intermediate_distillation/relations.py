@@ -5,9 +5,9 @@ import math
 import torch
 from torch.nn import functional as F
 
+from kdcourse import distillation
 from kdcourse.checking import expect
 from kdcourse.checking.task import Answer, Wrong, task
-from kdcourse.distillation import intermediate
 
 
 @task(
@@ -36,22 +36,22 @@ def code_weight(answer: Answer, rng: torch.Generator) -> None:
         teacher = 2 * torch.randn(batch, 5, size, size, generator=rng)
         beta = 1 + 9 * torch.rand((), generator=rng).item()
         paper, code = (
-            intermediate.attention_transfer_loss(student, teacher, mode)
+            distillation.attention_transfer_loss(student, teacher, mode)
             for mode in ("paper", "code")
         )
         expected = beta / 2 * paper / code
 
         def of(normalise, power=2, student=student, teacher=teacher, beta=beta):
             q_s, q_t = (
-                normalise(intermediate.attention_map(f, power).flatten(1))
+                normalise(distillation.attention_map(f, power).flatten(1))
                 for f in (student, teacher)
             )
             d = q_s - q_t
             return beta / 2 * d.norm(dim=1).mean() / d.pow(2).mean()
 
         d = (
-            F.normalize(intermediate.attention_map(student).flatten(1))
-            - F.normalize(intermediate.attention_map(teacher).flatten(1))
+            F.normalize(distillation.attention_map(student).flatten(1))
+            - F.normalize(distillation.attention_map(teacher).flatten(1))
         )  # fmt: skip
         mistakes = _weight_mistakes(of, size, beta, paper, code, expected, d)
         if batch == 1:  # where these are no mistakes
@@ -138,7 +138,7 @@ def angle_loss(answer: Answer, rng: torch.Generator) -> None:
         teacher = torch.randn(batch, teacher_width, generator=rng) * torch.rand(
             teacher_width, generator=rng
         )
-        expected = intermediate.relational_angle_loss(student, teacher)
+        expected = distillation.relational_angle_loss(student, teacher)
         value = any_number(answer(student, teacher), of="the angle loss")
         if not math.isfinite(value):
             raise Wrong(
