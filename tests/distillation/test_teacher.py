@@ -108,7 +108,7 @@ def test_no_gradient_flows_even_to_weights_that_ask_for_it(make_data):
     network = fresh(1)
     teacher = Teacher(network)
     network.requires_grad_(True)
-    seen = teacher.look(first(make_data().train), ["0"])
+    seen = teacher.forward_with_features(first(make_data().train), ["0"])
     assert not seen.logits.requires_grad and not seen.features["0"].requires_grad
 
 
@@ -367,8 +367,8 @@ def test_unaugmented_images_are_one_view(make_data, folder):
 
 def test_features_come_from_the_live_teacher(make_data, folder):
     data, network = make_data(), fresh(1)
-    seen = CachedTeacher(network).look(first(data.train), ["2"])
-    expected = Teacher(network).look(first(data.train), ["2"])
+    seen = CachedTeacher(network).forward_with_features(first(data.train), ["2"])
+    expected = Teacher(network).forward_with_features(first(data.train), ["2"])
     assert torch.equal(seen.logits, expected.logits) and torch.equal(
         seen.features["2"], expected.features["2"]
     )
