@@ -55,9 +55,9 @@ def test_kl_by_hand_and_the_scores_of_both():
     assert result.kl == pytest.approx(
         0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5), abs=1e-6
     )
-    theirs, its = score(teacher, labels, "xy"), score(student, labels, "xy")
-    assert (result.teacher_nll, result.teacher_ece) == (theirs.nll, theirs.ece)
-    assert (result.student_nll, result.student_ece) == (its.nll, its.ece)
+    of_teacher, of_student = score(teacher, labels, "xy"), score(student, labels, "xy")
+    assert (result.teacher_nll, result.teacher_ece) == (of_teacher.nll, of_teacher.ece)
+    assert (result.student_nll, result.student_ece) == (of_student.nll, of_student.ece)
     assert fidelity(teacher + 7, teacher, labels).kl == pytest.approx(
         0, abs=1e-6
     )  # softmax knows no offset

@@ -34,8 +34,8 @@ def data(make_data):
 def run(arm, share, teacher="own"):
     if arm in ("teacher", "labels"):
         return Run("scenes", arm, 0, (("share", share),))
-    its = Run("scenes", "teacher", 0, (("share", share if teacher == "own" else 1.0),))
-    return Run("scenes", arm, 0, (("share", share), ("teacher", teacher)), (its,))
+    needed = Run("scenes", "teacher", 0, (("share", share if teacher == "own" else 1.0),))
+    return Run("scenes", arm, 0, (("share", share), ("teacher", teacher)), (needed,))
 
 
 def test_it_is_known_by_its_name():
