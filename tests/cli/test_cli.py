@@ -16,7 +16,7 @@ from kdcourse.common.profiles import profile
 from kdcourse.data.catalog import CATALOG
 from kdcourse.experiments import reproduce as reproduction
 from kdcourse.experiments.eurosat import D1
-from kdcourse.experiments.grid import RunOutcome
+from kdcourse.experiments.grid import RunOutcome, execute
 from kdcourse.experiments.registry import EXPERIMENTS
 
 NO_EXAMPLE = (("data", "list"), ("data", "make"))
@@ -188,8 +188,33 @@ def test_what_reproduce_hands_on(call, tmp_path, monkeypatch):
     )
 
 
-def test_reproduce_trains_reports_and_ends_with_0_and_does_nothing_twice(call, tmp_path):
+class InProcess:
+    """An engine that does each run at once, here: a process of its own takes seconds to start."""
+
+    free = True
+
+    def __init__(self, jobs, threads):
+        self.outcomes = []
+
+    busy = property(lambda self: bool(self.outcomes))
+
+    def submit(self, experiment, run, networks, needed):
+        data = experiment.load(run.data)
+        self.outcomes.append((run, execute(experiment, run, data, networks, needed)))
+
+    def ended(self, timeout):
+        while self.outcomes:
+            yield self.outcomes.pop(0)
+
+    def close(self):
+        pass
+
+
+def test_reproduce_trains_reports_and_ends_with_0_and_does_nothing_twice(
+    call, tmp_path, monkeypatch
+):
     pytest.importorskip("tensorboard")
+    monkeypatch.setattr("kdcourse.experiments.engines.Local", InProcess)
     result = call(f"{TINY} {tmp_path} --tensorboard")
     assert result.exit_code == 0, result.output
     first, *_, last = result.output.splitlines()
@@ -214,25 +239,11 @@ def test_reproduce_trains_reports_and_ends_with_0_and_does_nothing_twice(call, t
 
 
 def test_a_run_that_fails_gives_status_1_and_still_a_report(call, tmp_path, monkeypatch):
-    class Nowhere:
+    class Nowhere(InProcess):
         """An engine whose runs all fail."""
 
-        free = True
-
-        def __init__(self, jobs, threads):
-            self.submitted = []
-
-        busy = property(lambda self: bool(self.submitted))
-
         def submit(self, experiment, run, networks, needed):
-            self.submitted.append(run)
-
-        def ended(self, timeout):
-            while self.submitted:
-                yield self.submitted.pop(), RunOutcome(error="no machine")
-
-        def close(self):
-            pass
+            self.outcomes.append((run, RunOutcome(error="no machine")))
 
     monkeypatch.setattr("kdcourse.experiments.engines.Local", Nowhere)
     result = call(f"{TINY} {tmp_path}")
