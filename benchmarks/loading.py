@@ -8,7 +8,7 @@ be busier at one moment than at the next.
 
     python benchmarks/loading.py                        # scenes, 2,000 tiles, 32×32
     python benchmarks/loading.py --image-size 64        # the tiles as they are: nothing to resize
-    python benchmarks/loading.py --dataset eurosat_ms   # KDCOURSE_DATA names the folder that holds it
+    python benchmarks/loading.py --dataset eurosat_ms   # found by KDCOURSE_DATA
 """
 
 import argparse

@@ -6,9 +6,7 @@ from kdcourse.data.splits import DataSplits, stratified
 
 
 def toy_data(count=120, classes=3, channels=3, size=8, seed=0) -> DataSplits:
-    """Images of uint8 noise whose mean tells the class, so that a small network learns them in a few
-    steps.
-    """
+    """Images of uint8 noise whose mean tells the class: a small network learns them in seconds."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % classes
     level = 40 + 160 * labels / max(classes - 1, 1)

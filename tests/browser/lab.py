@@ -53,7 +53,10 @@ class Lab:
         environment |= {"KDCOURSE_PROFILE": "smoke"}
         environment.pop("KDCOURSE_DATA", None)
         port = self.url.rpartition(":")[2]
-        options = f"--no-browser --port={port} --ServerApp.port_retries=0 --IdentityProvider.token={self.token}"
+        options = (
+            f"--no-browser --port={port} --ServerApp.port_retries=0 "
+            f"--IdentityProvider.token={self.token}"
+        )
         options += " --allow-root" * (hasattr(os, "geteuid") and os.geteuid() == 0)
         with self.log.open("w") as log:
             self.process = subprocess.Popen(

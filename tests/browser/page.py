@@ -12,11 +12,15 @@ from playwright.sync_api import Locator, Page, Route
 
 # What JupyterLab's own code says in the browser's console though nothing is wrong.
 NOT_OURS = (
-    "Canceled future for ",  # a kernel was restarted while JupyterLab waited for its answer, such as on the debugger
+    # A kernel was restarted while JupyterLab waited for its answer, such as on the debugger.
+    "Canceled future for ",
 )
 # the only thing that a notebook loads from elsewhere
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
-BLANK = '<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20"><rect width="117" height="20" fill="#777"/></svg>'
+BLANK = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="117" height="20">'
+    '<rect width="117" height="20" fill="#777"/></svg>'
+)
 
 QUIZ = "xpath=//*[contains(@class,'widget-vbox')][.//ol[@type='A']]"
 CONTROLS = "select, input, textarea, button, [role=slider]"
@@ -29,8 +33,10 @@ PRESSES = 5  # a step of a control may be too small to change what is drawn
 
 FINDINGS = """() => [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')].map(cell => ({
     number: cell.querySelector('.jp-InputPrompt').textContent.replace(/[^0-9*]/g, ''),
-    errors: [...cell.querySelectorAll('[data-mime-type$="jupyter.error"]')].map(shown => shown.innerText),
-    stderr: [...cell.querySelectorAll('[data-mime-type$="jupyter.stderr"]')].map(shown => shown.innerText)}))"""
+    errors: [...cell.querySelectorAll('[data-mime-type$="jupyter.error"]')]
+        .map(shown => shown.innerText),
+    stderr: [...cell.querySelectorAll('[data-mime-type$="jupyter.stderr"]')]
+        .map(shown => shown.innerText)}))"""
 
 
 def until(done: Callable[[], object], seconds: float, what: str) -> object:
@@ -238,7 +244,8 @@ class Notebook:
         )
         # up to the end of the last cell: below it is JupyterLab's empty space
         height = scrolled.evaluate(
-            """panel => [...panel.querySelectorAll('.jp-Cell')].at(-1).getBoundingClientRect().bottom
+            """panel => [...panel.querySelectorAll('.jp-Cell')].at(-1)
+                .getBoundingClientRect().bottom
                 - panel.getBoundingClientRect().top + panel.scrollTop"""
         )
         for number, top in enumerate(range(0, round(height), step), 1):

@@ -14,7 +14,8 @@ WRONG = """import torch
 from torch.nn import functional as F
 
 def soft_target_loss(student_log_probs, teacher_log_probs, temperature):
-    student, teacher = (torch.log_softmax(p / temperature, 1) for p in (student_log_probs, teacher_log_probs))
+    log_probs = (student_log_probs, teacher_log_probs)
+    student, teacher = (torch.log_softmax(p / temperature, 1) for p in log_probs)
     return F.kl_div(student, teacher, reduction="batchmean", log_target=True)"""
 CHECK = "ex04.soft_target_loss.check(soft_target_loss)"
 TRAINING = """from kdcourse.data import load
@@ -82,9 +83,11 @@ def test_a_bar_is_seen_while_a_network_trains(opened, lab, output):
     notebook.page.evaluate(
         """() => {
             window.bars = new Set();
-            const look = () => document.querySelectorAll('.jp-OutputArea .widget-hprogress').forEach(
+            const found = '.jp-OutputArea .widget-hprogress';
+            const look = () => document.querySelectorAll(found).forEach(
                 bar => window.bars.add(bar.parentElement.innerText));
-            new MutationObserver(look).observe(document.body, {childList: true, subtree: true, characterData: true});
+            const all = {childList: true, subtree: true, characterData: true};
+            new MutationObserver(look).observe(document.body, all);
         }"""
     )
     cell = notebook.cell("fit(")

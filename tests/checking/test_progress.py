@@ -74,7 +74,7 @@ def test_no_byte_that_is_no_text_stops_it(folder):
 def test_two_kernels_at_once_lose_nothing(folder):
     code = """if True:
         import runpy, sys
-        note = runpy.run_path(sys.argv[1])["note"]  # by its path: the package around it takes seconds to import
+        note = runpy.run_path(sys.argv[1])["note"]  # by path: importing the package takes seconds
         for i in range(40):
             note("ex04.both", tries=1)
             note(f"ex04.{sys.argv[2]}{i}", tries=1)

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from kdcourse.checking import expect, progress, safe_call
-from kdcourse.checking import task as module
 from kdcourse.checking.safe_call import PRINTED, call, look
 from kdcourse.checking.task import Answer, AnswerPart, Wrong, task
 from kdcourse.common.errors import UsageError

@@ -159,8 +159,8 @@ def test_adapters_are_prepared_once_and_trained_by_fit(networks, make_data, nest
 
     hint.prepare, data = watched, make_data()
     frame = fit(
-        student, data, objective, epochs=6, batch_size=16, optimizer=partial(adamw, lr=0.02), augment=None,
-        progress=False, device="cpu",
+        student, data, objective, epochs=6, batch_size=16, optimizer=partial(adamw, lr=0.02),
+        augment=None, progress=False, device="cpu",
     ).frame()  # fmt: skip
     assert hint.prepared == [(student, 2, len(data.train))]
     assert not torch.equal(hint.adapter.weight, start[0])
