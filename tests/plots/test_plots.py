@@ -185,27 +185,24 @@ FIGURES |= {  # notebook 05
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_draws_and_says_what_it_shows(name, caplog):
-    draw, words = FIGURES[name]
-    with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
-        warnings.simplefilter("error")
-        fig = draw()
-        text = plots.to_html(fig)
-    assert not caplog.records  # matplotlib's complaints about fonts and layouts
-    assert re.search(words, fig.alt), fig.alt
-    found = re.fullmatch(
-        r'<img alt="([^"<>]*)" src="data:image/png;base64,([^"]*)" style="max-width:100%">', text
-    )
-    assert found and len(found[1]) >= 20
-    picture = Image.open(io.BytesIO(base64.b64decode(found[2])))
-    assert min(picture.size) > 80 and len(found[2]) < 300_000
+def test_every_figure_draws_and_says_what_it_shows(caplog):
+    for name, (draw, words) in FIGURES.items():
+        with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
+            warnings.simplefilter("error")
+            fig = draw()
+            text = plots.to_html(fig)
+        assert not caplog.records, name  # matplotlib's complaints about fonts and layouts
+        assert re.search(words, fig.alt), (name, fig.alt)
+        found = re.fullmatch(
+            r'<img alt="([^"<>]*)" src="data:image/png;base64,([^"]*)" style="max-width:100%">',
+            text,
+        )
+        assert found and len(found[1]) >= 20, name
+        picture = Image.open(io.BytesIO(base64.b64decode(found[2])))
+        assert min(picture.size) > 80 and len(found[2]) < 300_000, name
 
 
-@pytest.mark.parametrize("name", ["curves", "accuracy and cost", "confusion"])
-def test_axes_are_labelled_with_units(name):
-    fig = FIGURES[name][0]()
-    labels = [(ax.get_xlabel(), ax.get_ylabel()) for ax in fig.axes]
+def test_axes_are_labelled_with_units():
     expected = {
         "curves": [("epoch", "accuracy (%)"), ("epoch", "loss (nats)")],
         "accuracy and cost": [
@@ -213,7 +210,9 @@ def test_axes_are_labelled_with_units(name):
         ],
         "confusion": [("answer", "true class"), ("", "share of the true class (%)")],
     }
-    assert labels == expected[name]
+    for name, labels in expected.items():
+        fig = FIGURES[name][0]()
+        assert [(ax.get_xlabel(), ax.get_ylabel()) for ax in fig.axes] == labels
 
 
 def test_signatures_are_sorted_by_wavelength_and_labelled():
@@ -271,9 +270,8 @@ def test_a_picture_in_a_notebook_is_html_with_escaped_text():
     assert "a &lt;b&gt;" in plots.to_html(fig)
 
 
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
+def test_bad_input():
+    for call, says in (
         (lambda: plots.show_tiles(np.zeros((3, 8, 8))), "N, C, H, W"),
         (lambda: plots.show_tiles(np.zeros((1, 5, 8, 8))), "5 channels"),
         (lambda: plots.show_tiles(np.zeros((1, 3, 8, 8)), bands=(3, 2, 1)), "from 0 to 2"),
@@ -315,11 +313,9 @@ def test_a_picture_in_a_notebook_is_html_with_escaped_text():
         (lambda: plots.matrices({"a": BLOCKS}, groups=[3]), "groups of 3 in all"),
         (lambda: plots.pair_distances([1, 2], {"a": [1]}), "each with 2 distances"),
         (lambda: plots.term_gradients(TERMS.drop(columns="cosine")), "cosine"),
-    ],
-)
-def test_bad_input(call, says):
-    with pytest.raises(UsageError, match=says):
-        call()
+    ):
+        with pytest.raises(UsageError, match=says):
+            call()
 
 
 def test_the_gradient_by_class_sums_to_zero_and_the_answers_are_softmax():
@@ -356,203 +352,3 @@ def test_each_map_of_attention_is_scaled_to_its_own_maximum_and_covers_the_image
     overlays = [ax.images[1] for ax in row]
     assert [overlay.norm(100 if i else 1) for i, overlay in enumerate(overlays)] == [0.5, 0.5]
     assert all(overlay.get_extent() == [-0.5, 5.5, 5.5, -0.5] for overlay in overlays)
-
-
-MAP = np.array([[[0.0, 1], [2, 3]], [[4, 5], [6, 7]]])
-TILES = np.zeros((2, 3, 6, 6), np.uint8)
-
-
-def test_copies_are_held_against_the_original_on_one_scale():
-    fig = plots.copied_maps(
-        TILES, {"teacher": MAP, "near": 2 * MAP, "far": -MAP, "flat": 0 * MAP}, ["x", "y"]
-    )
-    assert "near, r = 1.00; far, r = -1.00; flat, r = nan" in fig.alt and "2×2" in fig.alt
-    scales = {image.get_clim() for ax in fig.axes[2:10] for image in ax.images}
-    assert scales == {(-7.0, 14.0)}
-    assert plots.to_html(fig).startswith("<img")
-
-
-def test_partners_are_counted_by_kind():
-    table = np.array([[0.9, 0.5, 0.1], [0.5, 0.9, 0.1], [0.1, 0.1, 0.9]])
-    fig = plots.partners({"after": table}, [0, 0, 1])
-    assert "after: itself +0.90, another of its class +0.50, of another class +0.10" in fig.alt
-    heights = [patch.get_path().vertices[:, 1].max() for patch in fig.axes[0].patches]
-    assert len(heights) == 3 and min(heights) > 0
-    assert (
-        "class" not in plots.partners({"a": np.eye(1)}, [0]).alt
-    )  # no other image: one kind alone
-
-
-@pytest.mark.parametrize(
-    "call, says",
-    [
-        (lambda: plots.copied_maps(TILES, {"a": MAP}, ["x", "y"]), "two or more"),
-        (
-            lambda: plots.copied_maps(TILES, {"a": MAP, "b": MAP[:1]}, ["x", "y"]),
-            r"shape \(2, h, w\)",
-        ),
-        (lambda: plots.copied_maps(TILES, {"a": MAP, "b": MAP}, ["x"]), "1 titles for 2 images"),
-        (lambda: plots.partners({}, [0]), "one table or more"),
-        (lambda: plots.partners({"a": np.eye(2)}, [0, 1, 1]), r"shape \(3, 3\)"),
-    ],
-)
-def test_bad_input_to_copies_and_partners(call, says):
-    with pytest.raises(UsageError, match=says):
-        call()
-
-
-# --- notebook 06 ----------------------------------------------------------------------------------
-
-RANKS = np.array([[1, 0.5, -0.25], [0.5, 1, 0.75], [-0.25, 0.75, 1]])
-
-
-def test_drift_is_told_from_the_first_look_to_the_last():
-    fig = plots.difficulty_drift(
-        [0, 1, 5], {"entropy": [0.2, 0.2, 0.2], "divergence": [0.5, 0.4, 0.1]}, RANKS
-    )
-    assert "after 0, 1, 5 epochs" in fig.alt and "divergence 0.50 at first, 0.10 at last" in fig.alt
-    assert "first with the last -0.25, from one look to the next 0.50, 0.75" in fig.alt
-    assert [line.get_label() for line in fig.axes[0].lines] == ["entropy", "divergence"]
-    assert [text.get_text() for text in fig.axes[1].texts][:3] == ["1.00", "0.50", "-0.25"]
-    assert plots.to_html(fig).startswith("<img")
-
-
-def test_bars_say_how_much_of_each_stretch_of_ranks_is_drawn():
-    fig = plots.drawn_ranks([0, 1, 2, 3, 4, 8], 10, promised=7, title="some", bins=5)
-    assert [bar.get_height() for bar in fig.axes[0].patches] == [100, 100, 50, 0, 50]
-    assert "some: 6 samples drawn of 7 promised, of 10" in fig.alt
-    assert (
-        "67 % are from the easiest third, 17 % from the middle, 17 % from the hardest" in fig.alt
-    )  # 4, 1, 1 of 6
-    assert fig.axes[0].lines[0].get_ydata()[0] == 70
-    assert len(plots.drawn_ranks([0], 3).axes[0].patches) == 3  # fewer samples than bars
-
-
-def test_rewards_are_stacked_away_from_zero():
-    frame = pd.DataFrame({"epoch": [1, 2], "accuracy": [40.0, 45.0], "reward": [1.0, -3.0]})
-    frame["reward: a"], frame["reward: b"], frame["reward: c"] = (
-        [2.0, -1.0],
-        [1.0, 0.0],
-        [-2.0, -2.0],
-    )
-    fig = plots.reward_parts(frame)
-    bars = [(bar.get_y(), bar.get_height()) for bar in fig.axes[1].patches]
-    assert bars == [(0, 2), (0, -1), (2, 1), (0, 0), (0, -2), (-1, -2)]
-    assert (
-        "from 40.0 to 45.0 %. Reward over the run -2.0, by part: a +1.0, b +1.0, c -4.0" in fig.alt
-    )
-
-
-def test_epochs_are_marked_by_the_action_taken():
-    frame = pd.DataFrame({"epoch": [1, 2, 3], "loss": [4.0, 1.0, 2.0], "θ": [0.0, 1.0, 0.0]})
-    fig = plots.by_action({"now": frame, "late": frame[:1]}, "loss", "θ")
-    assert "now: 3 after 0 (2 epochs), 1 after 1 (1 epochs); late: 4 after 0 (1 epochs)" in fig.alt
-    assert [len(ax.collections) for ax in fig.axes] == [2, 2]
-
-
-@pytest.mark.parametrize(
-    "call, says",
-    [
-        (
-            lambda: plots.difficulty_drift([0, 1], {"a": [1, 2]}, RANKS),
-            r"2 values each and \(2, 2\)",
-        ),
-        (lambda: plots.difficulty_drift([0, 1, 2], {"a": [1, 2]}, RANKS), "3 values each"),
-        (lambda: plots.difficulty_drift([0, 1, 2], {}, RANKS), "3 values each"),
-        (lambda: plots.drawn_ranks([], 3), "from 0 to 2"),
-        (lambda: plots.drawn_ranks([3], 3), "from 0 to 2"),
-        (lambda: plots.reward_parts(pd.DataFrame({"epoch": [1], "accuracy": [1.0]})), "reward"),
-        (lambda: plots.by_action({}, "loss", "θ"), "a run or more"),
-        (
-            lambda: plots.by_action({"a": pd.DataFrame({"epoch": [1], "θ": [0]})}, "loss", "θ"),
-            "loss",
-        ),
-    ],
-)
-def test_bad_input_to_the_pictures_of_curricula(call, says):
-    with pytest.raises(UsageError, match=says):
-        call()
-
-
-# --- notebook 07 ----------------------------------------------------------------------------------
-
-NETWORKS = pd.DataFrame(
-    {
-        "name": ["small", "small, distilled", "large"],
-        "accuracy": [80.0, 82.5, 90.0],
-        "half": [1.5, 0.5, np.nan],
-        "front": [False, True, True],
-        "macs": [2.0, 2.0, 40.0],
-        "ms": [0.5, 0.5, 3.0],
-    }
-)
-
-
-def test_gains_that_were_drawn_stand_below_all():
-    fig = plots.drawn_gains([1.0, -1.0, 3.0, 5.0], [0, 2])
-    assert "all 4 seeds: -1.00 to +5.00, mean +2.00 ± 4.11" in fig.alt  # t(3) = 3.182, s = 2.582
-    assert "2 drawn: +1.00 to +3.00, mean +2.00 ± 12.71" in fig.alt  # t(1) = 12.706, s = √2
-    assert [len(line.get_xdata()) for line in fig.axes[0].lines if line.get_alpha()] == [4, 2]
-    assert (
-        fig.axes[0].get_xlim()
-        == plots.drawn_gains([1.0, -1.0, 3.0, 5.0], [1, 3]).axes[0].get_xlim()
-    )
-
-
-def test_networks_that_are_not_on_the_front_are_hollow():
-    fig = plots.pareto(NETWORKS, {"macs": "million", "ms": "ms"})
-    assert "small: 80.0 % ± 1.5, million 2, ms 0.5, not on the front" in fig.alt
-    assert "large: 90.0 %, million 40, ms 3, on the front" in fig.alt
-    for ax, cost in zip(fig.axes, ("macs", "ms"), strict=True):
-        marks = [bar.lines[0] for bar in ax.containers]
-        assert [mark.get_markerfacecolor() == "white" for mark in marks] == [True, False, False]
-        small, distilled, large = (mark.get_xdata()[0] for mark in marks)
-        assert small < NETWORKS[cost][0] < distilled and large == pytest.approx(
-            NETWORKS[cost][2]
-        )  # side by side
-
-
-def test_networks_of_nearly_equal_cost_share_a_tick():
-    (ax,) = plots.pareto(NETWORKS.assign(ms=[0.52, 0.5, 3.0]), {"ms": "ms"}).axes
-    dearer, cheaper, large = (bar.lines[0].get_xdata()[0] for bar in ax.containers)
-    assert cheaper < 0.5 < 0.52 < dearer and large == pytest.approx(3.0)
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["0.51", "3"]
-
-
-@pytest.mark.parametrize(
-    "call, says",
-    [
-        (lambda: plots.drawn_gains([1.0, 2.0], [0]), "two places or more"),
-        (lambda: plots.drawn_gains([1.0, 2.0], [0, 2]), "among 2 gains"),
-        (lambda: plots.pareto(NETWORKS, {"watts": "W"}), "missing: .'watts'"),
-    ],
-)
-def test_bad_input_to_the_pictures_of_comparisons(call, says):
-    with pytest.raises(UsageError, match=says):
-        call()
-
-
-# --- notebook 08 ----------------------------------------------------------------------------------
-
-
-def test_a_map_beside_its_scene():
-    picture = np.arange(3 * 4 * 6, dtype=np.uint16).reshape(3, 4, 6) + 1
-    picture[:, 0, 0] = 0
-    found = np.full((4, 6), 1)
-    found[0, 0], found[1:, :2] = 255, 0
-    fig = plots.land_map(
-        picture, {"student": found}, ("Forest", "River"), ((0, 90, 0), (0, 0, 200))
-    )
-    scene, drawn = (ax.images[0].get_array() for ax in fig.axes)
-    assert (np.asarray(scene[0, 0]) == 1).all() and (
-        np.asarray(drawn[0, 0]) == 255
-    ).all()  # no data: white
-    assert tuple(drawn[1, 0]) == (0, 90, 0) and tuple(drawn[0, 1]) == (0, 0, 200)
-    assert "student: River 71 %, Forest 25 %" in fig.alt
-    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["Forest", "River"]
-    with pytest.raises(UsageError, match="expected .3, H, W."):
-        plots.land_map(
-            picture, {"student": found[:2]}, ("Forest", "River"), ((0, 90, 0), (0, 0, 200))
-        )
-    with pytest.raises(UsageError, match="1 colours for 2 classes"):
-        plots.land_map(picture, {"student": found}, ("Forest", "River"), ((0, 90, 0),))
