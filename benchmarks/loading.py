@@ -154,8 +154,7 @@ def report(result: dict) -> str:
     lines = [
         describe(result["machine"]),
         f"{result['dataset']}: {count} training images of {height}×{width}×{channels} as float32, "
-        "batches of "
-        f"{BATCH_SIZE}; medians of {len(result['ratio']['all'])} rounds",
+        f"batches of {BATCH_SIZE}; medians of {len(result['ratio']['all'])} rounds",
     ]
     for side, what in (("store", "from the store"), ("files", "files by rasterio")):
         time = result["seconds"][side]["median"]
@@ -168,9 +167,8 @@ def report(result: dict) -> str:
 def describe(machine: dict) -> str:
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['torch_threads']} threads for "
-        "PyTorch, bfloat16: "
-        f"{machine['bfloat16']}, load before {machine['load_before']}; Python {machine['python']}, "
-        f"torch {machine['torch']}, rasterio {machine['rasterio']}"
+        f"PyTorch, bfloat16: {machine['bfloat16']}, load before {machine['load_before']}; Python "
+        f"{machine['python']}, torch {machine['torch']}, rasterio {machine['rasterio']}"
     )
 
 

@@ -147,10 +147,8 @@ def report(result: dict) -> str:
         lines.append(
             f"{row['network']:13} {row['size'] / 1e3:7.1f} kB {row['macs'] / 1e6:7.2f} M MACs "
             f"{row['median_ms']:7.3f} ms ({row['q1_ms']:.3f}–{row['q3_ms']:.3f}, p95 "
-            f"{row['p95_ms']:.3f}) {row['images_per_second']:9.0f} "
-            "tiles/s "
-            f"{row['memory_mb']:6.1f} MB, own {row['own_mb']:5.1f}; {row['accuracy']:.2f} %, ECE "
-            f"{row['ece']:.2f} %"
+            f"{row['p95_ms']:.3f}) {row['images_per_second']:9.0f} tiles/s {row['memory_mb']:6.1f} "
+            f"MB, own {row['own_mb']:5.1f}; {row['accuracy']:.2f} %, ECE {row['ece']:.2f} %"
         )
     lines.append(
         f"ratio of one tile's time, teacher to student: {result['ratio']:.1f}; threads "
@@ -165,8 +163,8 @@ def report(result: dict) -> str:
         pace = timed["pace"]
         lines.append(
             f"map by {name:13} {pace['median']:.2f} s a megapixel "
-            f"({pace['lowest']:.2f}–{pace['highest']:.2f}), "
-            f"of which the network {timed['network']:.2f}"
+            f"({pace['lowest']:.2f}–{pace['highest']:.2f}), of which the network "
+            f"{timed['network']:.2f}"
         )
     return "\n".join(lines)
 

@@ -298,8 +298,7 @@ def _same(stored: dict, settings: dict, path) -> None:
         if stored.get(name) != value:
             raise CheckpointError(
                 f"{path}: belongs to another training: {name} was {stored.get(name)}, is now "
-                f"{value}. Name another "
-                "file, or delete this one to train afresh"
+                f"{value}. Name another file, or delete this one to train afresh"
             )
 
 

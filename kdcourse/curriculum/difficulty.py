@@ -53,8 +53,7 @@ def sample_difficulty(
     ):
         raise UsageError(
             f"weights={tuple(weights)}: expected three numbers, 0 or more, that sum to 1: of "
-            "confidence, entropy and "
-            "divergence. Divide them by their sum"
+            "confidence, entropy and divergence. Divide them by their sum"
         )
     if not 0 < kl_scale < float("inf"):
         raise UsageError(
@@ -96,8 +95,7 @@ def student_loss(
     if labels.shape != student.shape[:1] or labels.is_floating_point():
         raise UsageError(
             f"labels are {labels.dtype} of shape {tuple(labels.shape)}: expected whole numbers of "
-            "shape "
-            f"({len(student)},), the class of each row of the logits"
+            f"shape ({len(student)},), the class of each row of the logits"
         )
     if len(labels) and not 0 <= labels.min() <= labels.max() < student.shape[1]:
         raise UsageError(
@@ -216,8 +214,7 @@ def split_difficulty(
     if difficulty.shape != (len(split),) or not difficulty.isfinite().all():
         raise UsageError(
             f"scorer= answered with shape {tuple(difficulty.shape)}, or not with finite numbers: "
-            "expected "
-            f"({len(split)},), a difficulty a sample"
+            f"expected ({len(split)},), a difficulty a sample"
         )
     return difficulty.numpy().astype(np.float32)
 
@@ -232,8 +229,7 @@ def _checked(*inputs: torch.Tensor) -> list[torch.Tensor]:
     ):
         raise UsageError(
             f"logits of shape {shapes}: expected the same (N, C) for teacher and student, with two "
-            "classes or more. A "
-            "teacher of more classes needs a label_map: Teacher(…)"
+            "classes or more. A teacher of more classes needs a label_map: Teacher(…)"
         )
     for logits in inputs:
         if not logits.is_floating_point() or not logits.isfinite().all():

@@ -35,8 +35,7 @@ def d3_reward(
     if not 1 <= epoch <= min(len(accuracies), len(losses), epochs):
         raise UsageError(
             f"epoch={epoch} of {epochs}, with {len(accuracies)} accuracies and {len(losses)} "
-            "losses: expected one of "
-            "these epochs, counted from 1"
+            "losses: expected one of these epochs, counted from 1"
         )
     now, before = accuracies[epoch - 1], accuracies[epoch - 2] if epoch > 1 else 0.0
     fall = losses[epoch - 2] - losses[epoch - 1] if epoch > 1 else 0.0

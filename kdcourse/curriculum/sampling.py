@@ -145,8 +145,8 @@ class CurriculumSampler:
         if split is not None and len(split) != len(self.difficulty):
             raise UsageError(
                 f"difficulty of {len(self.difficulty)} samples for the {split.name} split of "
-                f"{len(split)}: expected "
-                "one each, in the split's order, as split_difficulty gives it"
+                f"{len(split)}: expected one each, in the split's order, as split_difficulty gives "
+                "it"
             )
         self.strategy.plan(
             len(self.difficulty), self.threshold(0), ratio
@@ -188,7 +188,6 @@ class CurriculumSampler:
     def __repr__(self) -> str:
         return (
             f"CurriculumSampler({self.strategy}, {len(self.difficulty)} samples, "
-            f"ratio={self.ratio}, "
-            f"schedule={self.schedule}, seed={self.seed}, epochs={self.epochs}, "
-            f"keep_size={self.keep_size})"
+            f"ratio={self.ratio}, schedule={self.schedule}, seed={self.seed}, "
+            f"epochs={self.epochs}, keep_size={self.keep_size})"
         )

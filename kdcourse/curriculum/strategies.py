@@ -284,7 +284,6 @@ def checked_difficulty(difficulty) -> np.ndarray:
     if np.isnan(difficulty).any():
         raise UsageError(
             f"difficulty of {np.isnan(difficulty).sum()} of {len(difficulty)} samples is NaN: it "
-            "has no rank. Look at "
-            "the logits that it was made from"
+            "has no rank. Look at the logits that it was made from"
         )
     return difficulty

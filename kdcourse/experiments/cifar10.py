@@ -320,8 +320,7 @@ class D2(Experiment):
             )
             text = (
                 "Each step mends one fault more and compares a plain network with a distilled one. "
-                "In the first two "
-                "the test images are flipped at random."
+                "In the first two the test images are flipped at random."
             )
             first = table.iloc[0]
             if first.step == "as published":

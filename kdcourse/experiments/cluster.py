@@ -168,8 +168,8 @@ def _begin(address: str, **options) -> None:
         if isinstance(error, ConnectionError):
             advice = (
                 ". Is Ray running, this machine one of the cluster (from outside: "
-                "ray://HOST:10001), and are "
-                "RAY_AUTH_MODE and the token the cluster's? See docs/scaling.md"
+                "ray://HOST:10001), and are RAY_AUTH_MODE and the token the cluster's? See "
+                "docs/scaling.md"
             )
         raise ClusterError(f"Ray ({address}): {error}{advice}") from error
 

@@ -202,10 +202,9 @@ class D4(Experiment):
             yield Analysis(
                 f"Does the gain of {arm} distillation grow with complexity?",
                 "D4 says so, of complexity as it ranks it. Here complexity is measured on the "
-                "training images. ρ: "
-                "Spearman's rank correlation over the data sets, with its 95 % interval; p by "
-                "permutation, Holm's over "
-                "the measures. So few data sets can show no more than a very strong one.",
+                "training images. ρ: Spearman's rank correlation over the data sets, with its 95 % "
+                "interval; p by permutation, Holm's over the measures. So few data sets can show "
+                "no more than a very strong one.",
                 correlations(found),
                 plots.gain_against(found, MEASURES["nearest_neighbour_error"]),
             )

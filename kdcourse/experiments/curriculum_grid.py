@@ -151,9 +151,9 @@ class D3(Experiment):
                 text = (
                     "D3's students as they are; one that sees fewer samples has no difference in "
                     "this table. Their gains over plain KD, further up, are not at equal samples: "
-                    "it sees the 60 % of the images an epoch that D3's curriculum is meant to "
-                    "see. Put between teacher only and curriculum, it parts their gap: first what "
-                    "the number of samples does, then the rest."
+                    "it sees the 60 % of the images an epoch that D3's curriculum is meant to see. "
+                    "Put between teacher only and curriculum, it parts their gap: first what the "
+                    "number of samples does, then the rest."
                 )
                 pairs = [(plain, REFERENCE), (REFERENCE, curriculum), (plain, curriculum)]
                 yield Analysis(f"{name}: D3's own table", text, table.round(2), _gaps(rows, pairs))

@@ -105,12 +105,10 @@ class D1(Experiment):
             yield Analysis(
                 f"What each change brings: {data}",
                 "Each cell of augmentation × distillation × stem was trained with every seed. The "
-                "effect of a factor "
-                "is the mean accuracy with it less that without it, over all the other cells; a × "
-                "b is half of how "
-                "much more b brings with a than without. D1 changed augmentation and distillation "
-                "together: its "
-                "difference cannot say which of the two made it.",
+                "effect of a factor is the mean accuracy with it less that without it, over all "
+                "the other cells; a × b is half of how much more b brings with a than without. D1 "
+                "changed augmentation and distillation together: its difference cannot say which "
+                "of the two made it.",
                 effects.round({"points": 2, "± 95 %": 2, "p": 3, "p (Holm)": 3}),
                 plots.gains(points),
             )

@@ -50,8 +50,7 @@ class Results:
             if found.get(key) != wanted[key]:
                 raise UsageError(
                     f"{path}: holds results of another recipe: {key} is {found.get(key)!r}, now "
-                    f"{wanted[key]!r}. Name "
-                    "another folder for --output"
+                    f"{wanted[key]!r}. Name another folder for --output"
                 )
 
     def about(self) -> dict:

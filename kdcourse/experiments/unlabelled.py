@@ -123,11 +123,9 @@ class Unlabelled(Experiment):
         yield Analysis(
             "How far do the answers replace labels?",
             "The gain over the student that learned from the labelled images alone, in points, "
-            "paired by seed. "
-            "closed: which part of the way from there to the student that learned from all labels, "
-            "in %; nan where "
-            "the labels alone do as well. More than 100 % is better than all labels without a "
-            "teacher.",
+            "paired by seed. closed: which part of the way from there to the student that learned "
+            "from all labels, in %; nan where the labels alone do as well. More than 100 % is "
+            "better than all labels without a teacher.",
             found.round(2),
             plots.gain_map(gains, halves),
         )

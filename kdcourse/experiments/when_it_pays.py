@@ -145,18 +145,15 @@ class Pays(Experiment):
         yield Analysis(
             "Where it pays, and where not",
             "The gain of the distilled student over the same student learning from labels alone, "
-            "in points, paired by "
-            "seed. Rows: what differs from the short budget with the narrow student and the "
-            "teacher of all images. A "
-            "frame: the whole 95 % interval is on one side of zero. The intervals are not "
-            "corrected for their number.",
+            "in points, paired by seed. Rows: what differs from the short budget with the narrow "
+            "student and the teacher of all images. A frame: the whole 95 % interval is on one "
+            "side of zero. The intervals are not corrected for their number.",
             figure=plots.gain_map(*maps(found)),
         )
         yield Analysis(
             "Does the teacher's lead foretell the gain?",
             "A point a condition: how much better the teacher is than the student that learned "
-            "from labels alone, and "
-            "what the student gained from it.",
+            "from labels alone, and what the student gained from it.",
             found.drop(columns="half").round(2),
             plots.gain_against(found, LEAD),
         )

@@ -72,8 +72,7 @@ def exercises() -> list[Exercise]:
     if not paths:
         raise UsageError(
             "there are no solutions here: grading needs solutions/ of the repository. Run kdcourse "
-            "from a checkout "
-            "(pip install -e .)."
+            "from a checkout (pip install -e .)."
         )
     known = modules()
     names = [(f"ex{path.stem.split('_')[1]}", path) for path in paths]
@@ -106,8 +105,7 @@ def grade(
     if sandboxed and (why := sandbox.refusal()):
         raise UsageError(
             f"students' code must run in a sandbox, and there is none: {why} --unsandboxed grades "
-            "without one: then a "
-            "submission can do on this machine all that you can."
+            "without one: then a submission can do on this machine all that you can."
         )
     known = {exercise.name: exercise for exercise in (exercises() if of is None else of)}
     steps = {name: instructor_steps(exercise.notebook) for name, exercise in known.items()}

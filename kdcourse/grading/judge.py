@@ -333,8 +333,7 @@ def _with_hint(verdict: Verdict, plan: Plan) -> Verdict:
             ):
                 message = (
                     f"{verdict.message}. You define `{name}` in another cell. Only the cells of "
-                    "the tasks are graded: "
-                    "what an answer needs belongs into its cell."
+                    "the tasks are graded: what an answer needs belongs into its cell."
                 )
                 return replace(verdict, message=message)
     return verdict

@@ -170,8 +170,7 @@ def recognise(notebook: dict, file_name: str, steps: dict[str, list[GradedCell]]
         return best
     raise Refused(
         "Which exercise is this? No cell bears the mark of a task, the file's name holds no ex01, "
-        "ex02, …, "
-        "and no cell defines what a task asks for."
+        "ex02, …, and no cell defines what a task asks for."
     )
 
 

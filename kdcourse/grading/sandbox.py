@@ -106,9 +106,8 @@ def refusal() -> str:
         error = (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1][:300]
         return (
             f"bubblewrap is here but does not work ({error}). It must be 0.8 or newer, and be "
-            "allowed to make "
-            "namespaces: in a container that needs --privileged; where AppArmor forbids it, a "
-            "profile for bwrap."
+            "allowed to make namespaces: in a container that needs --privileged; where AppArmor "
+            "forbids it, a profile for bwrap."
         )
     return ""
 

@@ -59,8 +59,7 @@ def load_imagenet(model: nn.Module, weights: WeightsEnum, first: str, head: str)
         name = str(weights).split("_Weights")[0]
         raise DownloadError(
             f"ImageNet weights of {name} could not be had from {weights.url} ({error}). Build it "
-            "with "
-            "pretrained=False and train it from scratch, or lay the file into "
+            "with pretrained=False and train it from scratch, or lay the file into "
             f"{torch.hub.get_dir()}/checkpoints/"
         ) from error
     convolution = model.get_submodule(first)

@@ -39,8 +39,7 @@ def learning_curves(histories: Mapping) -> Figure:
             ax.plot(held.epoch, held[val], "o", **ring)
         said.append(
             f"{name}: training {held.train_accuracy:.1f} %, validation {held.val_accuracy:.1f} % "
-            "at epoch "
-            f"{held.epoch:.0f} of {len(frame)}, validation loss {held.val_loss:.2f}"
+            f"at epoch {held.epoch:.0f} of {len(frame)}, validation loss {held.val_loss:.2f}"
         )
     accuracy.set_ylabel("accuracy (%)", fontsize=9)
     loss.set_ylabel("loss (nats)", fontsize=9)
@@ -111,8 +110,8 @@ def confusion_matrix(evaluation: Evaluation, classes: Sequence[str] | None = Non
         text for text, (row, column) in zip(confused, pairs, strict=True) if wrong[row, column]
     ]
     fig.alt = (
-        f"Confusion matrix of {len(names)} classes, accuracy {evaluation.summary()}. "
-        f"Most frequent mistakes: {', '.join(confused) or 'none'}."
+        f"Confusion matrix of {len(names)} classes, accuracy {evaluation.summary()}. Most frequent "
+        f"mistakes: {', '.join(confused) or 'none'}."
     )
     return fig
 

@@ -53,8 +53,7 @@ def difficulty_drift(
     )
     fig.alt = (
         f"Difficulty after {', '.join(map(str, epochs))} epochs. Means: {said}. Rank correlation "
-        "of the first with the "
-        f"last {ranks[0, -1]:.2f}, from one look to the next "
+        f"of the first with the last {ranks[0, -1]:.2f}, from one look to the next "
         f"{', '.join(f'{ranks[i, i + 1]:.2f}' for i in range(len(epochs) - 1)) or 'none'}."
     )
     return fig
@@ -110,8 +109,8 @@ def drawn_ranks(
     of = "" if promised is None else f" of {promised} promised"
     fig.alt = (
         f"{title or 'An epoch'}: {len(ranks)} samples drawn{of}, of {count}. Of those drawn "
-        f"{thirds[0]:.0f} % are from "
-        f"the easiest third, {thirds[1]:.0f} % from the middle, {thirds[2]:.0f} % from the hardest."
+        f"{thirds[0]:.0f} % are from the easiest third, {thirds[1]:.0f} % from the middle, "
+        f"{thirds[2]:.0f} % from the hardest."
     )
     return fig
 
@@ -161,8 +160,7 @@ def reward_parts(episode: pd.DataFrame) -> Figure:
     first, last = episode.accuracy.iloc[[0, -1]]
     fig.alt = (
         f"A run of {len(episode)} epochs, validation accuracy from {first:.1f} to {last:.1f} %. "
-        "Reward over the run "
-        f"{episode.reward.sum():+.1f}, by part: {sums}."
+        f"Reward over the run {episode.reward.sum():+.1f}, by part: {sums}."
     )
     return fig
 

@@ -108,8 +108,7 @@ def signatures(
     )
     fig.alt = (
         f"{len(classes)} panels of reflectance against wavelength from {nm[0]:g} to {nm[-1]:g} nm, "
-        "one a class: its "
-        "mean with a band of one standard deviation, the other classes' means in grey. Highest "
-        f"mean: {peaks}."
+        "one a class: its mean with a band of one standard deviation, the other classes' means in "
+        f"grey. Highest mean: {peaks}."
     )
     return fig

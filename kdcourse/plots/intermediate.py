@@ -61,8 +61,8 @@ def attention_maps(
         said.append(f"{name} ({h}×{w}): {'; '.join(places)}")
     names = ", ".join(str(title).replace("\n", " ") for title in titles)
     fig.alt = (
-        f"Attention maps over {len(shown)} images: {names}. "
-        f"Brightest place of each map: {'. '.join(said)}."
+        f"Attention maps over {len(shown)} images: {names}. Brightest place of each map: "
+        f"{'. '.join(said)}."
     )
     return fig
 
@@ -158,8 +158,7 @@ def term_gradients(rows: pd.DataFrame) -> Figure:
         first, last = group.iloc[0], group.iloc[-1]
         said.append(
             f"{method}: {first.ratio:.2g} times the label's at first, {last.ratio:.2g} at last; "
-            "cosine "
-            f"{first.cosine:+.2f} and {last.cosine:+.2f}"
+            f"cosine {first.cosine:+.2f} and {last.cosine:+.2f}"
         )
     ratios.axhline(1, color="black", linewidth=0.8)
     ratios.set_yscale("log")
@@ -215,8 +214,8 @@ def copied_maps(
     said = "; ".join(f"{name}, r = {r[name]:.2f}" for name in copies).replace("\n", " ")
     fig.alt = (
         f"{len(shown)} images ({names}) and, below each, a map of {original} and copies of it, "
-        f"{shape[1]}×{shape[2]}. "
-        f"Correlation of the copies with the original over all places: {said}."
+        f"{shape[1]}×{shape[2]}. Correlation of the copies with the original over all places: "
+        f"{said}."
     ).replace("\n", " ")
     return fig
 

@@ -266,8 +266,8 @@ def heat_map(values: pd.DataFrame, unit: str = "accuracy (%)") -> Figure:
         )
     )
     where = (
-        f"{values.index.name} {values.index[row]:g}, "
-        f"{values.columns.name} {values.columns[column]:g}"
+        f"{values.index.name} {values.index[row]:g}, {values.columns.name} "
+        f"{values.columns[column]:g}"
     )
     fig.alt = (
         f"Map of {unit}: {values.index.name} in rows, {values.columns.name} in columns. From "

@@ -91,8 +91,8 @@ def prepare(path: Path) -> NotebookJob:
     if language != "python":
         raise DataError(
             f"{path} is a notebook for {language or 'no language'} (kernel "
-            f"{kernel.get('name', 'not named')!r}); "
-            "the course runs Python. Choose the kernel 'Python 3' in JupyterLab and save."
+            f"{kernel.get('name', 'not named')!r}); the course runs Python. Choose the kernel "
+            "'Python 3' in JupyterLab and save."
         )
     if not any("parameters" in tags(cell) for cell in notebook["cells"]):
         raise DataError(

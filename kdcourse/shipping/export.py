@@ -242,8 +242,8 @@ def rebuilt(described, source: object = "the checkpoint") -> nn.Module:
         what = described if isinstance(described, str) else "a network"
         raise CheckpointError(
             f"{source}: holds {what}, which is not built by a function of kdcourse.models alone. "
-            "Build it yourself, "
-            "load the weights, and use kdcourse.shipping.export.export(network, data, path)"
+            "Build it yourself, load the weights, and use kdcourse.shipping.export.export(network, "
+            "data, path)"
         )
     try:
         bound = inspect.signature(makers[described]).bind(*arguments, **keywords)

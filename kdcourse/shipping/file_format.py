@@ -59,8 +59,8 @@ def _check_seal(file: BinaryIO, size: int, name: object) -> None:
     head = file.read(4)
     if head == ZIP_HEAD:
         raise DataError(
-            f"{name}: not an ONNX file but one of PyTorch. Make one: `kdcourse export … "
-            "--format onnx`"
+            f"{name}: not an ONNX file but one of PyTorch. Make one: `kdcourse export … --format "
+            "onnx`"
         )
     if head[:1] != ONNX_HEAD:
         raise DataError(f"{name}: not an ONNX file, or damaged. {AGAIN}")
@@ -138,8 +138,8 @@ def check_graph(inputs: list, outputs: list, about: dict, name: object) -> None:
         )
         if not same or len(found) != 2:
             raise DataError(
-                f"{name}: the network in it does not suit its description: expected {key} of "
-                f"shape (B, {', '.join(map(str, sizes))}), found {found}. {AGAIN}"
+                f"{name}: the network in it does not suit its description: expected {key} of shape "
+                f"(B, {', '.join(map(str, sizes))}), found {found}. {AGAIN}"
             )
 
 

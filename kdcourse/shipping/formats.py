@@ -112,6 +112,5 @@ def _program(network: Raw, example: torch.Tensor) -> torch.export.ExportedProgra
     ) as error:  # what torch.export says of code that it cannot follow
         raise ExportError(
             f"{type(network.network).__name__}: torch.export cannot follow this network for any "
-            "number of images "
-            f"({type(error).__name__}: {brief(error)})"
+            f"number of images ({type(error).__name__}: {brief(error)})"
         ) from error

@@ -61,8 +61,7 @@ class Mapped:
     def __str__(self) -> str:
         lines = [
             f"{self.path}: {self.megapixels:.2f} megapixels in {self.tiles} tiles, "
-            f"{self.seconds:.1f} s, "
-            f"{self.pace:.2f} s a megapixel, of which the network "
+            f"{self.seconds:.1f} s, {self.pace:.2f} s a megapixel, of which the network "
             f"{self.answering / self.megapixels:.2f}"
         ]
         lines += [f"{name:<24}{share:6.1f} %" for name, share in self.shares.items()]

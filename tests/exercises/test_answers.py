@@ -104,8 +104,8 @@ def all_wrong(key: str, seeds) -> None:
             about = f"{name}, {described(answer)}, seed {seed}"
             assert not verdict.right, f"{about}: judged right, expected {fault!r}"
             assert verdict.fault == fault and word in verdict.message, (
-                f"{about}: expected {fault!r} with the word {word!r}, "
-                f"got {verdict.fault!r}: {verdict.message}"
+                f"{about}: expected {fault!r} with the word {word!r}, got {verdict.fault!r}: "
+                f"{verdict.message}"
             )
 
 

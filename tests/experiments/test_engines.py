@@ -133,8 +133,7 @@ def test_a_process_that_always_dies_is_a_failed_run(tmp_path, own_work):
     assert records[bad.name]["status"] == "failed"
     assert records[bad.name]["error"] == (
         f"its process died {ATTEMPTS} times, last with exit code -9 (-9: killed, often for want of "
-        "memory: try fewer "
-        "--jobs)"
+        "memory: try fewer --jobs)"
     )
     assert marked(bad, "died").read_text() == "x" * ATTEMPTS
     assert sum("failed: its process died 3 times" in line for line in lines) == 1

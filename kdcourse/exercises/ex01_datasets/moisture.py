@@ -19,8 +19,8 @@ from kdcourse.exercises.draws import whole_numbers
         "wavelength would put it.",
         "Make floats of both bands before you subtract: unsigned integers have no numbers below "
         "zero.",
-        "Divide by np.where(total == 0, 1, total), so that nothing is divided by zero. At the "
-        "very end set NaN where (tile == 0).all(axis=0).",
+        "Divide by np.where(total == 0, 1, total), so that nothing is divided by zero. At the very "
+        "end set NaN where (tile == 0).all(axis=0).",
     ),
 )
 def moisture_index(answer: Answer, rng: torch.Generator) -> None:

@@ -90,8 +90,8 @@ def _check_constant_channel(got) -> None:
     """Raise Wrong unless the channel without variation has become zeros."""
     if not np.isfinite(got[:, 2]).all():
         raise Wrong(
-            "Channel 2 has the same value everywhere: its standard deviation is 0, and you "
-            f"divide by it (got {got[0, 2, 0, 0]}). Divide by 1 there, so that zeros are left.",
+            "Channel 2 has the same value everywhere: its standard deviation is 0, and you divide "
+            f"by it (got {got[0, 2, 0, 0]}). Divide by 1 there, so that zeros are left.",
             "constant channel",
         )
 
@@ -116,13 +116,13 @@ def _mistakes(by, scaled, train, others, x, dead, mean, std, every):
         ),
         "own statistics": (
             own,
-            "The others were normalised by their own mean and std. A network that was trained "
-            "with train's numbers must see train's numbers everywhere.",
+            "The others were normalised by their own mean and std. A network that was trained with "
+            "train's numbers must see train's numbers everywhere.",
         ),
         "per image": (
             (x - x.mean((2, 3), keepdims=True)) / np.where(dead, 1, x.std((2, 3), keepdims=True)),
-            "Each image has its own mean and std here. That removes how bright it is; reduce "
-            "over images too.",
+            "Each image has its own mean and std here. That removes how bright it is; reduce over "
+            "images too.",
         ),
         "all channels": (
             np.where(dead, 0, (x - x[train].mean()) / x[train].std()),

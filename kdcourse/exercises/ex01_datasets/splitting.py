@@ -35,8 +35,8 @@ def split_by_place(answer: Answer, rng: torch.Generator) -> None:
         again = _rows(answer(labels, places, share, seed), len(labels))
         if set(test) != set(again[1]):
             raise Wrong(
-                f"Two calls with seed {seed} gave different test sets. Every run and every "
-                "method must see the same test images: draw from np.random.default_rng(seed).",
+                f"Two calls with seed {seed} gave different test sets. Every run and every method "
+                "must see the same test images: draw from np.random.default_rng(seed).",
                 "not repeatable",
             )
         others = [_rows(answer(labels, places, share, seed + i), len(labels))[1] for i in (1, 2, 3)]
@@ -136,9 +136,9 @@ def _check_split(
         )
     if not all(near.values()):
         raise Wrong(
-            f"The share of test differs between classes, in test: {shares}; {100 * share:.0f} % "
-            "of each were asked for, as near as whole places allow. Draw the places of each "
-            "class by itself.",
+            f"The share of test differs between classes, in test: {shares}; {100 * share:.0f} % of "
+            "each were asked for, as near as whole places allow. Draw the places of each class by "
+            "itself.",
             "not stratified",
         )
 

@@ -19,8 +19,8 @@ from kdcourse.checking.task import Answer, task
         "Batch norm in eval mode: γ (x − running mean) / √(running variance + 1e-5) + β, each of "
         "shape (1, C, 1, 1).",
         "conv1 (with the stride) → bn1 → ReLU → conv2 → bn2, then add the shortcut, then ReLU.",
-        "With a key 'downsample.0.weight' the shortcut is a 1×1 convolution with the stride, "
-        "then 'downsample.1'.",
+        "With a key 'downsample.0.weight' the shortcut is a 1×1 convolution with the stride, then "
+        "'downsample.1'.",
     ),
 )
 def residual_block(answer: Answer, rng: torch.Generator) -> None:

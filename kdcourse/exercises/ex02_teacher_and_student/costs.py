@@ -26,8 +26,8 @@ TILE = (13, 64, 64)  # EuroSAT's own size; D1 made its tiles 32×32
     difficulty="easy",
     points=1,
     hints=(
-        "Padding adds 2 · padding pixels; the kernel's first place uses up `kernel` of them; "
-        "then count the steps.",
+        "Padding adds 2 · padding pixels; the kernel's first place uses up `kernel` of them; then "
+        "count the steps.",
         "⌊(n + 2 · padding − kernel) / stride⌋ + 1. Each layer gets what the one before it put "
         "out.",
     ),

@@ -192,8 +192,8 @@ _WRONG_PAIRS = (
         partial(
             _pair, best=lambda teacher, student: teacher["val_accuracy"] - student["val_accuracy"]
         ),
-        "You took the widest lead, which a poor student makes wide. The most accurate student "
-        "was asked for.",
+        "You took the widest lead, which a poor student makes wide. The most accurate student was "
+        "asked for.",
     ),
     (
         "cheapest teacher",
@@ -267,10 +267,10 @@ def _facts(networks: list[dict], pair: tuple[str, str] | None) -> str:
     difficulty="medium",
     points=2,
     hints=(
-        "Each can be tried in a line or two: models.cost(network, (13, 32, 32), latency=False), "
-        "or its answers.",
-        "For D and E build a thin network, put it into the mode that the statement names, and "
-        "ask it twice.",
+        "Each can be tried in a line or two: models.cost(network, (13, 32, 32), latency=False), or "
+        "its answers.",
+        "For D and E build a thin network, put it into the mode that the statement names, and ask "
+        "it twice.",
     ),
 )
 def claims(answer: Answer, rng: torch.Generator) -> None:

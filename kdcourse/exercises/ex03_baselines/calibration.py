@@ -18,10 +18,10 @@ from kdcourse.checking.task import Answer, Wrong, task
     hints=(
         "For each sample two numbers: its confidence, the largest probability; and whether it is "
         "right.",
-        "Bin: min(int(confidence · bins), bins − 1). A confidence of exactly 1 belongs to the "
-        "last bin.",
-        "ECE = Σ over bins that are not empty of (samples in it / all) · |mean confidence − "
-        "share right|, in %.",
+        "Bin: min(int(confidence · bins), bins − 1). A confidence of exactly 1 belongs to the last "
+        "bin.",
+        "ECE = Σ over bins that are not empty of (samples in it / all) · |mean confidence − share "
+        "right|, in %.",
     ),
 )
 def calibration_error(answer: Answer, rng: torch.Generator) -> None:
@@ -164,8 +164,8 @@ def _check_range(n, bins, logits, labels, expected, got) -> None:
                 f"{message} Each bin counts by the share of samples in it, n_b / N.", "unweighted"
             )
         raise Wrong(
-            f"{message} Logits are not probabilities: is there a softmax? And does each bin "
-            "count by n_b / N?",
+            f"{message} Logits are not probabilities: is there a softmax? And does each bin count "
+            "by n_b / N?",
             "no softmax",
         )
 

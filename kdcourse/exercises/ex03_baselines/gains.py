@@ -23,8 +23,8 @@ Z = 1.959964
     hints=(
         "Half of Wilson's interval is z √(p(1 − p)/n + z²/4n²) / (1 + z²/n). It shrinks as n "
         "grows.",
-        "Count n up until it fits: `while half(n) > points: n += 1`. A few thousand steps take "
-        "no time.",
+        "Count n up until it fits: `while half(n) > points: n += 1`. A few thousand steps take no "
+        "time.",
     ),
 )
 def images_needed(answer: Answer, rng: torch.Generator) -> None:
@@ -115,8 +115,8 @@ def _images(p: float, width: float, z: float) -> int:
         "A pair is two runs of one seed. Take the seeds that are in both: sorted(set(method) & "
         "set(baseline)).",
         "Of the n differences: the mean, and s with n − 1 below the line (np.std(…, ddof=1)).",
-        "half = t · s / √n, with t = scipy.stats.t.ppf(0.975, n − 1). With a single difference "
-        "it is math.nan.",
+        "half = t · s / √n, with t = scipy.stats.t.ppf(0.975, n − 1). With a single difference it "
+        "is math.nan.",
     ),
 )
 def paired_gain(answer: Answer, rng: torch.Generator) -> None:
@@ -144,8 +144,8 @@ def paired_gain(answer: Answer, rng: torch.Generator) -> None:
         )
     if not got[1].isnan():
         raise Wrong(
-            "One pair has no spread, so nobody knows how wide the interval is: half is nan "
-            f"there, got {got[1]:.4g}. 0 would claim certainty.",
+            "One pair has no spread, so nobody knows how wide the interval is: half is nan there, "
+            f"got {got[1]:.4g}. 0 would claim certainty.",
             "one seed",
         )
 
@@ -187,13 +187,13 @@ def _half_mistakes(a, b, n, half, t, unpaired, by_place, s) -> dict:
     return {
         "not paired": (
             stats.t.ppf(0.975, 2 * n - 2) * unpaired,
-            "That is the interval of two groups that have nothing to do with each other. Take "
-            "the spread of the *differences*.",
+            "That is the interval of two groups that have nothing to do with each other. Take the "
+            "spread of the *differences*.",
         ),
         "not paired, n − 1": (
             t * unpaired,
-            "That is the interval of two groups that have nothing to do with each other. Take "
-            "the spread of the *differences*.",
+            "That is the interval of two groups that have nothing to do with each other. Take the "
+            "spread of the *differences*.",
         ),
         "by place": (
             by_place[1],
@@ -201,8 +201,8 @@ def _half_mistakes(a, b, n, half, t, unpaired, by_place, s) -> dict:
         ),
         "normal": (
             1.959964 * s / np.sqrt(n),
-            f"1.96 is for many seeds. With {n} pairs it is t = {t:.3f}: scipy.stats.t.ppf(0.975, "
-            "n − 1).",
+            f"1.96 is for many seeds. With {n} pairs it is t = {t:.3f}: scipy.stats.t.ppf(0.975, n "
+            "− 1).",
         ),
         "degrees of freedom": (
             stats.t.ppf(0.975, n) * s / np.sqrt(n),

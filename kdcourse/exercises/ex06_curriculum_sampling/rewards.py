@@ -73,8 +73,8 @@ def _unpaid(value: list[float], earned: float, fair: float) -> Wrong:
         return Wrong(f"{why} {message}", "zero")
     if any(after < before for before, after in zip(value, value[1:], strict=False)):
         why = (
-            "To fall and rise again earns nothing: what the rise pays, the fall has cost. Only "
-            "the ends count."
+            "To fall and rise again earns nothing: what the rise pays, the fall has cost. Only the "
+            "ends count."
         )
         return Wrong(f"{why} {message}", "ups_and_downs")
     return Wrong(f"{message} Which two accuracies remain when the steps are added up?", "not_paid")
@@ -90,8 +90,8 @@ VERDICTS = ("helps", "harms", "not shown", "not comparable")
     difficulty="medium",
     points=2,
     hints=[
-        "First ask whether the two may be compared at all: did they see equally many samples? "
-        "Only then look at accuracies.",
+        "First ask whether the two may be compared at all: did they see equally many samples? Only "
+        "then look at accuracies.",
         "Pair by the seed, which is the key of the dictionary: the two need not be in the same "
         "order.",
         "paired_interval(a, b) gives the mean and half the interval. One seed has no interval: "

@@ -171,8 +171,8 @@ def seen_share(answer: Answer, rng: torch.Generator) -> None:
         ),
         "middle": (
             100 * _sizes(RATIO, [0.5])[0] / IMAGES,
-            "This is the share at the middle θ: the size does not grow evenly with θ, so sum "
-            "over the epochs.",
+            "This is the share at the middle θ: the size does not grow evenly with θ, so sum over "
+            "the epochs.",
         ),
     }
     within = 0.3  # % of the samples: less than what another rounding of the shares makes
@@ -192,8 +192,8 @@ def seen_share(answer: Answer, rng: torch.Generator) -> None:
     hints=[
         "The window is rN ranks long. Where it hangs over an end, move it inward rather than cut "
         "it.",
-        "Only its start needs care: no less than 0, and no more than N − rN. The stop is the "
-        "start plus rN.",
+        "Only its start needs care: no less than 0, and no more than N − rN. The stop is the start "
+        "plus rN.",
         "start = min(max(round((threshold - ratio / 2) * count), 0), count - size)",
     ],
 )
@@ -250,8 +250,8 @@ def _wrong_window(
         "shares": ((start / count, stop / count), "These are shares of the ranks: multiply by N."),
         "cut": (
             (max(low, 0), min(high, count)),
-            f"The window is cut at the end: it holds {min(high, count) - max(low, 0):.0f} ranks "
-            f"of {size} promised.",
+            f"The window is cut at the end: it holds {min(high, count) - max(low, 0):.0f} ranks of "
+            f"{size} promised.",
         ),
         "not_moved": (
             (low, high),

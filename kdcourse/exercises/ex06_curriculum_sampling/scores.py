@@ -18,8 +18,8 @@ from kdcourse.checking.task import Answer, Wrong, task
     hints=[
         "Three parts, each (N,): 1 − max p_t, H(p_t) / ln C, and KL(p_t ‖ p_s) / 5, which is cut "
         "at 1.",
-        "Where p_t is 0 its term of the entropy and of KL is 0, but p_t.log() is −∞ there and 0 "
-        "· −∞ is NaN.",
+        "Where p_t is 0 its term of the entropy and of KL is 0, but p_t.log() is −∞ there and 0 · "
+        "−∞ is NaN.",
         "torch.xlogy(p, q) is p · ln q, and 0 where p is 0, whatever q.",
     ],
 )

@@ -86,8 +86,8 @@ def _interval_mistakes(gains, rows, means, ends, apart, low, high, middle, error
         ),
         "resampled_raw": (
             np.percentile(gains[rows].ravel(), ends),
-            "These are percentiles of single resampled differences: take the mean of each "
-            "resample first.",
+            "These are percentiles of single resampled differences: take the mean of each resample "
+            "first.",
         ),
         "ninety": (
             np.percentile(means, [5, 95]),
@@ -100,8 +100,8 @@ def _interval_mistakes(gains, rows, means, ends, apart, low, high, middle, error
         ),
         "unpaired": (
             np.percentile(apart, ends),
-            "The two arms were drawn apart from each other. Draw seeds, that is differences: "
-            "their pairs belong together.",
+            "The two arms were drawn apart from each other. Draw seeds, that is differences: their "
+            "pairs belong together.",
         ),
         "t": (
             np.array([middle - t, middle + t]),
@@ -109,8 +109,8 @@ def _interval_mistakes(gains, rows, means, ends, apart, low, high, middle, error
         ),
         "normal": (
             np.array([middle - 1.96 * error, middle + 1.96 * error]),
-            "This is mean ± 1.96 s/√n, the same to both sides. These differences are skewed: "
-            "take the percentiles.",
+            "This is mean ± 1.96 s/√n, the same to both sides. These differences are skewed: take "
+            "the percentiles.",
         ),
         "from_zero": (
             np.percentile(means - middle, ends),
@@ -141,8 +141,8 @@ def _interval_mistakes(gains, rows, means, ends, apart, low, high, middle, error
     points=1,
     hints=[
         "The notebook's section 2 asks the same: `seeds_needed(gain, spread)`.",
-        "The spread is the standard deviation of the *differences*, from the pilot: "
-        "np.std(pilot, ddof=1).",
+        "The spread is the standard deviation of the *differences*, from the pilot: np.std(pilot, "
+        "ddof=1).",
         "ddof=1, since the mean was taken from the same five seeds.",
     ],
 )

@@ -18,8 +18,8 @@ from kdcourse.evaluation import comparison
     difficulty="medium",
     points=2,
     hints=[
-        "Sort the p values. The smallest is multiplied by m, the next by m − 1, and the largest "
-        "by 1.",
+        "Sort the p values. The smallest is multiplied by m, the next by m − 1, and the largest by "
+        "1.",
         "Then go up from the smallest: none may be smaller than the one before "
         "(np.maximum.accumulate). And no p is larger than 1.",
         "Put them back where they were: with order = p.argsort(), adjusted[order] = those in "
@@ -80,8 +80,8 @@ def _adjusted_mistakes(back, p, m, rising, factors, stepped, fdr) -> dict:
     return {
         "bonferroni": (
             (p * m).clip(max=1),
-            "All are multiplied by m, which is Bonferroni's correction. Holm's factor falls: m, "
-            "m − 1, …, 1.",
+            "All are multiplied by m, which is Bonferroni's correction. Holm's factor falls: m, m "
+            "− 1, …, 1.",
         ),
         "bonferroni_uncut": (
             p * m,
@@ -124,8 +124,8 @@ def _adjusted_mistakes(back, p, m, rising, factors, stepped, fdr) -> dict:
         ),
         "backwards": (
             back(np.minimum.accumulate(stepped[::-1])[::-1].clip(max=1)),
-            "This goes down from the largest, which is Hochberg's correction. Holm's goes up "
-            "from the smallest.",
+            "This goes down from the largest, which is Hochberg's correction. Holm's goes up from "
+            "the smallest.",
         ),
         "unchanged": (p, "Nothing was corrected."),
     }
@@ -140,10 +140,10 @@ def _adjusted_mistakes(back, p, m, rising, factors, stepped, fdr) -> dict:
     hints=[
         "McNemar's test asks of the images that exactly one of the two gets right. How many are "
         "these at least? At most? Their difference is known.",
-        "At least: the worse network is right on no image that the better one gets wrong. At "
-        "most: the two are never wrong on the same image, as far as there are images enough.",
-        "With d = |right_a − right_b| the least p is that of d to 0, the largest that of d + c "
-        "to c, where c is the smaller of what the better gets wrong and the worse gets right. "
+        "At least: the worse network is right on no image that the better one gets wrong. At most: "
+        "the two are never wrong on the same image, as far as there are images enough.",
+        "With d = |right_a − right_b| the least p is that of d to 0, the largest that of d + c to "
+        "c, where c is the smaller of what the better gets wrong and the worse gets right. "
         "scipy.stats.binomtest(k, n).pvalue, and 1 if n is 0.",
     ],
 )
@@ -180,13 +180,13 @@ def p_range(answer: Answer, rng: torch.Generator) -> None:
             ),
             "not_both": (
                 [expected[0], coin_p(difference + beyond, beyond)],
-                "The worse network cannot be right, where the better is wrong, more often than "
-                "it is right at all.",
+                "The worse network cannot be right, where the better is wrong, more often than it "
+                "is right at all.",
             ),
             "worse_wrong": (
                 [expected[0], coin_p(images - worse, images - better - difference)],
-                "Count again: the better is alone in being right d times more often than the "
-                "worse is.",
+                "Count again: the better is alone in being right d times more often than the worse "
+                "is.",
             ),
             "independent": (
                 [expected[0], _independent(images, better, worse)],
@@ -221,8 +221,8 @@ def _independent(images: int, better: int, worse: int) -> float:
     hints=[
         "Compute ρ once for the order that was seen, and once for every other order of y: "
         "itertools.permutations(y).",
-        "Count those whose |ρ| is *as large or larger*, and divide by n!. The order that was "
-        "seen is one of them.",
+        "Count those whose |ρ| is *as large or larger*, and divide by n!. The order that was seen "
+        "is one of them.",
         "Equal ρ may differ in the last digit: compare with abs(other) >= abs(seen) - 1e-9. For "
         "speed take the ranks once, and permute these.",
     ],
@@ -248,9 +248,9 @@ def permutation_p(answer: Answer, rng: torch.Generator) -> None:
             and abs(value * 120 - round(value * 120)) < 1e-6
         ):
             raise Wrong(
-                f"Expected {expected:.4f} for p, got {value:.4f}. Orders that are as far from 0 "
-                "as yours were lost to rounding: 0.3 and 0.30000000000000004. Compare with "
-                "abs(other) >= abs(seen) - 1e-9.",
+                f"Expected {expected:.4f} for p, got {value:.4f}. Orders that are as far from 0 as "
+                "yours were lost to rounding: 0.3 and 0.30000000000000004. Compare with abs(other) "
+                ">= abs(seen) - 1e-9.",
                 "rounding",
             )
         expect.close(value, expected, mistakes, rtol=1e-5, of="p")
@@ -276,8 +276,8 @@ def _permuted(x: np.ndarray, y: np.ndarray) -> tuple[float, dict]:
     return as_far, {
         "strict": (
             farther,
-            "Only orders *farther* from 0 were counted: one that is as far counts too, and so "
-            "does the one seen.",
+            "Only orders *farther* from 0 were counted: one that is as far counts too, and so does "
+            "the one seen.",
         ),
         "one_sided": (
             as_large,

@@ -36,15 +36,14 @@ def _d2_sentences() -> dict[str, tuple[bool, str, str]]:
             overall[1] < 0.05,
             "overall",
             f"{total[0]} against {total[1]} right of 10,000. Ask your `p_range`: if all of the "
-            f"difference falls to one side, p is {overall[0]:.3f}; if not, up to "
-            f"{overall[1]:.2f}. The table does not say which.",
+            f"difference falls to one side, p is {overall[0]:.3f}; if not, up to {overall[1]:.2f}. "
+            "The table does not say which.",
         ),
         "b": (
             most["dog"] < 0.05,
             "hidden pairing",
-            f"Dogs: {kd['dog']} against {plain['dog']} right of 1,000. Which p that is depends "
-            "on how many images only one of the two gets right: see the larger end of your "
-            "`p_range`.",
+            f"Dogs: {kd['dog']} against {plain['dog']} right of 1,000. Which p that is depends on "
+            "how many images only one of the two gets right: see the larger end of your `p_range`.",
         ),
         "c": (
             stats.binomtest(up, up + down).pvalue < 0.05,
@@ -54,14 +53,14 @@ def _d2_sentences() -> dict[str, tuple[bool, str, str]]:
         "d": (
             least["horse"] > 0.05,
             "too few images",
-            f"Horses: {kd['horse']} against {plain['horse']} right of 1,000. What is the *least* "
-            "p of two images?",
+            f"Horses: {kd['horse']} against {plain['horse']} right of 1,000. What is the *least* p "
+            "of two images?",
         ),
         "e": (
             len(set(D2_EPOCHS.values())) > 1,
             "two changes",
-            f"Look at the epochs: {' and '.join(map(str, D2_EPOCHS.values()))}. Two things "
-            "changed at once.",
+            f"Look at the epochs: {' and '.join(map(str, D2_EPOCHS.values()))}. Two things changed "
+            "at once.",
         ),
         "f": (
             max(abs(kd - plain)) <= abs(total[0] - total[1]) / 10,

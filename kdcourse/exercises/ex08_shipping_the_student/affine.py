@@ -19,8 +19,8 @@ LOW, HIGH = -128, 127  # of int8
     difficulty="medium",
     points=3,
     hints=[
-        "256 levels have 255 steps between them. The range must hold zero, so that zero "
-        "(padding, a ReLU) is exact: low = min(low, 0), high = max(high, 0).",
+        "256 levels have 255 steps between them. The range must hold zero, so that zero (padding, "
+        "a ReLU) is exact: low = min(low, 0), high = max(high, 0).",
         "scale = (high − low) / 255. The zero point is the q of x = 0: the q for which low comes "
         "out as −128, rounded.",
         "zero_point = round(−128 − low / scale); q = round(values / scale) + zero_point, clamped "
@@ -55,8 +55,8 @@ def int8(answer: Answer, rng: torch.Generator) -> None:
     )
     if scale <= 0 or (scale * (q - zero)).abs().max() > 0:
         raise Wrong(
-            "Where low and high are 0, all values are 0 and must come back as 0 with a scale "
-            f"above 0: got scale {scale:g}.",
+            "Where low and high are 0, all values are 0 and must come back as 0 with a scale above "
+            f"0: got scale {scale:g}.",
             "nothing but zero",
         )
 
@@ -108,8 +108,8 @@ def _int8_is_right(value, values: torch.Tensor, low: float, high: float) -> None
                 else ""
             )
             raise Wrong(
-                f"{where.capitalize()}, x = 0 must be q = {right}, so that low comes out as "
-                f"−128; got {zero}{side}.",
+                f"{where.capitalize()}, x = 0 must be q = {right}, so that low comes out as −128; "
+                f"got {zero}{side}.",
                 "zero point",
             )
     _check_values(values, low, high, q, scale, zero, where)

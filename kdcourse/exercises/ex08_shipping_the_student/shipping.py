@@ -36,8 +36,8 @@ def timings() -> np.ndarray:
     difficulty="easy",
     points=2,
     hints=[
-        "Leave out the calls that warm up. Sort the others: the median is in the middle, and 95 "
-        "% are no longer than p95.",
+        "Leave out the calls that warm up. Sort the others: the median is in the middle, and 95 % "
+        "are no longer than p95.",
         "np.median(ms[30:]) and np.percentile(ms[30:], 95)",
     ],
 )
@@ -90,8 +90,8 @@ def latency(answer: Answer, rng: torch.Generator) -> None:
             "p90": (np.percentile(warm, 90), "That is p90."),
             "two sigma": (
                 warm.mean() + 1.645 * warm.std(),
-                "That is mean + 1.645 standard deviations: these times are far from normal. "
-                "Count, don't assume.",
+                "That is mean + 1.645 standard deviations: these times are far from normal. Count, "
+                "don't assume.",
             ),
             "95 % of the slowest": (
                 0.95 * warm.max(),
@@ -112,8 +112,8 @@ def latency(answer: Answer, rng: torch.Generator) -> None:
     difficulty="medium",
     points=3,
     hints=[
-        "Do it along one axis first: where do tiles begin so that they cover `length` pixels, "
-        "and as few as possible?",
+        "Do it along one axis first: where do tiles begin so that they cover `length` pixels, and "
+        "as few as possible?",
         "range(0, length, tile) covers, but its last tile may stick out. Move that one inwards: "
         "min(start, length − tile).",
         "Then every start of the rows with every start of the columns. min(…) makes no double: a "
@@ -216,8 +216,8 @@ def candidates() -> pd.DataFrame:
     hints=[
         "Strike out what the machine cannot take: two columns decide, and neither of them is the "
         "median.",
-        "Of those left: is a loss shown? That is, does the interval gain ± half lie below zero? "
-        "An interval that includes zero shows none.",
+        "Of those left: is a loss shown? That is, does the interval gain ± half lie below zero? An "
+        "interval that includes zero shows none.",
     ],
 )
 def to_ship(answer: Answer, rng: torch.Generator) -> None:

@@ -14,10 +14,10 @@ from kdcourse.checking.task import Answer, Wrong, task
     difficulty="medium",
     points=3,
     hints=[
-        "Write one output pixel as a sum: Σ w · (x − mean) / std + b. What multiplies x, and "
-        "what does not?",
-        "What multiplies x in input channel c is w / std of that channel. weight is (O, C, k, "
-        "k): mean and std belong to its second axis.",
+        "Write one output pixel as a sum: Σ w · (x − mean) / std + b. What multiplies x, and what "
+        "does not?",
+        "What multiplies x in input channel c is w / std of that channel. weight is (O, C, k, k): "
+        "mean and std belong to its second axis.",
         "What does not: the old bias less Σ w · mean / std, over channels and kernel, one number "
         "for each output.",
     ],
@@ -107,8 +107,8 @@ def _wrong_axes(weight: torch.Tensor, std: torch.Tensor) -> dict:
     points=3,
     hints=[
         "Symmetric: zero point 0 and q in −127 … 127. The scale is the largest |weight| over 127.",
-        "A scale for each output channel is a maximum over all axes but the first; keep the "
-        "axes, so that it broadcasts. It works for (O, C, k, k) and for (O, I).",
+        "A scale for each output channel is a maximum over all axes but the first; keep the axes, "
+        "so that it broadcasts. It works for (O, C, k, k) and for (O, I).",
         "scale = weight.abs().flatten(1).amax(1) / 127, reshaped to (-1, 1, 1, 1); a channel of "
         "zeros has scale 0: divide by 1 there.",
     ],
@@ -183,8 +183,8 @@ def _rounding_mistakes(rounds, weight, per_channel, scale, one, many, inputs, ki
         ),
         "input channels": (
             rounds(inputs),
-            "There is a scale for each *input* channel: outputs are the first axis, and each is "
-            "a sum over inputs.",
+            "There is a scale for each *input* channel: outputs are the first axis, and each is a "
+            "sum over inputs.",
         ),
         "q": (rounds(scale) / scale, "This is q: what the layer computes with is scale · q."),
         "255 steps": (

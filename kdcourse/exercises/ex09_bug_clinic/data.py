@@ -40,8 +40,8 @@ def found_data(answer: Answer, rng: torch.Generator) -> None:
         "What must hold for every batch (x, logits) of every epoch, whatever its order?",
         "teacher(x) must be logits, up to rounding: a teacher asked in other batches rounds "
         "otherwise, so allclose with an atol of 1e-4, not torch.equal.",
-        "A teacher for the check: nn.Sequential(nn.Flatten(), nn.Linear(16, 3)) and a dozen "
-        "random images (1, 4, 4).",
+        "A teacher for the check: nn.Sequential(nn.Flatten(), nn.Linear(16, 3)) and a dozen random "
+        "images (1, 4, 4).",
     ],
 )
 def prove_7(answer: Answer, rng: torch.Generator) -> None:
@@ -137,8 +137,8 @@ def _check_shuffled(count, epochs, shown, index) -> None:
         )
     if all(row.tolist() == list(range(count)) for row in index):
         raise Wrong(
-            "The order fits now because nothing is shuffled any more. The answers must find "
-            "their image in any order.",
+            "The order fits now because nothing is shuffled any more. The answers must find their "
+            "image in any order.",
             "unshuffled",
         )
     if torch.equal(index[0], index[1]) and torch.equal(index[0], index[2]):
@@ -167,8 +167,8 @@ def _check_shuffled(count, epochs, shown, index) -> None:
     hints=[
         "As in case 7: what must hold between the views and the logits that come back?",
         "For the check you need an augmentation that is random, a teacher that notices it, and "
-        "images that do not look the same when shifted. `random_views()` and "
-        "`pixel_network(seed, pixels)` are given.",
+        "images that do not look the same when shifted. `random_views()` and `pixel_network(seed, "
+        "pixels)` are given.",
         "assert torch.allclose(teacher(views), logits, atol=1e-4)",
     ],
 )

@@ -36,12 +36,12 @@ def found_evaluation(answer: Answer, rng: torch.Generator) -> None:
     points=2,
     hints=[
         "A rule may report the best epoch on validation, or the last. Two things must hold of "
-        "either: the figure is the test figure of the epoch that it names, and the test figures "
-        "do not decide which epoch that is.",
-        "Make a history in which the best epoch on test is neither the best on validation nor "
-        "the last.",
-        "Or call it twice, with the same validation figures and other test figures: the epoch "
-        "must be the same, and the figure that of the epoch.",
+        "either: the figure is the test figure of the epoch that it names, and the test figures do "
+        "not decide which epoch that is.",
+        "Make a history in which the best epoch on test is neither the best on validation nor the "
+        "last.",
+        "Or call it twice, with the same validation figures and other test figures: the epoch must "
+        "be the same, and the figure that of the epoch.",
     ],
 )
 def prove_9(answer: Answer, rng: torch.Generator) -> None:
@@ -137,8 +137,8 @@ def mend_9(answer: Answer, rng: torch.Generator) -> None:
     hints=[
         "Of the test images you know what must come out: (test_images − mean) / std, and nothing "
         "random.",
-        "Some images, not one, and none that looks the same in a mirror; compare with allclose. "
-        "Or call it twice and ask for the same test images.",
+        "Some images, not one, and none that looks the same in a mirror; compare with allclose. Or "
+        "call it twice and ask for the same test images.",
     ],
     seconds=20,
 )
@@ -325,8 +325,8 @@ def flattery(answer: Answer, rng: torch.Generator) -> None:
     points=2,
     hints=[
         "Compute the gain, distilled minus plain, both ways. Are the two gains the same?",
-        "The largest of many figures that scatter lies further above their mean than that of "
-        "few. Who draws more often?",
+        "The largest of many figures that scatter lies further above their mean than that of few. "
+        "Who draws more often?",
     ],
 )
 def cancels(answer: Answer, rng: torch.Generator) -> None:

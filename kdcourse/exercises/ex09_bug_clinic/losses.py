@@ -19,8 +19,8 @@ from kdcourse.exercises.ex09_bug_clinic.proving import prove_case
     hints=[
         "Ask of each loss: what is summed, and over what is the mean? Is T² there, in every way "
         "through? Is a log taken of something that may be 0?",
-        "Try them: two rows of logits with few classes, then with many; a large T and a small "
-        "one; logits of 1,000.",
+        "Try them: two rows of logits with few classes, then with many; a large T and a small one; "
+        "logits of 1,000.",
     ],
 )
 def found_losses(answer: Answer, rng: torch.Generator) -> None:
@@ -37,8 +37,8 @@ def found_losses(answer: Answer, rng: torch.Generator) -> None:
     hints=[
         "What must come out? You have a right loss at hand: write it in one line of log_softmax, "
         "or import soft_target_loss from kdcourse.distillation.",
-        "loss(z_s, z_t) and the right one on random logits; assert torch.allclose(came, "
-        "expected, rtol=1e-3).",
+        "loss(z_s, z_t) and the right one on random logits; assert torch.allclose(came, expected, "
+        "rtol=1e-3).",
     ],
 )
 def prove_1(answer: Answer, rng: torch.Generator) -> None:
@@ -82,8 +82,8 @@ def _gradient(answer: Answer, z_s: torch.Tensor, *args, **kwargs) -> torch.Tenso
     if gradient is None and not outcome.error:
         raise Wrong(
             "The value is right, but no gradient reaches the student's logits any more, and "
-            "without one nothing can be trained with this loss. Is there an item(), a detach() "
-            "or a new torch.tensor(…) on the way?",
+            "without one nothing can be trained with this loss. Is there an item(), a detach() or "
+            "a new torch.tensor(…) on the way?",
             "no gradient",
         )
     return gradient
@@ -140,8 +140,8 @@ def _soft(
     hints=[
         "The two branches must agree on the soft term. What must loss(z_s, z_t, labels) − "
         "loss(z_s, z_t) be?",
-        "(1 − soft_weight) · cross-entropy: the soft term drops out of the difference. But at T "
-        "= 1, T² is 1.",
+        "(1 − soft_weight) · cross-entropy: the soft term drops out of the difference. But at T = "
+        "1, T² is 1.",
         "Or compare each branch with the formula, at a T other than 1.",
     ],
 )
@@ -259,10 +259,10 @@ def _mistakes_with_labels(temperature, weight, z_s, labels, t2, soft, hard) -> d
     difficulty="medium",
     points=2,
     hints=[
-        "softmax of (0, 200) at T = 1 is (0, 1) in float32: e^-200 has no place in it. The log "
-        "of that 0 is −∞.",
-        "Both may underflow, the student's probabilities and the teacher's. 0 · −∞ is NaN, 1 · "
-        "−∞ is −∞: ask for isfinite, not for isnan.",
+        "softmax of (0, 200) at T = 1 is (0, 1) in float32: e^-200 has no place in it. The log of "
+        "that 0 is −∞.",
+        "Both may underflow, the student's probabilities and the teacher's. 0 · −∞ is NaN, 1 · −∞ "
+        "is −∞: ask for isfinite, not for isnan.",
         "Try three pairs at T = 1: an extreme student with an ordinary teacher, the other way "
         "round, and both.",
     ],
@@ -287,8 +287,8 @@ def prove_3(answer: Answer, rng: torch.Generator) -> None:
     hints=[
         "Where a probability underflows, its logarithm is an ordinary number: do not go through "
         "the probability.",
-        "F.log_softmax(z / temperature, dim=1) for both; the teacher's probabilities are .exp() "
-        "of the teacher's.",
+        "F.log_softmax(z / temperature, dim=1) for both; the teacher's probabilities are .exp() of "
+        "the teacher's.",
     ],
 )
 def mend_3(answer: Answer, rng: torch.Generator) -> None:

@@ -48,8 +48,8 @@ def prove_4(answer: Answer, rng: torch.Generator) -> None:
         answer,
         rng,
         4,
-        "Do you train for two epochs? What you look at must stand still in eval mode: the "
-        "weights do not.",
+        "Do you train for two epochs? What you look at must stand still in eval mode: the weights "
+        "do not.",
         tries=1,
     )
 
@@ -123,9 +123,9 @@ def mend_4(answer: Answer, rng: torch.Generator) -> None:
         (
             "validation in train mode",
             bug_cases.trainers.validates_in_train_mode,
-            "Now the validation runs in train mode: batch norm takes in the validation images, "
-            "and the answers depend on who else is in the batch. eval() is right there; the way "
-            "back is missing.",
+            "Now the validation runs in train mode: batch norm takes in the validation images, and "
+            "the answers depend on who else is in the batch. eval() is right there; the way back "
+            "is missing.",
         ),
     ):
         if _states(outcome, mistake, args, [0]):
@@ -177,8 +177,8 @@ def prove_5(answer: Answer, rng: torch.Generator) -> None:
         answer,
         rng,
         5,
-        "Does your teacher have batch norm? Do you look at buffers, not only at parameters? And "
-        "is what you compare with a copy (state_dict() hands out the living tensors)?",
+        "Does your teacher have batch norm? Do you look at buffers, not only at parameters? And is "
+        "what you compare with a copy (state_dict() hands out the living tensors)?",
         tries=1,
     )
 
@@ -253,8 +253,8 @@ def _check_teacher(seeds, outcome) -> None:
         )
     if outcome.after[1]["gradients"]:
         raise Wrong(
-            "The teacher's parameters have gradients now: it ran without no_grad. That costs "
-            "time and memory, and an optimiser could use them.",
+            "The teacher's parameters have gradients now: it ran without no_grad. That costs time "
+            "and memory, and an optimiser could use them.",
             "gradients",
         )
 
