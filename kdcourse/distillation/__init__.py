@@ -26,7 +26,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "AttentionTransfer", "FitNets", "FlowOfSolution", "attention_map",
             "attention_transfer_loss", "flow_loss", "flow_matrix", "hint_loss",
         ),
-        "objective": ("Combined", "Objective"),
+        "objective": ("Combined", "LossTerms", "Objective"),
         "relations": (
             "ProbabilisticTransfer", "RelationalKD", "SimilarityPreserving",
             "probabilistic_transfer_loss", "relational_angle_loss", "relational_distance_loss",

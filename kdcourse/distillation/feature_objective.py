@@ -9,17 +9,16 @@ from torch.nn import functional as F
 from kdcourse.common.errors import UsageError
 from kdcourse.data.batches import Batch
 from kdcourse.distillation.hooks import FeatureHooks, ForwardOutput, forward_with_features
-from kdcourse.distillation.objective import Objective, check_weights
+from kdcourse.distillation.objective import LossTerms, Objective, check_weights
 from kdcourse.distillation.teacher import Teacher
 
 
 class FeatureObjective(Objective):
-    """What the objectives below share: layers of the same number on both sides, weights by term,
-    one dry run.
+    """An objective that compares layers of the student with as many layers of the teacher.
 
     A subclass turns features into unweighted losses in `losses`, and makes its adapters, if it
-    needs any, in `adapt`. Terms of weight 0 are left out. `fit` calls `prepare`; whoever trains
-    without `fit` calls it first.
+    needs any, in `adapt`. Terms of weight 0 are left out. `fit` calls `prepare`; call it yourself
+    if you train without `fit`.
     """
 
     needs_adapters = False
@@ -41,27 +40,31 @@ class FeatureObjective(Objective):
             )
         FeatureHooks(teacher.network, self.teacher_layers)  # an unknown path is said at once
         self.weights = weights
-        self.shapes: dict | None = None  # what the dry run saw
+        self.shapes: dict | None = None  # of the features in the dry run
 
     def prepare(self, student: nn.Module, batch: Batch, samples: int) -> None:
-        """A dry run: make the adapters and try the losses once, so that what cannot work is said
-        before training.
+        """A dry run: make the adapters and try the losses once.
 
-        A second call changes nothing if the shapes are the same; otherwise it raises UsageError,
-        rather than throw trained adapters away.
+        Raises UsageError, before training, for features that the losses cannot compare. A second
+        call changes nothing if the shapes are the same; otherwise it raises UsageError, because
+        trained adapters would be lost.
         """
         super().prepare(student, batch, samples)
         training = student.training
         student.eval()
         try:
             with torch.no_grad():
-                seen = forward_with_features(student, batch.images, self.student_layers)
+                student_output = forward_with_features(student, batch.images, self.student_layers)
         finally:
             student.train(training)
-        taught = self.teacher.forward_with_features(batch, self.teacher_layers)
-        shapes = self._shapes(seen, taught) | ({"samples": samples} if self.needs_adapters else {})
+        features = self._features(
+            student_output, self.teacher.forward_with_features(batch, self.teacher_layers)
+        )
+        shapes = self._shapes(*features)
+        if self.needs_adapters:
+            shapes["samples"] = samples
         if self.shapes is None or not self.needs_adapters:
-            self._first_time(seen, taught, batch, samples)
+            self._first_time(*features, batch, samples)
         elif shapes != self.shapes:
             raise UsageError(
                 f"{type(self).__name__} was prepared for {self.shapes}, and is asked to fit "
@@ -71,13 +74,14 @@ class FeatureObjective(Objective):
         self.shapes = shapes
 
     def _first_time(
-        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch, samples: int
+        self, student: list[torch.Tensor], teacher: list[torch.Tensor], batch: Batch, samples: int
     ) -> None:
-        self.adapt(*self._features(seen, taught), samples)
+        """Make the adapters, then try the losses, which check the shapes of their features."""
+        self.adapt(student, teacher, samples)
         self.to(batch.images.device)
         self.eval()  # for the trial: batch norms and banks stay as they are
         with torch.no_grad():
-            self.losses(*self._features(seen, taught), batch)
+            self.losses(student, teacher, batch)
         self.train()
 
     def adapt(self, student: list[torch.Tensor], teacher: list[torch.Tensor], samples: int) -> None:
@@ -85,13 +89,13 @@ class FeatureObjective(Objective):
 
     def losses(
         self, student: list[torch.Tensor], teacher: list[torch.Tensor], batch: Batch
-    ) -> dict[str, torch.Tensor]:
+    ) -> LossTerms:
         """Unweighted losses by term; the features in the order of the layers, in float32."""
         raise NotImplementedError
 
     def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput | None, batch: Batch
-    ) -> dict[str, torch.Tensor]:
+        self, student: ForwardOutput, teacher: ForwardOutput | None, batch: Batch
+    ) -> LossTerms:
         losses = {}
         if any(weight for term, weight in self.weights.items() if term != "label"):
             if self.needs_adapters and self.shapes is None:
@@ -99,21 +103,21 @@ class FeatureObjective(Objective):
                     f"{type(self).__name__} has no adapters yet: train it with fit, or call "
                     "prepare(student, batch, samples) before the optimiser is made"
                 )
-            with torch.autocast(seen.logits.device.type, enabled=False):
-                losses = self.losses(*self._features(seen, taught), batch)
+            with torch.autocast(student.logits.device.type, enabled=False):
+                losses = self.losses(*self._features(student, teacher), batch)
         if self.weights["label"]:
-            losses["label"] = F.cross_entropy(seen.logits, batch.labels)
+            losses["label"] = F.cross_entropy(student.logits, batch.labels)
         return {term: weight * losses[term] for term, weight in self.weights.items() if weight}
 
     def _features(
-        self, seen: ForwardOutput, taught: ForwardOutput
+        self, student: ForwardOutput, teacher: ForwardOutput
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        student = [seen.features[path].float() for path in self.student_layers]
-        return student, [taught.features[path].float() for path in self.teacher_layers]
+        """The features of student and teacher, in the order of the layers, in float32."""
+        student_features = [student.features[path].float() for path in self.student_layers]
+        return student_features, [teacher.features[path].float() for path in self.teacher_layers]
 
-    def _shapes(self, seen: ForwardOutput, taught: ForwardOutput) -> dict:
+    def _shapes(self, student: list[torch.Tensor], teacher: list[torch.Tensor]) -> dict:
         """{(student's layer, teacher's layer): (its shape, the teacher's)}, without the batch."""
-        student, teacher = self._features(seen, taught)
         shapes = [
             (tuple(s.shape[1:]), tuple(t.shape[1:])) for s, t in zip(student, teacher, strict=True)
         ]

@@ -15,9 +15,9 @@ class FeatureHooks:
     """The outputs of some layers, as the network computes them: a context manager and a mapping
     from path to tensor.
 
-    >>> with FeatureHooks(network, ["layer1", "layer2.0"]) as taps:
+    >>> with FeatureHooks(network, ["layer1", "layer2.0"]) as hooks:
     ...     logits = network(images)
-    >>> taps["layer1"].shape  # (B, 16, 32, 32)
+    >>> hooks["layer1"].shape  # (B, 16, 32, 32)
 
     The hooks are removed on leaving, also after an error; the features stay, as they left their
     layer. A layer that ran more than once gives its last output. Raises UsageError for an unknown
@@ -65,9 +65,9 @@ class FeatureHooks:
         if path not in self._features:
             if path in self.paths:
                 raise UsageError(
-                    f"layer {path!r} did not run in the forward pass: it has no output to tap"
+                    f"layer {path!r} did not run in the forward pass: it has no output"
                 )
-            raise unknown("tapped layer", path, self.paths)
+            raise unknown("hooked layer", path, self.paths)
         return self._features[path]
 
     def __iter__(self):
@@ -93,6 +93,6 @@ def forward_with_features(
     """One forward pass: the logits, and the outputs of the layers named."""
     if not layers:
         return ForwardOutput(network(images).float())
-    with FeatureHooks(network, layers) as taps:
+    with FeatureHooks(network, layers) as hooks:
         logits = network(images)
-    return ForwardOutput(logits.float(), {path: taps[path] for path in layers})
+    return ForwardOutput(logits.float(), {path: hooks[path] for path in layers})

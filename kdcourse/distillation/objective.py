@@ -27,12 +27,15 @@ def check_weights(**weights: float) -> None:
         )
 
 
+LossTerms = dict[str, torch.Tensor]  # name → weighted loss, a scalar; the loss is their sum
+
+
 class Objective(nn.Module):
     """(student, batch) → named, weighted loss terms, each a scalar.
 
-    A subclass says which layers it wants to see, in `student_layers` and `teacher_layers` (module
-    paths), and turns what was seen into terms in `terms`. Student and teacher each run once a
-    batch, whatever is combined.
+    A subclass names the layers whose features it needs, in `student_layers` and `teacher_layers`
+    (module paths), and turns logits and features into terms in `terms`. Student and teacher each
+    run once per batch, whatever is combined.
     """
 
     def __init__(self, teacher: Teacher | None = None, student_layers=(), teacher_layers=()):
@@ -55,21 +58,41 @@ class Objective(nn.Module):
             self.teacher.check(student, batch)
 
     def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput | None, batch: Batch
-    ) -> dict[str, torch.Tensor]:
-        """seen: the student's logits and features; taught: the teacher's, None if there is no
-        teacher.
+        self, student: ForwardOutput, teacher: ForwardOutput | None, batch: Batch
+    ) -> LossTerms:
+        """The weighted loss terms of a batch.
+
+        student, teacher: logits (B, C) and the features of the layers named, from one forward pass
+        each; the teacher's without gradient, None if there is no teacher.
         """
         raise NotImplementedError
 
-    def forward(self, student: nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
-        seen = forward_with_features(student, batch.images, self.student_layers)
-        taught = (
-            self.teacher.forward_with_features(batch, self.teacher_layers)
-            if self.teacher is not None
-            else None
+    def forward(self, student: nn.Module, batch: Batch) -> LossTerms:
+        """The weighted loss terms: student and teacher each run once."""
+        return self.terms(*self._outputs(student, batch), batch)
+
+    @torch.no_grad()
+    def explain_not_finite(self, student: nn.Module, batch: Batch) -> str:
+        """Whose logits hold NaN or infinity; `fit` asks after a loss that is not finite.
+
+        Returns a sentence for the error message, or "" if all logits are finite.
+        """
+        outputs = zip(("student", "teacher"), self._outputs(student, batch), strict=True)
+        broken = [name for name, out in outputs if out and not out.logits.isfinite().all()]
+        if not broken:
+            return ""
+        return (
+            f"The logits of the {' and the '.join(broken)} hold NaN or infinity: is the learning "
+            "rate too high, or are the images not normalised?"
         )
-        return self.terms(seen, taught, batch)
+
+    def _outputs(
+        self, student: nn.Module, batch: Batch
+    ) -> tuple[ForwardOutput, ForwardOutput | None]:
+        student_output = forward_with_features(student, batch.images, self.student_layers)
+        if self.teacher is None:
+            return student_output, None
+        return student_output, self.teacher.forward_with_features(batch, self.teacher_layers)
 
 
 class Combined(Objective):
@@ -113,11 +136,11 @@ class Combined(Objective):
             objective.prepare(student, batch, samples)
 
     def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput | None, batch: Batch
-    ) -> dict[str, torch.Tensor]:
+        self, student: ForwardOutput, teacher: ForwardOutput | None, batch: Batch
+    ) -> LossTerms:
         total = {}
         for objective, weight in zip(self.objectives, self.weights, strict=True):
-            for name, value in objective.terms(seen, taught, batch).items():
+            for name, value in objective.terms(student, teacher, batch).items():
                 total[name] = total.get(name, 0) + weight * value
         return total
 

@@ -11,8 +11,6 @@ the soft term keeps its weight beside the label term when the temperature change
 soft term at T = 5 counts 25 times too little.
 """
 
-import math
-
 import torch
 from torch.nn import functional as F
 
@@ -30,7 +28,7 @@ def soft_target_loss(
     gradient (z_s − z_t) / C (eq. 2–4). Raises UsageError for logits or a temperature that cannot be
     right.
     """
-    student, teacher = _checked(student_logits, teacher_logits, temperature)
+    student, teacher = _paired(student_logits, teacher_logits, temperature)
     log_p_s, log_p_t = (
         F.log_softmax(student / temperature, 1),
         F.log_softmax(teacher / temperature, 1),
@@ -45,7 +43,7 @@ def logit_matching_loss(student_logits: torch.Tensor, teacher_logits: torch.Tens
     shift matters. On centred logits it is C times what `soft_target_loss` becomes at high
     temperature. Raises UsageError as there.
     """
-    student, teacher = _checked(student_logits, teacher_logits)
+    student, teacher = _paired(student_logits, teacher_logits)
     return 0.5 * (student - teacher).square().sum(1).mean()
 
 
@@ -62,7 +60,7 @@ def target_class_loss(
     `decoupled_loss` does.
     """
     student, teacher = _label_first(
-        *_checked(student_logits, teacher_logits, temperature), labels, temperature
+        *_paired(student_logits, teacher_logits, temperature), labels, temperature
     )
     # log(1 − p) loses everything where p rounds to 1; the log-sum-exp of the other logits does not
     log_b_s, log_b_t = (
@@ -85,7 +83,7 @@ def nontarget_class_loss(
     there is only one wrong class, and it is 0. Raises UsageError as `decoupled_loss` does.
     """
     student, teacher = _label_first(
-        *_checked(student_logits, teacher_logits, temperature), labels, temperature
+        *_paired(student_logits, teacher_logits, temperature), labels, temperature
     )
     log_p_s, log_p_t = F.log_softmax(student[:, 1:], 1), F.log_softmax(teacher[:, 1:], 1)
     return temperature**2 * F.kl_div(log_p_s, log_p_t, reduction="none", log_target=True).sum(1)
@@ -132,7 +130,7 @@ def relation_matching_loss(
     counts as 0, with its distance at 1. Those that vary by less than 1e-4 fade into that, as in the
     code. Raises UsageError as `soft_target_loss` does.
     """
-    student, teacher = _checked(student_logits, teacher_logits, temperature)
+    student, teacher = _paired(student_logits, teacher_logits, temperature)
     p_s, p_t = F.softmax(student / temperature, 1), F.softmax(teacher / temperature, 1)
     inter, intra = 1 - _correlation(p_s, p_t, 1).mean(), 1 - _correlation(p_s, p_t, 0).mean()
     return inter_weight * inter + intra_weight * intra
@@ -150,7 +148,7 @@ def standardised_soft_target_loss(
     two classes a Z-score is ±1 whatever the logits, and the student learns nothing. Raises
     UsageError as `soft_target_loss` does.
     """
-    student, teacher = _checked(student_logits, teacher_logits, temperature)
+    student, teacher = _paired(student_logits, teacher_logits, temperature)
     classes = student.shape[1:]
     # layer_norm without weights is the Z-score; its eps, added to the variance, bounds the gradient
     # of constant rows
@@ -161,11 +159,13 @@ def standardised_soft_target_loss(
     return soft_target_loss(student, teacher, temperature)
 
 
-def _checked(
+def _paired(
     student_logits: torch.Tensor, teacher_logits: torch.Tensor, temperature: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The logits in float32 or better, the teacher's without gradient; UsageError for what cannot
-    be right.
+    """The logits in float32 or better, the teacher's without gradient.
+
+    Raises UsageError for a temperature or shapes that cannot be right. Finite values are checked by
+    `fit`, which looks at the loss anyway.
     """
     check_temperature(temperature)
     if (
@@ -183,20 +183,6 @@ def _checked(
         if not logits.is_floating_point():
             raise UsageError(
                 f"{name} are {logits.dtype}: expected logits, which are floating-point numbers"
-            )
-        # A finite sum shows that all is well, in one cheap operation. On an accelerator, reading it
-        # would make the processor wait: there a NaN goes on into the loss, where `fit` waits anyway
-        # and names the term.
-        on_cpu = logits.device.type == "cpu"
-        if (
-            on_cpu
-            and not math.isfinite(logits.detach().sum().item())
-            and not logits.isfinite().all()
-        ):
-            raise UsageError(
-                f"{name} hold NaN or infinity: expected finite numbers. Look at the network that "
-                "gave them "
-                "(a learning rate too high, images that are not normalised)"
             )
     exact = torch.promote_types(student_logits.dtype, torch.float32)
     return student_logits.to(exact), teacher_logits.detach().to(exact)

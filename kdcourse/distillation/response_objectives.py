@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from kdcourse.common.errors import UsageError
 from kdcourse.data.batches import Batch
 from kdcourse.distillation.hooks import ForwardOutput
-from kdcourse.distillation.objective import Objective, check_weights
+from kdcourse.distillation.objective import LossTerms, Objective, check_weights
 from kdcourse.distillation.response import (
     check_temperature,
     logit_matching_loss,
@@ -39,11 +39,11 @@ class CrossEntropy(Objective):
         self.label_smoothing = label_smoothing
 
     def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput | None, batch: Batch
-    ) -> dict[str, torch.Tensor]:
+        self, student: ForwardOutput, teacher: ForwardOutput | None, batch: Batch
+    ) -> LossTerms:
         return {
             "label": F.cross_entropy(
-                seen.logits, batch.labels, label_smoothing=self.label_smoothing
+                student.logits, batch.labels, label_smoothing=self.label_smoothing
             )
         }
 
@@ -73,10 +73,10 @@ class _Response(Objective):
         check_weights(**weights, label_weight=label_weight)
         self.label_weight = label_weight
 
-    def label_term(self, seen: ForwardOutput, batch: Batch) -> dict[str, torch.Tensor]:
+    def label_term(self, student: ForwardOutput, batch: Batch) -> LossTerms:
         if not self.label_weight:
             return {}
-        return {"label": self.label_weight * F.cross_entropy(seen.logits, batch.labels)}
+        return {"label": self.label_weight * F.cross_entropy(student.logits, batch.labels)}
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)}" for name in self.shown)
@@ -108,15 +108,13 @@ class ResponseKD(_Response):
         super().__init__(teacher, label_weight, temperature, soft_weight=soft_weight)
         self.temperature, self.soft_weight = temperature, soft_weight
 
-    def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
-    ) -> dict[str, torch.Tensor]:
+    def terms(self, student: ForwardOutput, teacher: ForwardOutput, batch: Batch) -> LossTerms:
         terms = {}
         if self.soft_weight:
             terms["soft"] = self.soft_weight * soft_target_loss(
-                seen.logits, taught.logits, self.temperature
+                student.logits, teacher.logits, self.temperature
             )
-        return terms | self.label_term(seen, batch)
+        return terms | self.label_term(student, batch)
 
 
 class PartlyLabelled(ResponseKD):
@@ -146,11 +144,11 @@ class PartlyLabelled(ResponseKD):
                 f"{samples - 1}, indices of training images"
             )
 
-    def label_term(self, seen: ForwardOutput, batch: Batch) -> dict[str, torch.Tensor]:
+    def label_term(self, student: ForwardOutput, batch: Batch) -> LossTerms:
         if not self.label_weight:
             return {}
         known = torch.isin(batch.index, self.labelled)
-        loss = F.cross_entropy(seen.logits[known], batch.labels[known], reduction="sum")
+        loss = F.cross_entropy(student.logits[known], batch.labels[known], reduction="sum")
         return {"label": self.label_weight / len(batch) * loss}
 
     def extra_repr(self) -> str:
@@ -169,13 +167,11 @@ class LogitMatching(_Response):
         super().__init__(teacher, label_weight, logit_weight=logit_weight)
         self.logit_weight = logit_weight
 
-    def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
-    ) -> dict[str, torch.Tensor]:
+    def terms(self, student: ForwardOutput, teacher: ForwardOutput, batch: Batch) -> LossTerms:
         terms = {}
         if self.logit_weight:
-            terms["logit"] = self.logit_weight * logit_matching_loss(seen.logits, taught.logits)
-        return terms | self.label_term(seen, batch)
+            terms["logit"] = self.logit_weight * logit_matching_loss(student.logits, teacher.logits)
+        return terms | self.label_term(student, batch)
 
 
 class DecoupledKD(_Response):
@@ -205,15 +201,13 @@ class DecoupledKD(_Response):
             nontarget_weight,
         )
 
-    def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
-    ) -> dict[str, torch.Tensor]:
-        terms, given = {}, (seen.logits, taught.logits, batch.labels, self.temperature)
+    def terms(self, student: ForwardOutput, teacher: ForwardOutput, batch: Batch) -> LossTerms:
+        terms, arguments = {}, (student.logits, teacher.logits, batch.labels, self.temperature)
         if self.target_weight:
-            terms["target"] = self.target_weight * target_class_loss(*given).mean()
+            terms["target"] = self.target_weight * target_class_loss(*arguments).mean()
         if self.nontarget_weight:
-            terms["nontarget"] = self.nontarget_weight * nontarget_class_loss(*given).mean()
-        return terms | self.label_term(seen, batch)
+            terms["nontarget"] = self.nontarget_weight * nontarget_class_loss(*arguments).mean()
+        return terms | self.label_term(student, batch)
 
 
 class RelationMatchingKD(_Response):
@@ -243,19 +237,17 @@ class RelationMatchingKD(_Response):
             intra_weight,
         )
 
-    def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
-    ) -> dict[str, torch.Tensor]:
-        terms, given = {}, (seen.logits, taught.logits, self.temperature)
+    def terms(self, student: ForwardOutput, teacher: ForwardOutput, batch: Batch) -> LossTerms:
+        terms, arguments = {}, (student.logits, teacher.logits, self.temperature)
         if self.inter_weight:
             terms["inter"] = relation_matching_loss(
-                *given, inter_weight=self.inter_weight, intra_weight=0
+                *arguments, inter_weight=self.inter_weight, intra_weight=0
             )
         if self.intra_weight:
             terms["intra"] = relation_matching_loss(
-                *given, inter_weight=0, intra_weight=self.intra_weight
+                *arguments, inter_weight=0, intra_weight=self.intra_weight
             )
-        return terms | self.label_term(seen, batch)
+        return terms | self.label_term(student, batch)
 
 
 class StandardisedKD(_Response):
@@ -278,11 +270,9 @@ class StandardisedKD(_Response):
         super().__init__(teacher, label_weight, temperature, soft_weight=soft_weight)
         self.temperature, self.soft_weight = temperature, soft_weight
 
-    def terms(
-        self, seen: ForwardOutput, taught: ForwardOutput, batch: Batch
-    ) -> dict[str, torch.Tensor]:
+    def terms(self, student: ForwardOutput, teacher: ForwardOutput, batch: Batch) -> LossTerms:
         terms = {}
         if self.soft_weight:
-            soft = standardised_soft_target_loss(seen.logits, taught.logits, self.temperature)
+            soft = standardised_soft_target_loss(student.logits, teacher.logits, self.temperature)
             terms["soft"] = self.soft_weight * soft
-        return terms | self.label_term(seen, batch)
+        return terms | self.label_term(student, batch)

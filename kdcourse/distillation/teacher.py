@@ -106,13 +106,11 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward_with_features(self, batch: Batch, layers: Sequence[str] = ()) -> ForwardOutput:
         """Logits (B, C), and the features of the layers named."""
-        self.network.eval()  # whoever else holds the network may have changed its mode
-        seen = forward_with_features(self.network, self._as_taught(batch.images), layers)
-        return (
-            seen
-            if self.label_map is None
-            else ForwardOutput(self._picked(seen.logits), seen.features)
-        )
+        self.network.eval()  # other code that holds the network may have changed its mode
+        output = forward_with_features(self.network, self._renormalised(batch.images), layers)
+        if self.label_map is None:
+            return output
+        return ForwardOutput(self._picked(output.logits), output.features)
 
     def check(self, student: nn.Module, batch: Batch) -> None:
         """Raises UsageError if this teacher cannot teach that student, or was told of another
@@ -151,7 +149,7 @@ class Teacher(nn.Module):
             torch.from_numpy(value).float().reshape(1, -1, 1, 1) for value in (scale, shift)
         )
 
-    def _as_taught(self, images: torch.Tensor) -> torch.Tensor:
+    def _renormalised(self, images: torch.Tensor) -> torch.Tensor:
         if self._scale is None:
             return images
         if self._scale.shape[1] not in (1, images.shape[1]):

@@ -2,7 +2,7 @@
 students.
 
 Every network here has the module paths "conv1", "bn1", "layer1" … "layer4" (thin ones of three
-stages: to "layer3"), "layer2.0", …, "fc", so that features can be tapped by path. Input: images (B,
+stages: to "layer3"), "layer2.0", …, "fc", so that hooks find features by path. Input: images (B,
 channels, H, W); output: logits (B, classes).
 """
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from kdcourse.common.errors import KDCourseError, TrainingError
+from kdcourse.data.batches import Batch
 from kdcourse.data.splits import Split
 from kdcourse.evaluation.metrics import predict
 from kdcourse.training import distributed as processes
@@ -77,7 +78,7 @@ class Epoch:
         record["val_accuracy"], record["val_loss"] = self.validate("val")
         return record
 
-    def _step(self, batch, number: int) -> dict[str, torch.Tensor]:
+    def _step(self, batch: Batch, number: int) -> dict[str, torch.Tensor]:
         """One optimiser step. Returns the means over the whole batch, of all processes."""
         try:
             with autocast(batch.images.device, self.settings.dtype):
@@ -88,7 +89,7 @@ class Epoch:
         loss = sum(terms.values())
         means = processes.global_means({"loss": loss, **terms}, self.batches)
         if not torch.isfinite(means["loss"]):
-            raise self._not_finite(means, number)
+            raise self._not_finite(means, batch, number)
         self.run.optimizer.zero_grad(set_to_none=True)
         (self.batches.weight * loss).backward()
         if self.settings.clip:
@@ -97,12 +98,19 @@ class Epoch:
         self.run.scheduler.step()
         return means
 
-    def _not_finite(self, means: dict[str, torch.Tensor], number: int) -> TrainingError:
+    def _not_finite(
+        self, means: dict[str, torch.Tensor], batch: Batch, number: int
+    ) -> TrainingError:
+        """The error that names the epoch, the batch, the terms and, where known, the cause."""
         terms = {name: value for name, value in means.items() if name != "loss"}
         broken = [f"{name} = {v.item()}" for name, v in terms.items() if not torch.isfinite(v)]
+        cause = ""
+        if hasattr(self.run.objective, "explain_not_finite"):
+            with autocast(batch.images.device, self.settings.dtype):
+                cause = self.run.objective.explain_not_finite(self.run.student, batch)
         return TrainingError(
             f"epoch {self.number + 1}, batch {number}: loss not finite "
-            f"({', '.join(broken) or 'the sum overflows'}). "
+            f"({', '.join(broken) or 'the sum overflows'}). {cause}{' ' if cause else ''}"
             "Lower the learning rate, clip the gradient (clip=1.0), or look for a log of zero "
             "in that term"
         )

@@ -80,7 +80,8 @@ def fit(
     objective: `nn.Module`, (student, batch) → dict of named, weighted loss terms; their sum is
       minimised. Its own parameters are optimised with the student's. If it has a method
       `prepare(student, batch, samples)`, that is called once before training, with a small batch
-      and the number of training images: the place to make adapters.
+      and the number of training images: the place to make adapters. If it has a method
+      `explain_not_finite(student, batch)`, its sentence is part of the error for such a loss.
     optimizer: called with the parameters. schedule: called with (optimizer, number of steps),
       stepped every batch.
     augment: "default" (the data set's own), a name in `AUGMENTATIONS`, an `Augmentation`, or None.

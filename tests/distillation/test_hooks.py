@@ -17,7 +17,7 @@ def network():
     return thin_resnet(8, 4, classes=3).eval()
 
 
-def hooks(model):
+def hook_count(model):
     return sum(len(module._forward_hooks) for module in model.modules())
 
 
@@ -44,23 +44,23 @@ class Broken(nn.Module):
 
 def test_features_are_those_that_the_network_computes():
     model = network()
-    with torch.no_grad(), FeatureHooks(model, ["layer1", "layer2.0", "fc"]) as taps:
+    with torch.no_grad(), FeatureHooks(model, ["layer1", "layer2.0", "fc"]) as hooks:
         logits = model(IMAGES)
         x = model.relu(model.bn1(model.conv1(IMAGES)))
         first = model.layer1(x)
         second = model.layer2[0](first)
-    assert list(taps) == ["layer1", "layer2.0", "fc"] and len(taps) == 3
-    assert torch.equal(taps["layer1"], first) and torch.equal(taps["layer2.0"], second)
-    assert torch.equal(taps["fc"], logits)
+    assert list(hooks) == ["layer1", "layer2.0", "fc"] and len(hooks) == 3
+    assert torch.equal(hooks["layer1"], first) and torch.equal(hooks["layer2.0"], second)
+    assert torch.equal(hooks["fc"], logits)
 
 
 def test_looking_changes_nothing_in_the_network():
     model, plain = network(), network()
     before = digest(model)
-    seen = forward_with_features(model, IMAGES, ["layer1", "layer3"])
-    assert torch.equal(seen.logits, plain(IMAGES))
+    output = forward_with_features(model, IMAGES, ["layer1", "layer3"])
+    assert torch.equal(output.logits, plain(IMAGES))
     assert digest(model) == before and not model.training
-    assert hooks(model) == 0
+    assert hook_count(model) == 0
 
 
 def test_the_gradient_goes_through_a_feature():
@@ -71,40 +71,40 @@ def test_the_gradient_goes_through_a_feature():
 
 def test_hooks_go_and_features_stay():
     model = network()
-    taps = FeatureHooks(model, ["layer1"])
-    assert hooks(model) == 0
-    with taps:
-        assert hooks(model) == 1
+    hooks = FeatureHooks(model, ["layer1"])
+    assert hook_count(model) == 0
+    with hooks:
+        assert hook_count(model) == 1
         model(IMAGES)
-    assert hooks(model) == 0
-    kept = taps["layer1"]
+    assert hook_count(model) == 0
+    kept = hooks["layer1"]
     model(2 * IMAGES)
-    assert taps["layer1"] is kept
+    assert hooks["layer1"] is kept
 
 
 def test_hooks_go_after_an_error_too():
     model = nn.Sequential(nn.Flatten(), Broken())
     with pytest.raises(RuntimeError, match="on purpose"):
         forward_with_features(model, IMAGES, ["0"])
-    assert hooks(model) == 0
+    assert hook_count(model) == 0
     with pytest.raises(ZeroDivisionError), FeatureHooks(model, ["0"]):
         _ = 1 / 0
-    assert hooks(model) == 0
+    assert hook_count(model) == 0
 
 
 def test_a_second_use_forgets_the_first():
     model = network()
-    taps = FeatureHooks(model, ["layer1"])
-    with taps:
+    hooks = FeatureHooks(model, ["layer1"])
+    with hooks:
         model(IMAGES)
-    with taps, pytest.raises(UsageError, match="'layer1' did not run"):
-        taps["layer1"]
+    with hooks, pytest.raises(UsageError, match="'layer1' did not run"):
+        hooks["layer1"]
 
 
 def test_a_layer_that_ran_twice_gives_its_last_output():
     model, x = Twice(), torch.ones(2, 3)
-    seen = forward_with_features(model, x, ["again"])
-    assert torch.equal(seen.features["again"], model.again(model.again(x)))
+    output = forward_with_features(model, x, ["again"])
+    assert torch.equal(output.features["again"], model.again(model.again(x)))
 
 
 def test_a_layer_that_did_not_run_is_named():
@@ -116,7 +116,7 @@ def test_an_output_that_is_no_tensor_is_named():
     model = Twice()
     with pytest.raises(UsageError, match="'pair' gives tuple, not a tensor"):
         forward_with_features(model, torch.ones(2, 3), ["pair"])
-    assert hooks(model) == 0
+    assert hook_count(model) == 0
 
 
 @pytest.mark.parametrize("path", ["layr2", ""])
@@ -131,18 +131,18 @@ def test_an_unknown_path_comes_with_the_nearest_names(path):
 
 def test_a_layer_that_was_not_tapped_is_named():
     model = network()
-    with FeatureHooks(model, ["layer1"]) as taps:
+    with FeatureHooks(model, ["layer1"]) as hooks:
         model(IMAGES)
-    with pytest.raises(UsageError, match="unknown tapped layer 'layer2'.*layer1"):
-        taps["layer2"]
+    with pytest.raises(UsageError, match="unknown hooked layer 'layer2'.*layer1"):
+        hooks["layer2"]
 
 
 def test_under_autocast_features_are_half_and_logits_whole():
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        seen = forward_with_features(network(), IMAGES, ["layer1", "fc"])
-    assert seen.features["fc"].dtype == torch.bfloat16
-    assert seen.logits.dtype == torch.float32
-    assert torch.equal(seen.features["fc"].float(), seen.logits)
+        output = forward_with_features(network(), IMAGES, ["layer1", "fc"])
+    assert output.features["fc"].dtype == torch.bfloat16
+    assert output.logits.dtype == torch.float32
+    assert torch.equal(output.features["fc"].float(), output.logits)
 
 
 def test_channels_last_gives_the_same_features():
@@ -158,11 +158,11 @@ def test_channels_last_gives_the_same_features():
 
 def test_without_layers_there_are_logits_alone():
     model = network()
-    seen = forward_with_features(model, IMAGES)
-    assert seen.features == {} and torch.equal(seen.logits, model(IMAGES))
+    output = forward_with_features(model, IMAGES)
+    assert output.features == {} and torch.equal(output.logits, model(IMAGES))
 
 
-def test_what_a_later_layer_does_in_place_is_not_seen():
+def test_what_a_later_layer_does_in_place_is_not_output():
     model, x = nn.Sequential(nn.Linear(3, 3), nn.ReLU(inplace=True)), torch.randn(4, 3)
     feature = forward_with_features(model, x, ["0"]).features["0"]
     assert (feature < 0).any() and torch.equal(feature, model[0](x))

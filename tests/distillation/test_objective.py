@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdcourse.common.errors import UsageError
+from kdcourse.common.errors import TrainingError, UsageError
 from kdcourse.data import Batches
 from kdcourse.distillation import Combined, CrossEntropy, Objective, ResponseKD, Teacher
 from kdcourse.distillation.objective import check_weights
@@ -37,17 +37,17 @@ class Hint(Objective):
 
     def __init__(self, teacher, student_layer="0", teacher_layer="0"):
         super().__init__(teacher, [student_layer], [teacher_layer])
-        self.adapter, self.prepared, self.got = None, [], None
+        self.adapter, self.prepared, self.outputs = None, [], None
 
     def prepare(self, student, batch, samples):
         self.prepared.append((student, len(batch), samples))
         self.adapter = nn.Conv2d(4, 6, 1)
 
-    def terms(self, seen, taught, batch):
-        self.got = seen, taught
+    def terms(self, student, teacher, batch):
+        self.outputs = student, teacher
         hint = (
-            self.adapter(seen.features[self.student_layers[0]])
-            - taught.features[self.teacher_layers[0]]
+            self.adapter(student.features[self.student_layers[0]])
+            - teacher.features[self.teacher_layers[0]]
         )
         return {"hint": hint.square().mean()}
 
@@ -68,23 +68,32 @@ def test_an_objective_sees_the_layers_it_names_and_each_network_runs_once(networ
     objective = Hint(teacher, "2", "0")
     objective.prepare(student, batch, 8)
     objective(student, batch)
-    seen, taught = objective.got
-    assert list(seen.features) == ["2"] and seen.features["2"].shape == (8, 4, 8, 8)
-    assert list(taught.features) == ["0"] and taught.features["0"].shape == (8, 6, 8, 8)
+    student_output, teacher_output = objective.outputs
+    assert list(student_output.features) == ["2"] and student_output.features["2"].shape == (
+        8,
+        4,
+        8,
+        8,
+    )
+    assert list(teacher_output.features) == ["0"] and teacher_output.features["0"].shape == (
+        8,
+        6,
+        8,
+        8,
+    )
+    assert student_output.logits.requires_grad
     assert (
-        seen.logits.requires_grad
-        and not taught.logits.requires_grad
-        and not taught.features["0"].requires_grad
+        not teacher_output.logits.requires_grad and not teacher_output.features["0"].requires_grad
     )
     assert student.runs == teacher.network.runs == 1
-    assert torch.equal(taught.logits, teacher(batch))
+    assert torch.equal(teacher_output.logits, teacher(batch))
 
 
 def test_without_a_teacher_nothing_is_taught(networks, batch):
     class Alone(Objective):
-        def terms(self, seen, taught, batch):
-            assert taught is None
-            return {"label": seen.logits.sum()}
+        def terms(self, student, teacher, batch):
+            assert teacher is None
+            return {"label": student.logits.sum()}
 
     assert list(Alone()(networks[0], batch)) == ["label"]
     assert Alone().prepare(networks[0], batch, 8) is None
@@ -205,3 +214,17 @@ def test_weights():
         UsageError, match="soft_weight and label_weight are 0: nothing would be learned"
     ):
         check_weights(soft_weight=0, label_weight=0.0)
+
+
+def test_a_loss_that_is_not_finite_names_whose_logits_are_broken(networks, make_data):
+    student, teacher = networks
+    options = dict(epochs=1, batch_size=16, augment=None, progress=False, device="cpu")
+    fit(student, make_data(), ResponseKD(teacher), **options)
+    for broken, name in ((teacher.network, "teacher"), (student, "student and the teacher")):
+        with torch.no_grad():
+            broken[-1].bias[1] = float("nan")
+        with pytest.raises(
+            TrainingError,
+            match=rf"batch 1: loss not finite \(soft = nan.*The logits of the {name} hold NaN",
+        ):
+            fit(student, make_data(), ResponseKD(teacher), **options)

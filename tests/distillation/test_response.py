@@ -23,7 +23,6 @@ from kdcourse.distillation import (
     logit_matching_loss,
     nontarget_class_loss,
     relation_matching_loss,
-    response,
     soft_target_loss,
     standardised_soft_target_loss,
     target_class_loss,
@@ -341,33 +340,20 @@ def test_autocast_changes_nothing_in_a_loss(loss):
 
 
 @every_loss
-@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
-def test_logits_that_are_not_finite_are_named(loss, broken):
-    s, t, y = logits()
-    bad = s.clone()
-    bad[3, 1] = broken
-    with pytest.raises(UsageError, match="student_logits hold NaN or infinity: expected finite"):
-        loss(bad, t, y, 4.0)
-    with pytest.raises(UsageError, match="teacher_logits hold NaN or infinity: expected finite"):
-        loss(s, bad, y, 4.0)
-
-
-@every_loss
 def test_large_finite_logits_whose_sum_overflows_are_not_refused(loss):
     s = torch.full((4, 4), 6e4, dtype=torch.float16)
     loss(s, s, torch.arange(4), 4.0)
 
 
 @every_loss
-@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
-def test_where_logits_are_not_looked_at_a_nan_reaches_the_loss(loss, broken, monkeypatch):
-    """As on an accelerator, where looking would make it wait: `fit` stops at the loss."""
-    monkeypatch.setattr(response, "_checked", lambda s, t, temperature=1.0: (s, t.detach()))
+def test_logits_that_are_not_finite_reach_the_loss(loss):
+    """`fit` stops there and names whose they are."""
     s, t, y = logits()
-    bad = s.clone()
-    bad[3, 1] = broken
-    assert not torch.isfinite(loss(bad, t, y, 4.0))
-    assert not torch.isfinite(loss(s, bad, y, 4.0))
+    for broken in (float("nan"), float("inf")):
+        bad = s.clone()
+        bad[3, 1] = broken
+        assert not torch.isfinite(loss(bad, t, y, 4.0))
+        assert not torch.isfinite(loss(s, bad, y, 4.0))
 
 
 @every_loss

@@ -1,4 +1,4 @@
-"""The benchmark's networks: their published sizes, the features that are tapped, a step of
+"""The benchmark's networks: their published sizes, the features that hooks find, a step of
 training.
 """
 
