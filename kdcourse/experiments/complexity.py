@@ -97,17 +97,28 @@ def arms(teacher: Teacher) -> dict[str, Callable]:
 def load(name: str, settings: Profile, **options) -> DataSplits:
     """A data set cut as D4 cuts it, if it has an official test set, else as the course does.
 
-    Images keep their own size where that is smaller than the profile's, and at least 16 pixels: of
-    8 the thin student leaves a map of one, on which torch 2.15's bfloat16 convolution of stride 2
-    has a gradient that is not defined.
     options: as for `kdcourse.data.load`.
     """
     info = CATALOG.get(name)
     official = info is not None and info.official_test
-    sizes = [max(16, size) for size in (settings.image_size, info and info.image_size) if size]
     return load_data(
-        name, image_size=min(sizes, default=None), split="d4" if official else None, **options
+        name,
+        image_size=image_size(name, settings),
+        split="d4" if official else None,
+        **options,
     )
+
+
+def image_size(name: str, settings: Profile) -> int | None:
+    """A side of D4's images in pixels; None: the files' own size.
+
+    Images keep their own size where that is smaller than the profile's, and at least 16 pixels: of
+    8 the thin student leaves a map of one, on which torch 2.15's bfloat16 convolution of stride 2
+    has a gradient that is not defined.
+    """
+    info = CATALOG.get(name)
+    sizes = [max(16, size) for size in (settings.image_size, info and info.image_size) if size]
+    return min(sizes, default=None)
 
 
 def run(
@@ -175,6 +186,9 @@ class D4(Experiment):
 
     def load(self, name: str) -> DataSplits:
         return self.fewer(load(name, self.settings, **self.options))
+
+    def image_size(self, name: str) -> int | None:
+        return image_size(name, self.settings)
 
     def recipe(self, run: Run, data: DataSplits, networks: Sequence[nn.Module]) -> Recipe:
         pair = resnets() if self.networks == "published" else THIN

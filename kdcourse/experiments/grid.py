@@ -30,6 +30,7 @@ from kdcourse.common.errors import KDCourseError, UsageError, unknown
 from kdcourse.common.profiles import Profile, profile
 from kdcourse.data import DataSplits
 from kdcourse.data import load as load_data
+from kdcourse.data.catalog import CATALOG
 from kdcourse.data.splits import Split
 from kdcourse.evaluation import predict, score
 from kdcourse.evaluation.fidelity import fidelity
@@ -204,6 +205,10 @@ class Experiment:
         if self.networks == "thin" or not self.LARGE_IMAGES:
             return self.settings.image_size
         return 224 if self.settings.name == "gpu" else 64
+
+    def image_size(self, name: str) -> int | None:
+        """A side of the images of a data set as `load` gives them, in pixels; None: not known."""
+        return self.pixels or (CATALOG[name].image_size if name in CATALOG else None)
 
     @property
     def options(self) -> dict:

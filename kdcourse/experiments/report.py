@@ -353,9 +353,8 @@ def _figure(figure, alt: str) -> str:
 
 def _protocol(experiment, about, records, frame, rows) -> Iterator[tuple[str, str]]:
     """What can be told from the results themselves: name and value."""
-    size = experiment.settings.image_size
     yield "Networks", "the course’s thin pair" if about["networks"] == "thin" else "as published"
-    yield "Image size", f"{size} × {size} pixels by the profile" if size else "the files’ own"
+    yield "Image size", _image_sizes(experiment)
     training = {}
     for record in records.values():
         if record["recipe"]:
@@ -378,6 +377,17 @@ def _protocol(experiment, about, records, frame, rows) -> Iterator[tuple[str, st
         _of(rows.seeds[rows.arm.isin(experiment.METHODS) & (rows.seeds > 0)]) + " of each student",
     )
     yield "Split", f"seed {about['split_seed']}"
+
+
+def _image_sizes(experiment: Experiment) -> str:
+    sizes = {name: experiment.image_size(name) for name in experiment.datasets}
+    texts = {
+        name: f"{size} × {size} pixels" if size else "the files’ own"
+        for name, size in sizes.items()
+    }
+    if len(set(texts.values())) == 1:
+        return texts.popitem()[1]
+    return "; ".join(f"{name} {text}" for name, text in texts.items())
 
 
 def _of(counts) -> str:

@@ -282,6 +282,22 @@ def test_the_page(folder):
     assert "processor a <fast> one, threads 1, torch 2.15.0, device cpu" in page.text
 
 
+def test_the_image_size_is_that_of_the_images(tmp_path, monkeypatch):
+    d2 = EXPERIMENTS["d2"](profile("smoke"), networks="published", seeds=1)
+    monkeypatch.setattr(type(d2), "analyses", Experiment.analyses)  # they need other results
+    results = Results(tmp_path / "d2")
+    results.claim(d2)
+    for run in d2.runs():
+        results.write(d2, run, outcome(run, 90.0))
+    assert "Image size 64 × 64 pixels Training" in Page(write(tmp_path / "d2")).text
+    d4 = D4(profile("cpu"), datasets=("digits", "fashion_mnist", "cifar10"))
+    assert [d4.image_size(name) for name in d4.datasets] == [16, 28, 32]
+    data = D4(profile("smoke")).load("digits")
+    assert data.image_size == (16, 16)
+    assert EXPERIMENTS["d1"](profile("gpu")).image_size("eurosat_ms") == 64
+    assert EXPERIMENTS["d1"](profile("gpu")).image_size("some/folder") is None
+
+
 def test_the_files_for_programs(folder):
     write(folder)
     rows = pd.read_csv(folder / "report.csv")
