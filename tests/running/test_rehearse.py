@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -56,6 +57,7 @@ def test_a_few_steps_are_done_and_the_rest_is_foreseen(notebook, no_data):
     )  # such networks must never be taken for trained ones
 
 
+@pytest.mark.slow
 def test_what_an_earlier_notebook_trained_is_there(notebook, no_data):
     later = notebook.with_name("later.ipynb")
     later.write_bytes(notebook.read_bytes())
@@ -107,7 +109,8 @@ def test_short_epochs_are_done_whole_once(rehearsal, make_data):
     )
 
 
-def test_the_command(notebook, no_data):
+@pytest.mark.slow
+def test_the_command_with_a_notebook(notebook, no_data):
     result = CliRunner().invoke(
         main, ["rehearse", str(notebook), "--profile=smoke", "--param", "EPOCHS=2"]
     )
@@ -122,5 +125,25 @@ def test_the_command(notebook, no_data):
     result = CliRunner().invoke(
         main, ["rehearse", str(notebook), "--profile=smoke", "--param", "EPOCHS=2"]
     )
+    assert result.exit_code == 1 and "failed: ValueError: no such luck" in result.output
+    assert "Together" not in result.output
+
+
+def test_the_command_adds_up_the_estimates_and_names_what_failed(monkeypatch):
+    def outcome(name, status="done", error=None):
+        return SimpleNamespace(name=name, status=status, error=error, seconds=2.0)
+
+    first = rehearse.Estimate(outcome("first"), seconds=90.0, done=10, left_out=990)
+    second = rehearse.Estimate(outcome("second"), seconds=30.0, done=5, left_out=0)
+    monkeypatch.setattr(rehearse, "rehearse", lambda *names, **options: iter([first, second]))
+    result = CliRunner().invoke(main, ["rehearse"])
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert "1.5 min" in lines[0] and "10 of 1,000 training steps" in lines[0]
+    assert lines[2].startswith("Together") and "2.0 min" in lines[2]
+
+    broken = rehearse.Estimate(outcome("broken", "failed", "ValueError: no such luck"), 3.0, 0, 0)
+    monkeypatch.setattr(rehearse, "rehearse", lambda *names, **options: iter([broken, second]))
+    result = CliRunner().invoke(main, ["rehearse"])
     assert result.exit_code == 1 and "failed: ValueError: no such luck" in result.output
     assert "Together" not in result.output

@@ -2,6 +2,7 @@
 longer than they do.
 """
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -199,33 +200,60 @@ def same(got: dict, expected: dict) -> None:
         assert {**one, "seconds": 0} == pytest.approx({**other, "seconds": 0}, rel=10 * TOLERANCE)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_two_processes_train_what_one_trains(two, name):
-    expected = train(name)
-    for result in two[0]:
-        same(result[name], expected)
-    assert two[0][0][name]["records"] == two[0][1][name]["records"]  # to the bit, seconds too
+def forked(rank: int, folder: Path) -> None:
+    """One of two processes that meet through a file."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+    )
+    torch.save(train("hint", epochs=2), folder / f"rank{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_forks_train_what_one_process_trains(tmp_path):
+    """A fork starts in no time, because PyTorch is imported already."""
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=forked, args=(rank, tmp_path)) for rank in (0, 1)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(timeout=60)
+    assert [child.exitcode for child in children] == [0, 0]
+    for rank in (0, 1):
+        same(torch.load(tmp_path / f"rank{rank}.pt"), train("hint", epochs=2))
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_trains(two):
+    for name in CASES:
+        expected = train(name)
+        for result in two[0]:
+            same(result[name], expected)
+        assert two[0][0][name]["records"] == two[0][1][name]["records"]  # to the bit, seconds too
 
 
 def test_the_cases_leave_uneven_shares_and_one_process_without_images():
     assert (len(DATA.train) % 16, len(DATA.train) % 18) == (9, 1)
 
 
+@pytest.mark.slow
 def test_what_has_no_gradient_stays_as_it_was(two):
     """Weight decay alone would move it."""
     assert torch.equal(two[0][1]["features alone"]["student"]["fc.weight"], network().fc.weight)
 
 
+@pytest.mark.slow
 def test_a_run_of_one_process_goes_on_with_two(two):
     for result in two[0]:
         same(result["from one"], train("hint"))
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_with_one(two):
     assert [len(result["to one"]["records"]) for result in two[0]] == [2, 2]
     same(train("hint", checkpoint=two[1] / "machine0" / "to_one.pt"), train("hint"))
 
 
+@pytest.mark.slow
 def test_the_first_process_alone_writes_and_calls(two):
     results, folder, _ = two
     assert results[0]["heard"] == results[0]["from one"]["records"][2:]
@@ -233,6 +261,7 @@ def test_the_first_process_alone_writes_and_calls(two):
     assert not (folder / "machine1").exists()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_in_one_process_ends_all_with_the_message(two):
     for result in two[0]:
         assert result["not finite"].startswith(
@@ -240,11 +269,13 @@ def test_a_loss_that_is_not_finite_in_one_process_ends_all_with_the_message(two)
         )
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_the_first_process_cannot_read_ends_all_with_the_message(two):
     for result in two[0]:
         assert result["damaged"].startswith("CheckpointError") and "machine0" in result["damaged"]
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_both_and_one_process_goes_on(two):
     _, folder, returncode = two
     file = folder / "machine0" / "interrupted.pt"
@@ -256,6 +287,7 @@ def test_an_interrupt_ends_both_and_one_process_goes_on(two):
         torch.testing.assert_close(student.state_dict()[name], value, rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_two_processes_fill_the_same_views(two):
     kept = list((two[1] / "work" / "answers").glob("*/*"))
     assert sorted(view.name for view in kept) == ["view-000", "view-001"]
@@ -278,61 +310,60 @@ def test_a_view_that_another_process_has_filled_meanwhile_is_taken(work, monkeyp
     assert not list((work / "meanwhile").rglob("*.partial"))
 
 
-@pytest.mark.parametrize("batch_size", [16, 18, 72])
-@pytest.mark.parametrize("processes", [1, 2, 3])
-def test_the_shares_make_up_the_batch(monkeypatch, processes, batch_size):
-    options = dict(seed=0, augment=AUGMENTATIONS["satellite"])
-    monkeypatch.setattr(distributed, "world", lambda: processes)
-    monkeypatch.setattr(
-        distributed, "from_first", lambda function, *arguments: function(*arguments)
-    )
-    shares = []
-    for rank in range(processes):
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        share = distributed.Share(DATA.train, batch_size, **options)
-        shares.append(
-            [(batch, share.counted, share.images, share.weight) for batch in share.epoch(1)]
-        )
-    for number, whole in enumerate(Batches(DATA.train, batch_size, **options).epoch(1)):
-        parts, counted, images, weights = zip(*(share[number] for share in shares), strict=True)
-        assert (
-            set(images) == {len(whole)}
-            and sum(counted) == len(whole)
-            and max(counted) - min(counted) <= 1
-        )
-        assert sum(weights) == pytest.approx(processes)
-        for rank, part in enumerate(parts):
-            assert len(part) == max(counted[rank], 1)
-            assert torch.equal(part.images[: counted[rank]], whole.images[rank::processes])
+def test_the_shares_make_up_the_batch(monkeypatch):
+    for processes in [1, 2, 3]:
+        for batch_size in [16, 18, 72]:
+            options = dict(seed=0, augment=AUGMENTATIONS["satellite"])
+            monkeypatch.setattr(distributed, "world", lambda count=processes: count)
+            monkeypatch.setattr(
+                distributed, "from_first", lambda function, *arguments: function(*arguments)
+            )
+            shares = []
+            for rank in range(processes):
+                monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+                share = distributed.Share(DATA.train, batch_size, **options)
+                shares.append(
+                    [(batch, share.counted, share.images, share.weight) for batch in share.epoch(1)]
+                )
+            for number, whole in enumerate(Batches(DATA.train, batch_size, **options).epoch(1)):
+                parts, counted, images, weights = zip(
+                    *(share[number] for share in shares), strict=True
+                )
+                assert (
+                    set(images) == {len(whole)}
+                    and sum(counted) == len(whole)
+                    and max(counted) - min(counted) <= 1
+                )
+                assert sum(weights) == pytest.approx(processes)
+                for rank, part in enumerate(parts):
+                    assert len(part) == max(counted[rank], 1)
+                    assert torch.equal(part.images[: counted[rank]], whole.images[rank::processes])
 
 
-@pytest.mark.parametrize(
-    ("norm", "shape"),
-    [
+def test_batch_norm_over_one_share_is_batch_norm(monkeypatch):
+    for norm, shape in [
         (nn.BatchNorm2d(5), (6, 5, 3, 4)),
         (nn.BatchNorm1d(5), (6, 5)),
         (nn.BatchNorm1d(5, momentum=None), (6, 5, 7)),
         (nn.BatchNorm3d(5, affine=False), (6, 5, 2, 3, 4)),
         (nn.BatchNorm2d(5, track_running_stats=False), (6, 5, 3, 4)),
-    ],
-)
-def test_batch_norm_over_one_share_is_batch_norm(monkeypatch, norm, shape):
-    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)
-    share = SimpleNamespace(images=6, counted=6)
-    forms = (norm, partial(distributed.global_batch_norm, norm, share))
-    start, seen = {k: v.clone() for k, v in norm.state_dict().items()}, []
-    for forward in forms:
-        norm.load_state_dict(start)
-        norm.zero_grad()
-        torch.manual_seed(0)
-        for _ in range(2):
-            x = torch.randn(shape, requires_grad=True)
-            y = forward(x)
-            (y * torch.randn(shape)).sum().backward()
-        gradients = [parameter.grad.clone() for parameter in norm.parameters()]
-        seen.append([y, x.grad, *gradients, *(v.clone() for v in norm.state_dict().values())])
-    for expected, got in zip(*seen, strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    ]:
+        monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: None)
+        share = SimpleNamespace(images=6, counted=6)
+        forms = (norm, partial(distributed.global_batch_norm, norm, share))
+        start, seen = {k: v.clone() for k, v in norm.state_dict().items()}, []
+        for forward in forms:
+            norm.load_state_dict(start)
+            norm.zero_grad()
+            torch.manual_seed(0)
+            for _ in range(2):
+                x = torch.randn(shape, requires_grad=True)
+                y = forward(x)
+                (y * torch.randn(shape)).sum().backward()
+            gradients = [parameter.grad.clone() for parameter in norm.parameters()]
+            seen.append([y, x.grad, *gradients, *(v.clone() for v in norm.state_dict().values())])
+        for expected, got in zip(*seen, strict=True):
+            torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_batch_norm_of_a_single_value_is_refused():
@@ -342,12 +373,10 @@ def test_batch_norm_of_a_single_value_is_refused():
         )
 
 
-@pytest.mark.parametrize(
-    ("device", "says"), [("mps", "device=mps"), ("cuda", "--nproc-per-node 2")]
-)
-def test_devices_that_cannot_be_had_are_said(monkeypatch, device, says):
-    monkeypatch.setattr(distributed, "world", lambda: 4)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    with pytest.raises(UsageError, match=says):
-        distributed.own_device(torch.device(device))
+def test_devices_that_cannot_be_had_are_said(monkeypatch):
+    for device, says in [("mps", "device=mps"), ("cuda", "--nproc-per-node 2")]:
+        monkeypatch.setattr(distributed, "world", lambda: 4)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+        monkeypatch.setenv("LOCAL_RANK", "3")
+        with pytest.raises(UsageError, match=says):
+            distributed.own_device(torch.device(device))
