@@ -52,7 +52,7 @@ def info(name: str) -> None:
     from kdcourse.common.errors import unknown
     from kdcourse.common.paths import data_root
     from kdcourse.data.catalog import CATALOG
-    from kdcourse.data.fetch import DOWNLOADS
+    from kdcourse.data.download import DOWNLOADS
     from kdcourse.running.doctor import where
 
     if name not in CATALOG:
@@ -106,7 +106,7 @@ def get(name: str) -> None:
     Example:
       kdcourse data get fashion_mnist
     """
-    from kdcourse.data.fetch import get as fetch
+    from kdcourse.data.download import get as fetch
 
     click.echo(f"{name}: {fetch(name)}")
 

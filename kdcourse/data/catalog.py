@@ -14,7 +14,7 @@ from kdcourse.common.errors import DataError, DataWarning, UsageError, unknown
 from kdcourse.common.paths import data_root, work_dir
 from kdcourse.data import images
 from kdcourse.data.eurosat import BANDS, CLASSES
-from kdcourse.data.fetch import by_hand, unpacked
+from kdcourse.data.archives import unpacked
 from kdcourse.data.splits import DataSplits, TooFew, stratified, stratified_sample
 from kdcourse.data.store import TEST, TRAIN, VAL, Source, decoded, digest
 
@@ -70,6 +70,13 @@ class DatasetInfo:
                 return unpacked(archive, root / self.folders[0])
         return None
 
+    def by_hand(self, root: Path) -> str:
+        """What to do where there is no network."""
+        return (
+            f"To lay it by hand: under {root}, {self.layout} (from {self.source}). Or go on "
+            "without it: the embedded data set needs no download, --dataset scenes, load('scenes')."
+        )
+
     def found(self, root: str | os.PathLike | None) -> Path:
         """As `find`, but raises DataError that says what to do."""
         place = data_root(root)
@@ -77,7 +84,7 @@ class DatasetInfo:
             raise DataError(
                 f"{self.name} ({self.title}) is not under {place}. Fetch it: `kdcourse data get "
                 f"{self.name}`. "
-                f"{by_hand(self, place)} KDCOURSE_DATA or root= names another data root."
+                f"{self.by_hand(place)} KDCOURSE_DATA or root= names another data root."
             )
         return folder
 

@@ -290,7 +290,7 @@ def test_what_the_system_refuses_is_one_line(call, monkeypatch):
     def closed(*_):
         raise PermissionError(13, "Permission denied", "/closed")
 
-    monkeypatch.setattr("kdcourse.data.fetch.get", closed)
+    monkeypatch.setattr("kdcourse.data.download.get", closed)
     result = call("data get mnist")
     assert result.exit_code == 2
     assert result.output == "Error: /closed: Permission denied. `kdcourse --debug …` shows where.\n"

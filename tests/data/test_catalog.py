@@ -8,8 +8,8 @@ import pytest
 
 from kdcourse.common.errors import DataError, UsageError
 from kdcourse.data import AUGMENTATIONS, CATALOG, load
+from kdcourse.data.download import DOWNLOADS
 from kdcourse.data.eurosat import BANDS, CLASSES
-from kdcourse.data.fetch import DOWNLOADS
 
 NAMES = "scenes eurosat_ms eurosat_rgb mnist fashion_mnist usps cifar10 cifar100 tiny_imagenet mini_imagenet digits".split()
 

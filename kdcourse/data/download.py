@@ -1,39 +1,25 @@
-"""Downloads: mirrors, checksums, resumed where they broke off, unpacked safely. `get(name)` is the
-door.
+"""Downloads: mirrors, checksums, resumed where they broke off. `get(name)` fetches a data set.
 
-A file is checked against its published checksum before anything reads it. An archive is unpacked
-beside its place and renamed when it is whole; a member that would land elsewhere, a link, a device
-or too much of anything stops it.
+A file is compared with its published checksum before anything reads it. See `archives` for what
+happens to an archive then.
 """
 
-import errno
 import os
-import shutil
-import stat
-import tarfile
 import time
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from tempfile import mkdtemp
-from typing import IO
+from pathlib import Path
 
 import pooch
 import requests
 
-from kdcourse.common.errors import DataError, DownloadError, UsageError, brief, unknown
-from kdcourse.common.paths import data_root, work_dir
+from kdcourse.common.errors import DownloadError, UsageError, unknown
+from kdcourse.common.paths import data_root
 from kdcourse.common.progress_bar import bar
-from kdcourse.data.store import digest
+from kdcourse.data.archives import BLOCK, unpack
+from kdcourse.data.catalog import CATALOG
 
-BLOCK = 2**16  # bytes read at a time; a broken connection loses less than one
 TIMEOUT = (10, 60)  # seconds to connect, and between two blocks
 ATTEMPTS = 5  # broken connections in a row, without a byte gained, before a mirror is given up
-MAX_GROWTH = 20  # an archive of images grows little when it is unpacked
-MAX_MEMBERS = 500_000  # files and folders in an archive
 
 
 @dataclass(frozen=True)
@@ -183,8 +169,6 @@ def get(name: str, root: str | os.PathLike | None = None, *, progress: bool = Tr
     Raises DownloadError if no mirror gives the file with the right checksum: it says where to put
     the files by hand.
     """
-    from kdcourse.data.catalog import CATALOG  # here: the catalogue itself needs `unpacked`
-
     if name not in CATALOG:
         raise unknown("data set", name, CATALOG)
     info, place = CATALOG[name], data_root(root)
@@ -194,32 +178,23 @@ def get(name: str, root: str | os.PathLike | None = None, *, progress: bool = Tr
         return found
     if name not in DOWNLOADS:
         raise DownloadError(
-            f"{name}: no mirror with a published checksum is known. {by_hand(info, place)}"
+            f"{name}: no mirror with a published checksum is known. {info.by_hand(place)}"
         )
     for item in DOWNLOADS[name]:
         folder = place / item.folder
         try:
             file = fetch(item.mirrors, place if item.archive else folder, progress=progress)
         except DownloadError as error:
-            raise DownloadError(f"{name}: {error}\n{by_hand(info, place)}") from error
+            raise DownloadError(f"{name}: {error}\n{info.by_hand(place)}") from error
         if item.archive:
             unpack(file, folder)
             file.unlink()
     found = info.find(place)
     if found is None:
         raise DownloadError(
-            f"{name}: fetched, but {place} does not look as expected. {by_hand(info, place)}"
+            f"{name}: fetched, but {place} does not look as expected. {info.by_hand(place)}"
         )
     return found
-
-
-def by_hand(info, root: Path) -> str:
-    """What to do where there is no network: `info` is a DatasetInfo."""
-    return (
-        f"To lay it by hand: under {root}, {info.layout} (from {info.source}). Or go on without "
-        "it: the embedded data "
-        "set needs no download, --dataset scenes, load('scenes')."
-    )
 
 
 # --- one file -------------------------------------------------------------------------------------
@@ -269,9 +244,7 @@ class Resumed:
 
     def __init__(self, partial: Path, *, progress: bool = True, pause: float = 1.0):
         self.partial, self.progress, self.pause = partial, progress, pause
-        self.resumed = (
-            False  # whether the file of the last call was put together from two downloads
-        )
+        self.resumed = False  # whether the last call put a file together from two downloads
 
     def __call__(self, url: str, output_file, pooch_instance) -> None:
         """Download `url` to `output_file`. Raises requests.RequestException."""
@@ -288,9 +261,8 @@ class Resumed:
                 requests.exceptions.ChunkedEncodingError,
             ):
                 idle = 0 if self._have() > before else idle + 1
-                if idle >= ATTEMPTS or (
-                    idle and not self._have()
-                ):  # nothing at all: no network, try the next mirror
+                nothing = idle and not self._have()  # no network: try the next mirror
+                if idle >= ATTEMPTS or nothing:
                     raise
                 time.sleep(self.pause * 2**idle)
         os.replace(self.partial, output_file)
@@ -302,155 +274,17 @@ class Resumed:
         have = self._have()
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-            if (
-                response.status_code == 416
-            ):  # nothing after what is here: it is whole, which the checksum will tell
+            if response.status_code == 416:  # nothing is missing, if the checksum agrees
                 return
             response.raise_for_status()
             if response.status_code != 206:  # the server knows no ranges and sends all of it
                 have = 0
             length = int(response.headers.get("Content-Length", 0))
             name, total = url.rsplit("/", 1)[1], have + length or None
-            seen = bar(
+            progress_bar = bar(
                 total=total, initial=have, desc=name, unit="B", unit_scale=True, shown=self.progress
             )
-            with seen, open(self.partial, "ab" if have else "wb") as file:
+            with progress_bar, open(self.partial, "ab" if have else "wb") as file:
                 for block in response.iter_content(BLOCK):
                     file.write(block)
-                    seen.update(len(block))
-
-
-# --- archives -------------------------------------------------------------------------------------
-
-
-def unpacked(archive: Path, folder: Path) -> Path:
-    """The folder of an archive's files: `folder`, or a place in the work folder if nothing can be
-    written beside it.
-    """
-    if not os.access(folder.parent, os.W_OK):
-        info = archive.stat()
-        folder = (
-            work_dir()
-            / "unpacked"
-            / f"{folder.name}-{digest(str(archive), info.st_size, info.st_mtime_ns)}"
-        )
-    if not folder.is_dir():
-        unpack(archive, folder)
-    return folder
-
-
-def unpack(
-    archive: str | os.PathLike,
-    folder: str | os.PathLike,
-    *,
-    max_bytes: int | None = None,
-    max_members: int = MAX_MEMBERS,
-) -> Path:
-    """Unpack a zip or tar archive as `folder`. A single folder at the top of the archive becomes
-    `folder` itself.
-
-    Only plain files and folders inside `folder` are written: a path that leads out of it, an
-    absolute path, a link or a device raises DataError, as do more than `max_members` members or
-    `max_bytes` bytes (20 times the archive's own size and 64 MiB), a damaged archive and a full
-    disk. Then nothing of it stays.
-    """
-    archive, folder = Path(archive), Path(folder)
-    if max_bytes is None:
-        max_bytes = MAX_GROWTH * archive.stat().st_size + 2**26
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
-    try:
-        members = written = 0
-        try:
-            for name, content in _members(archive):
-                members += 1
-                if members > max_members:
-                    raise DataError(
-                        f"{archive}: more than {max_members:,} members. It is not what it should "
-                        "be."
-                    )
-                target = _inside(archive, partial, name)
-                if content is None:
-                    target.mkdir(parents=True, exist_ok=True)
-                    continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with content, open(target, "wb") as file:
-                    while block := content.read(BLOCK):
-                        written += len(block)
-                        if written > max_bytes:
-                            raise DataError(
-                                f"{archive}: more than {max_bytes:,} bytes of content. Not "
-                                "unpacked."
-                            )
-                        file.write(block)
-        except (
-            zipfile.BadZipFile,
-            tarfile.TarError,
-            EOFError,
-            zlib.error,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
-            raise DataError(
-                f"{archive}: a damaged archive, or none ({brief(error)}). Delete it and fetch it "
-                "anew."
-            ) from error
-        except OSError as error:
-            raise DataError(
-                f"{archive}: cannot be unpacked into {folder.parent} ({error})"
-            ) from error
-        top = [p for p in partial.iterdir() if p.name != "__MACOSX"]
-        whole = top[0] if len(top) == 1 and top[0].is_dir() else partial
-        whole.chmod(0o755)
-        try:
-            whole.rename(folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            # another process was first: what it unpacked is as good
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
-
-
-def _inside(archive: Path, folder: Path, name: str) -> Path:
-    """Where a member goes. Raises DataError if that is not inside the folder."""
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name:
-        raise DataError(
-            f"{archive}: the member {name!r} would be written outside the folder. Not unpacked."
-        )
-    return folder / path
-
-
-@contextmanager
-def _opened(archive: Path):
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as file:
-            yield file
-    else:
-        with tarfile.open(archive) as file:
-            yield file
-
-
-def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """name and open content of each member, None for a folder. Raises DataError for anything
-    else.
-    """
-    with _opened(archive) as file:
-        if isinstance(file, zipfile.ZipFile):
-            for member in file.infolist():
-                kind = stat.S_IFMT(member.external_attr >> 16)
-                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise DataError(
-                        f"{archive}: the member {member.filename!r} is a link or device. Not "
-                        "unpacked."
-                    )
-                yield member.filename, None if member.is_dir() else file.open(member)
-        else:
-            for member in file:
-                if not (member.isreg() or member.isdir()):
-                    raise DataError(
-                        f"{archive}: the member {member.name!r} is a link or device. Not unpacked."
-                    )
-                yield member.name, None if member.isdir() else file.extractfile(member)
+                    progress_bar.update(len(block))
