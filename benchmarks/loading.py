@@ -25,7 +25,7 @@ import rasterio
 import torch
 
 from kdcourse.data import CATALOG, Batches, DataSplits, load
-from kdcourse.data.catalog import Request
+from kdcourse.data.datasets import Request
 from kdcourse.data.store import resize
 from kdcourse.training.settings import has_bfloat16
 

@@ -24,7 +24,7 @@ def data() -> None:
 def list_data() -> None:
     """All data sets, and where those that are here lie."""
     from kdcourse.common.paths import data_root
-    from kdcourse.data.catalog import CATALOG
+    from kdcourse.data.datasets import CATALOG
     from kdcourse.running.doctor import where
 
     root = data_root()
@@ -51,7 +51,7 @@ def info(name: str) -> None:
     """
     from kdcourse.common.errors import unknown
     from kdcourse.common.paths import data_root
-    from kdcourse.data.catalog import CATALOG
+    from kdcourse.data.datasets import CATALOG
     from kdcourse.data.download import DOWNLOADS
     from kdcourse.running.doctor import where
 
@@ -141,7 +141,7 @@ def scenes(count, seed, difficulty, output, jobs) -> None:
       kdcourse data make scenes --count 100 --seed 1 --output my_scenes
     """
     from kdcourse.common.paths import work_dir
-    from kdcourse.data.catalog import SCENES
+    from kdcourse.data.datasets import SCENES
     from kdcourse.data.scenes import DEFAULT_DIFFICULTY, make_scenes
 
     folder = make_scenes(

@@ -25,7 +25,7 @@ DAMAGED = (
 
 
 def unpacked(archive: Path, folder: Path) -> Path:
-    """The folder of an archive's files: `folder`, or, if its parent is read-only, in the work folder."""
+    """Where an archive's files are: `folder`, or the work folder if its parent is read-only."""
     if not os.access(folder.parent, os.W_OK):
         info = archive.stat()
         version = digest(str(archive), info.st_size, info.st_mtime_ns)

@@ -16,7 +16,7 @@ from kdcourse.common.errors import DownloadError, UsageError, unknown
 from kdcourse.common.paths import data_root
 from kdcourse.common.progress_bar import bar
 from kdcourse.data.archives import BLOCK, unpack
-from kdcourse.data.catalog import CATALOG
+from kdcourse.data.datasets import CATALOG
 
 TIMEOUT = (10, 60)  # seconds to connect, and between two blocks
 ATTEMPTS = 5  # broken connections in a row, without a byte gained, before a mirror is given up

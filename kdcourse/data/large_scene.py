@@ -24,16 +24,16 @@ from rasterio.windows import Window
 
 from kdcourse.common.errors import DataError, UsageError
 from kdcourse.common.files import replacing
-from kdcourse.data import scenes
+from kdcourse.data import scenes, spectra
+from kdcourse.data.canvas import Ground
 from kdcourse.data.eurosat import CLASSES
-from kdcourse.data.scenes import BANDS, DEFAULT_DIFFICULTY, PIXEL, Ground, inside
+from kdcourse.data.landscapes import LANDSCAPES
+from kdcourse.data.patterns import inside
+from kdcourse.data.spectra import BANDS, DEFAULT_DIFFICULTY, PIXEL
 
 STRIP = 256  # rows that are painted at a time
-PERIOD, JITTER, WARP = (
-    48,
-    4,
-    3,
-)  # pixels from grid point to grid point, by how much each is off, and borders are bent
+PERIOD = 48  # pixels from grid point to grid point
+JITTER, WARP = 4, 3  # pixels by which a point is off its place, and by which borders are bent
 NODATA = 0  # as in Sentinel-2's products
 LAND = (
     "AnnualCrop",
@@ -82,9 +82,9 @@ class Landscape:
 
     def __init__(self, size: int, seed: int = 0, difficulty: float = DEFAULT_DIFFICULTY):
         scenes.check(seed, difficulty)
-        if not isinstance(size, int | np.integer) or size < scenes.SIZE:
+        if not isinstance(size, int | np.integer) or size < spectra.SIZE:
             raise UsageError(
-                f"size={size!r}: expected a whole number of pixels, {scenes.SIZE} or more"
+                f"size={size!r}: expected a whole number of pixels, {spectra.SIZE} or more"
             )
         self.size, self.seed, self.difficulty = int(size), int(seed), float(difficulty)
         rng = np.random.default_rng([self.seed, 0x51DE])
@@ -178,7 +178,7 @@ class Landscape:
             found[lines[name] < 0] = number
         return found
 
-    def tiles(self, tile: int = scenes.SIZE) -> np.ndarray:
+    def tiles(self, tile: int = spectra.SIZE) -> np.ndarray:
         """(rows, columns) uint8: the class of each whole tile of the scene from its upper left
         corner on, as EuroSAT
         would name it: "SeaLake" from a third of lake on, else "Highway" or "River" if it runs
@@ -204,7 +204,8 @@ class Landscape:
         lines = self._lines(top, height)
         ground = Ground(np.random.default_rng([self.seed, 0x0A7E]), self.difficulty)
         for name, border, material in (
-            ("river", 1.5, "sand"), ("lake", 2, "sand"), ("river", 0, "turbid"), ("lake", 0, "clear_water"),
+            ("river", 1.5, "sand"), ("lake", 2, "sand"),
+            ("river", 0, "turbid"), ("lake", 0, "clear_water"),
             ("road", 1.5, "dry_grass"), ("road", 0, "asphalt"),
         ):  # fmt: skip
             share = inside(lines[name] - border)
@@ -221,12 +222,12 @@ class Landscape:
         i, j = divmod(number, len(self._land))
         name = CLASSES[self._land[i, j]]
         ground = Ground(np.random.default_rng([self.seed, 0x9A1E, i, j]), self.difficulty)
-        scenes.LANDSCAPES[name](ground)
+        LANDSCAPES[name](ground)
         y, x = (
-            int(at[i, j]) - scenes.SIZE // 2 for at in self._grid
+            int(at[i, j]) - spectra.SIZE // 2 for at in self._grid
         )  # of the tile's upper left corner
-        rows = slice(max(y - top, 0), min(y - top + scenes.SIZE, len(cell)))
-        columns = slice(max(x, 0), min(x + scenes.SIZE, self.size))
+        rows = slice(max(y - top, 0), min(y - top + spectra.SIZE, len(cell)))
+        columns = slice(max(x, 0), min(x + spectra.SIZE, self.size))
         painted = ground.reflectance[
             :, rows.start + top - y : rows.stop + top - y, columns.start - x : columns.stop - x
         ]
@@ -237,10 +238,10 @@ class Landscape:
         rows, columns = _at(top, surface.shape[1]), _at(0, self.size).T
         surface *= 1 + self._height * self._slopes(rows, columns)
         haze = (0.15 + 0.15 * self._haze(rows, columns)).clip(0)
-        through = scenes.TRANSMITTANCE.copy()
-        through[scenes.B09] = np.mean(scenes.VAPOUR)
+        through = spectra.TRANSMITTANCE.copy()
+        through[spectra.B09] = np.mean(spectra.VAPOUR)
         surface *= through[:, None, None] * (1 - 0.06 * haze)
-        surface += scenes.PATH[:, None, None] + haze * scenes.HAZE[:, None, None]
+        surface += spectra.PATH[:, None, None] + haze * spectra.HAZE[:, None, None]
         rng = np.random.default_rng([self.seed, 0x5E45, top])
         parts = [
             scenes.sense(surface[..., left : left + STRIP], rng)
@@ -282,7 +283,7 @@ def make_wide_scene(
     """
     path, landscape = Path(path), Landscape(size, seed, difficulty)
     about = json.dumps(
-        {"version": scenes.VERSION, "size": landscape.size, "seed": seed, "difficulty": difficulty}
+        {"version": spectra.VERSION, "size": landscape.size, "seed": seed, "difficulty": difficulty}
     )
     if path.exists():
         if _about(path) != about:
@@ -292,8 +293,9 @@ def make_wide_scene(
             )
         return landscape
     profile = dict(
-        driver="GTiff", width=size, height=size, count=len(BANDS), dtype="uint16", nodata=NODATA, tiled=True,
-        blockxsize=256, blockysize=256, compress="deflate", zlevel=1, predictor=2, bigtiff="if_safer",
+        driver="GTiff", width=size, height=size, count=len(BANDS), dtype="uint16", nodata=NODATA,
+        tiled=True, blockxsize=256, blockysize=256, compress="deflate", zlevel=1, predictor=2,
+        bigtiff="if_safer",
         crs=CRS.from_epsg(32632), transform=Affine(PIXEL, 0, 500_000.0, 0, -PIXEL, 5_400_000.0),
     )  # fmt: skip
     try:

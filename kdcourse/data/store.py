@@ -101,7 +101,8 @@ def decoded(
     shape = (len(source), len(source.channels), height, width)
     key = digest(FORMAT, source.name, list(source.stamps), source.files, shape)
     place = work_dir() / "store"
-    prefix = f"{re.sub(r'[^A-Za-z0-9_.-]', '_', source.name)}-{digest(str(source.folder), image_size, slot)[:6]}-"
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", source.name)
+    prefix = f"{name}-{digest(str(source.folder), image_size, slot)[:6]}-"
     whole, holes = place / f"{prefix}{key}", place / f"{prefix}{key}-skipped"
     for folder in (whole, holes) if skip_bad else (whole,):
         if opened := _open(folder, shape, source.dtype):

@@ -22,8 +22,8 @@ from kdcourse import plots
 from kdcourse.common.profiles import Profile
 from kdcourse.data import DataSplits
 from kdcourse.data import load as load_data
-from kdcourse.data.catalog import CATALOG
 from kdcourse.data.complexity import complexity
+from kdcourse.data.datasets import CATALOG
 from kdcourse.distillation import CachedTeacher, CrossEntropy, FitNets, ResponseKD, Teacher
 from kdcourse.evaluation import evaluate, mean_interval, paired_interval
 from kdcourse.evaluation.comparison import holm, rank_correlation

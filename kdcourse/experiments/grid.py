@@ -30,7 +30,7 @@ from kdcourse.common.errors import KDCourseError, UsageError, unknown
 from kdcourse.common.profiles import Profile, profile
 from kdcourse.data import DataSplits
 from kdcourse.data import load as load_data
-from kdcourse.data.catalog import CATALOG
+from kdcourse.data.datasets import CATALOG
 from kdcourse.data.splits import Split
 from kdcourse.evaluation import predict, score
 from kdcourse.evaluation.fidelity import fidelity

@@ -329,7 +329,7 @@ def data() -> list[Check]:
     ]
     if find_spec("torch") is None:
         return checks
-    from kdcourse.data.catalog import CATALOG
+    from kdcourse.data.datasets import CATALOG
 
     for name, info in CATALOG.items():
         checks.append(

@@ -164,7 +164,7 @@ def find_dataset(name: str) -> str:
 
     Raises UsageError if it is neither, DataError if the files or the folder are not here.
     """
-    from kdcourse.data.catalog import CATALOG, dataset_info
+    from kdcourse.data.datasets import CATALOG, dataset_info
 
     info = dataset_info(name)
     if name in CATALOG:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from kdcourse.cli import main
 from kdcourse.common.errors import UsageError
 from kdcourse.common.profiles import profile
-from kdcourse.data.catalog import CATALOG
+from kdcourse.data.datasets import CATALOG
 from kdcourse.experiments import reproduce as reproduction
 from kdcourse.experiments.eurosat import D1
 from kdcourse.experiments.grid import RunOutcome, execute

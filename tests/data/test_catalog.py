@@ -11,7 +11,10 @@ from kdcourse.data import AUGMENTATIONS, CATALOG, load
 from kdcourse.data.download import DOWNLOADS
 from kdcourse.data.eurosat import BANDS, CLASSES
 
-NAMES = "scenes eurosat_ms eurosat_rgb mnist fashion_mnist usps cifar10 cifar100 tiny_imagenet mini_imagenet digits".split()
+NAMES = (
+    "scenes eurosat_ms eurosat_rgb mnist fashion_mnist usps cifar10 cifar100 tiny_imagenet "
+    "mini_imagenet digits"
+).split()
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from PIL import Image
 
 from kdcourse.common.errors import DataError
 from kdcourse.data import load
-from kdcourse.data.images import read_image, unpickle
+from kdcourse.data.formats import unpickle
+from kdcourse.data.images import read_image
 
 RNG = np.random.default_rng(0)
 
