@@ -56,13 +56,16 @@ def test_killed_at_random_moments_and_started_again(tmp_path):
     """SIGKILL leaves no time to tidy up: the file on disk must be whole, and the end must be the
     same bits.
     """
+    whole, last = fresh(), fresh()
+    # before the forks, so that they find all that PyTorch imports for a first training
+    fit(whole, toy_data(), CrossEntropy(), **{**OPTIONS, "epochs": 8})
     file, moments, kills, resumed = tmp_path / "run.pt", random.Random(20261120), 0, 0
     while True:
         resumed += file.exists()
         child = multiprocessing.get_context("fork").Process(target=train_slowly, args=(file,))
         child.start()
         if kills < 4:
-            child.join(timeout=moments.uniform(0.05, 0.3))
+            child.join(timeout=moments.uniform(0.1, 0.6))
             child.kill()
         child.join(timeout=120)
         if child.exitcode == 0:
@@ -70,8 +73,6 @@ def test_killed_at_random_moments_and_started_again(tmp_path):
         assert child.exitcode == -signal.SIGKILL
         kills += 1
     assert kills >= 1 and resumed >= 1
-    whole, last = fresh(), fresh()
-    fit(whole, toy_data(), CrossEntropy(), **{**OPTIONS, "epochs": 8})
     last.load_state_dict(files.load(file)["student"])
     assert digest(last) == digest(whole), f"after {kills} kills the weights differ"
 
