@@ -23,7 +23,7 @@ from kdcourse.distillation.hooks import ForwardOutput
 from kdcourse.distillation.teacher import Teacher
 
 FORMAT = 1  # of the folders with kept answers
-# images that are answered at a time: always as many, whoever asks, so that the bits are the same
+# images that are answered at a time: always the same number, so that the bits are the same
 AT_ONCE = 256
 CHECKED = 16  # images of a kept view that are answered once more when it is opened
 # by which these may differ, as a share of the largest logit: devices and TF32 round differently
@@ -31,16 +31,15 @@ TOLERANCE = 0.01
 
 
 class CachedTeacher(Teacher):
-    """A Teacher that answers each repeated view of each image once: logits are kept on disk and
-    read from then on.
+    """A Teacher that keeps its logits on disk: it answers each repeated view of each image once.
 
     When a view is first asked for, all of it is answered, in the split's order, `AT_ONCE` images at
-    a time, in float32
-    without autocast: what is kept does not depend on who asked. It is written as half precision,
-    memory-mapped, to `work_dir()/answers/<teacher>-<batches>/view-000`, named by the fingerprint of
-    the weights and settings and by `Batches.repeated`. The largest rounding error is in `meta.json`
-    and in `rounding_error`: 0.004 for logits below 16, 0.008 below 32. A fill that is killed loses
-    the view at hand; the others stay.
+    a time, in float32 without autocast, so that the kept logits are the same for every caller. They
+    are written in half precision, memory-mapped, to
+    `work_dir()/answers/<teacher>-<batches>/view-000`, named by the fingerprint of the weights and
+    settings and by `Batches.repeated`. The largest rounding error is in `meta.json` and in
+    `rounding_error`: 0.004 for logits below 16, 0.008 below 32. A fill that is killed loses the
+    view at hand; the others stay.
 
     Where views are not repeated (`batch.source` None, `repeated` None) and where features are
     wanted, the live teacher answers. What is kept is never taken on trust: when a view is opened,
@@ -159,11 +158,11 @@ class CachedTeacher(Teacher):
         return answers
 
     def _compare(self, answers: np.ndarray, source: Batches, view: int, folder: Path) -> None:
-        some = np.unique(np.linspace(0, len(answers) - 1, CHECKED).astype(int))
-        live = self._answers(source.view(view, some), len(some))
-        same = answers[some].shape == live.shape
+        rows = np.unique(np.linspace(0, len(answers) - 1, CHECKED).astype(int))
+        live = self._answers(source.view(view, rows), len(rows))
+        same = answers[rows].shape == live.shape
         if not (
-            same and np.abs(answers[some] - live).max() <= TOLERANCE * np.abs(live).max()
+            same and np.abs(answers[rows] - live).max() <= TOLERANCE * np.abs(live).max()
         ):  # NaN is not either
             raise CheckpointError(
                 f"{folder}: these are not this teacher's answers to these images: some, answered "
@@ -214,24 +213,24 @@ def _write(folder: Path, answers: np.ndarray, about: dict) -> None:
 
 def _read(folder: Path, about: dict) -> tuple[np.ndarray, dict]:
     """A kept view, (N, C) float16, memory-mapped, and its description. Raises CheckpointError
-    unless it is as said.
+    unless it is as `about` describes it.
     """
-    anew = "Remove the folder to have the teacher answer anew"
+    advice = "Remove the folder to have the teacher answer anew"
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         answers = np.load(folder / "answers.npy", mmap_mode="r")
         shape, checksum = (meta["images"], meta["classes"]), meta["checksum"]
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}: damaged ({error}). {anew}") from error
+        raise CheckpointError(f"{folder}: damaged ({error}). {advice}") from error
     for name, expected in about.items():
         if meta.get(name) != expected:
             raise CheckpointError(
-                f"{folder}: kept for another {name} ({meta.get(name)}, expected {expected}). {anew}"
+                f"{folder}: kept for another {name} ({meta.get(name)}, expected {expected}). "
+                f"{advice}"
             )
     if answers.dtype != np.float16 or answers.shape != shape or zlib.crc32(answers) != checksum:
         raise CheckpointError(
             f"{folder}: damaged: {answers.dtype} of shape {answers.shape}, or its checksum, is not "
-            "what meta.json "
-            f"says. {anew}"
+            f"what meta.json says. {advice}"
         )
     return np.asarray(answers), meta

@@ -38,7 +38,7 @@ class FeatureObjective(Objective):
                 f"teacher layer(s) {self.teacher_layers}: expected one or more, a teacher's for "
                 "each of the student's"
             )
-        FeatureHooks(teacher.network, self.teacher_layers)  # an unknown path is said at once
+        FeatureHooks(teacher.network, self.teacher_layers)  # an unknown path raises here
         self.weights = weights
         self.shapes: dict | None = None  # of the features in the dry run
 

@@ -32,8 +32,8 @@ class Teacher(nn.Module):
       data that the batches are normalised by: `(data.mean, data.std)`. Both or neither. Images are
       taken back to raw values and normalised as the teacher knows it.
 
-    A Teacher in the place of the network is taken with its settings. Raises UsageError for what
-    cannot be right.
+    If you pass a Teacher instead of a network, its settings are kept. Raises UsageError for a wrong
+    argument.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class Teacher(nn.Module):
     @property
     def fingerprint(self) -> str:
         """Of all that its answers depend on: architecture, weights to the bit, settings."""
-        what = f"{self.network!r} {digest(self.network)} {self.settings}"
-        return hashlib.sha256(what.encode()).hexdigest()[:16]
+        text = f"{self.network!r} {digest(self.network)} {self.settings}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def train(self, mode: bool = True) -> "Teacher":
         return super().train(False)
@@ -124,10 +124,12 @@ class Teacher(nn.Module):
             )
         if self.student_normalisation and batch.source is not None:
             split = batch.source.split
-            for told, used in zip(self.student_normalisation, (split.mean, split.std), strict=True):
-                if len(told) not in (1, len(used)) or not np.allclose(told, used, rtol=1e-3):
+            for given, used in zip(
+                self.student_normalisation, (split.mean, split.std), strict=True
+            ):
+                if len(given) not in (1, len(used)) or not np.allclose(given, used, rtol=1e-3):
                     raise UsageError(
-                        f"student_normalisation= says {_short(told)}, but the batches are "
+                        f"student_normalisation= says {_short(given)}, but the batches are "
                         "normalised by "
                         f"{_short(used)}: give (data.mean, data.std) of the student's data"
                     )
@@ -170,9 +172,13 @@ class Teacher(nn.Module):
         return logits[:, self._label_map]
 
     def extra_repr(self) -> str:
-        said = [f"label_map to {len(self.label_map)} classes"] if self.label_map else []
+        labels = [f"label_map to {len(self.label_map)} classes"] if self.label_map else []
         return ", ".join(
-            [type(self.network).__name__, *said, *(["normalisation"] if self.normalisation else [])]
+            [
+                type(self.network).__name__,
+                *labels,
+                *(["normalisation"] if self.normalisation else []),
+            ]
         )
 
 

@@ -143,7 +143,7 @@ def rehearse(
                 echo=lambda line: None,
                 live=live,
             )
-            found = json.loads(totals.read_text(encoding="utf-8"))
+            counts = json.loads(totals.read_text(encoding="utf-8"))
             yield Estimate(
-                outcome, outcome.seconds + found["seconds"], found["done"], found["left_out"]
+                outcome, outcome.seconds + counts["seconds"], counts["done"], counts["left_out"]
             )

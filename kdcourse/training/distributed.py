@@ -78,7 +78,7 @@ def from_first(function: Callable, *arguments, **named):
     """What `function` returns in the first process, in all of them; if it raises a KDCourseError
     there, all raise it.
 
-    None goes on before the first is done.
+    The other processes wait until the first has finished.
     """
     if world() == 1:
         return function(*arguments, **named)
@@ -112,11 +112,11 @@ class Share(Batches):
         )  # a sampler may draw as it likes: only the first process asks it
 
     def _batch(self, index: np.ndarray, draws: np.ndarray | None, epoch: int, view: int) -> Batch:
-        mine = slice(rank(), None, world())
-        self.images, self.counted = len(index), len(index[mine])
+        share = slice(rank(), None, world())
+        self.images, self.counted = len(index), len(index[share])
         if not self.counted:
-            mine = slice(1)
-        return super()._batch(index[mine], None if draws is None else draws[mine], epoch, view)
+            share = slice(1)
+        return super()._batch(index[share], None if draws is None else draws[share], epoch, view)
 
     @property
     def weight(self) -> float:
@@ -192,10 +192,10 @@ def global_batch_norm(norm: nn.Module, share: Share, x: torch.Tensor) -> torch.T
             "expected more than 1 value a channel in training, got an input of shape "
             f"{tuple(x.shape)}"
         )
-    mine = float(share.counted > 0) / values
-    mean = sum_over_processes(mine * full.sum(over))
+    weight = float(share.counted > 0) / values
+    mean = sum_over_processes(weight * full.sum(over))
     centred = full - mean.view(shape)
-    variance = sum_over_processes(mine * centred.square().sum(over))
+    variance = sum_over_processes(weight * centred.square().sum(over))
     if norm.track_running_stats:
         with torch.no_grad():
             norm.num_batches_tracked += 1

@@ -124,23 +124,19 @@ def fit(
     # The schedule is laid out for all epochs, also where max_steps ends the run earlier.
     steps = settings.steps(batches)
     optimiser = optimizer(parameters)
-    scheduler = schedule(optimiser, sum(steps))
     history = History(keep=keep, precision=settings.precision, device=str(settings.device))
-    run = TrainingState(student, objective, optimiser, scheduler, history, about)
+    run = TrainingState(
+        student, objective, optimiser, schedule(optimiser, sum(steps)), history, about
+    )
     described = settings.described(data, objective if checkpoint else None, optimizer, schedule)
     if checkpoint:
         run.restore(checkpoint, described)
 
     budget = settings.budget(steps)
     splits = {"train": training_sample(data), "val": data.val}
-    log.info("training on %s in %s", settings.device, settings.precision)
-    title = f"{type(student).__name__} ({settings.precision}, {settings.device})"
-    shown = progress and processes.is_first()
-    epoch_bar = bar(
-        total=len(budget), initial=len(history.records), unit="epoch", desc=title, shown=shown
-    )
+    log.info("training on %s in %s", settings.device, history.precision)
     with (
-        epoch_bar,
+        _bar(run, len(budget), progress) as epoch_bar,
         own_randomness(settings.device),
         processes.parallel(student, objective, batches) as step,
     ):
@@ -159,12 +155,7 @@ def fit(
                     processes.from_first(run.save, checkpoint, described, finished=finished)
                 if on_epoch and processes.is_first():
                     on_epoch(dict(record))
-                epoch_bar.set_postfix(
-                    loss=f"{record['loss']:.3f}",
-                    val=f"{record['val_accuracy']:.1f} %",
-                    refresh=False,
-                )
-                epoch_bar.update()
+                _advance(epoch_bar, record)
         finally:
             student.eval()
     if run.best is not None and len(history.records) == len(budget):
@@ -202,6 +193,24 @@ def _prepare(
         first = Batches(data.train.subset(rows), 2, device=settings.device)
         objective.prepare(student, next(first.epoch()), len(data.train))
     objective.to(settings.device)
+
+
+def _bar(run: TrainingState, epochs: int, progress: bool):
+    """The progress bar over the epochs, which begins where a checkpoint left off."""
+    title = f"{type(run.student).__name__} ({run.history.precision}, {run.history.device})"
+    return bar(
+        total=epochs,
+        initial=len(run.history.records),
+        unit="epoch",
+        desc=title,
+        shown=progress and processes.is_first(),
+    )
+
+
+def _advance(epoch_bar, record: dict) -> None:
+    loss, accuracy = f"{record['loss']:.3f}", f"{record['val_accuracy']:.1f} %"
+    epoch_bar.set_postfix(loss=loss, val=accuracy, refresh=False)
+    epoch_bar.update()
 
 
 def _timed(epoch: Epoch) -> dict:

@@ -40,8 +40,8 @@ class Recipe:
 
     def key(self, data: DataSplits) -> str:
         """Fingerprint of recipe, data and package version: what a trained network is kept under."""
-        what = [describe(self), data.fingerprint, kdcourse.__version__]
-        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+        parts = [describe(self), data.fingerprint, kdcourse.__version__]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def load_or_train(
