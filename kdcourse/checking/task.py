@@ -11,7 +11,6 @@ and AnswerParts, and gets plain data back (see `safe_call`), so that grading can
 code in a process of its own.
 """
 
-import html
 import random
 import re
 import secrets
@@ -26,6 +25,7 @@ import torch
 
 from kdcourse.checking import progress, safe_call
 from kdcourse.checking.safe_call import AnswerPart, CallOutcome
+from kdcourse.common import html
 from kdcourse.common.errors import UsageError
 from kdcourse.common.paths import checkout
 
@@ -322,20 +322,12 @@ class Shown:
         self.lines, self.figure, self.code = lines, figure, code
 
     def _repr_html_(self) -> str:
-        first, *rest = (
-            re.sub("`([^`\n]+)`", r"<code>\1</code>", html.escape(line)) for line in self.lines
-        )
-        text = "".join(
-            f'<p style="margin:0.3em 0; white-space:pre-wrap">{line}</p>' for line in rest
-        )
-        text = f'<p style="margin:0.3em 0"><strong>{first}</strong></p>{text}'
         picture = ""
         if self.figure:
             from kdcourse import plots
 
-            picture = plots.to_html(self.figure)
-        code = f"<pre>{html.escape(self.code)}</pre>" if self.code else ""
-        return f'<div role="status" style="border-left:4px solid; padding-left:0.8em">{text}{picture}{code}</div>'
+            picture = html.safe(plots.to_html(self.figure))
+        return html.render("task.html", lines=self.lines, picture=picture, code=self.code)
 
     def __repr__(self) -> str:
         lines = [

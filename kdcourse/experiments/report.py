@@ -4,19 +4,18 @@ They are a function of the results alone: no date, no durations, nothing of the 
 them. So the same results give the same bytes, whatever was killed on the way.
 """
 
-import html
 import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from math import isnan, nan
 from pathlib import Path
-from string import Template
 
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from kdcourse import plots
+from kdcourse.common import html
 from kdcourse.common.errors import DataError, KDCourseError, UsageError
 from kdcourse.common.files import write_whole
 from kdcourse.evaluation.comparison import holm, paired
@@ -26,54 +25,8 @@ from kdcourse.experiments.grid import Experiment
 from kdcourse.experiments.records import Packed, last_line
 from kdcourse.experiments.registry import as_it_was
 from kdcourse.experiments.results_folder import Results
-from kdcourse.running.index import STYLE, table_markup
 
 NONE = "–"
-
-PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>kdcourse: $name</title>
-<style>$style
-  h1 { line-height: 1.25; } h1 + p { margin-top: .6rem; }
-  dd, li, summary, h1 { overflow-wrap: anywhere; }
-  /* a shade where there is more to scroll to */
-  .scroll { background: linear-gradient(to left, var(--paper) 1rem, transparent) right / 2rem 100% no-repeat local,
-            linear-gradient(to left, var(--line), transparent) right / .6rem 100% no-repeat; }
-  .scroll:focus-visible, summary:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
-  table.results th, table.results td { padding: .35rem .55rem; white-space: nowrap; }
-  table.results thead th { vertical-align: bottom; } table.results thead th[colspan] { text-align: center; }
-  table.results tbody th { font-weight: normal; text-align: left; }
-  table.results th[scope=row] { position: sticky; left: 0; background: var(--paper); white-space: normal;
-                                min-width: 7rem; }
-  table.results th.data { font-weight: 600; padding-top: .9rem; } th.data span { position: sticky; left: .55rem; }
-  td.published { color: var(--quiet); font-style: italic; }
-  figure { margin: .8rem 0; } figure img { background: #fff; border-radius: 4px; max-width: 100%; }
-  details { margin: .4rem 0; } summary { cursor: pointer; }
-  @media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { margin: 0 0 .5rem 1rem; } }
-</style>
-</head>
-<body>
-<h1>$name: $about</h1>
-<p class="about">$count · profile $profile</p>
-<main>
-<h2>Measured$published</h2>
-$table
-$gains
-<h2>Protocol</h2>
-<dl>$protocol</dl>
-$differences
-$analyses
-$lost
-<h2>How this was made</h2>
-<pre>$command</pre>
-<dl>$machines</dl>
-</main>
-</body>
-</html>
-""")
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -227,79 +180,50 @@ def _page(experiment, about, records, frame, rows, damaged) -> str:
     machines = {
         _listed(record["machine"]) for record in records.values() if record["status"] == "done"
     }
-    published = "published" in rows and bool(rows.published.notna().any())
-    return PAGE.substitute(
-        style=STYLE,
-        name=html.escape(experiment.name.upper()),
-        about=html.escape(experiment.about),
+    analyses, unfinished = _analyses(experiment, frame)
+    return html.render(
+        "experiment.html",
+        title=f"kdcourse: {experiment.name.upper()}",
+        heading=f"{experiment.name.upper()}: {experiment.about}",
         count=count,
-        profile=html.escape(f"{experiment.settings.name} ({experiment.settings.about})"),
-        published=" and published" if published else "",
-        table=_table(experiment, rows, published),
-        gains=_gains(experiment, rows),
-        protocol=_facts(_protocol(experiment, about, records, frame, rows)),
-        differences=_differences(experiment),
-        analyses="\n".join(_analyses(experiment, frame)),
-        lost=_lost(failed, missing, damaged),
-        command=html.escape(_command(experiment)),
-        machines=_facts([("Machine", machine) for machine in sorted(machines)]),
+        profile=f"{experiment.settings.name} ({experiment.settings.about})",
+        published="published" in rows and bool(rows.published.notna().any()),
+        reference=experiment.REFERENCE,
+        source=experiment.SOURCE,
+        factors=_factors(rows),
+        groups=_groups(rows),
+        gains=rows.gain.notna().sum(),
+        gain_figure=_gains(experiment, rows),
+        protocol=_protocol(experiment, about, records, frame, rows),
+        differences=experiment.differences(),
+        analyses=analyses,
+        unfinished=unfinished,
+        failed=[
+            (name, last_line(record), record.get("error", "")) for name, record in failed.items()
+        ],
+        missing=missing,
+        damaged=damaged,
+        command=_command(experiment),
+        machines=[("Machine", machine) for machine in sorted(machines)],
     )
 
 
-def _table(experiment: Experiment, rows: pd.DataFrame, published: bool) -> str:
+def _groups(rows: pd.DataFrame) -> Iterator[tuple[str, list[dict]]]:
+    """Of each data set its name and the texts of its rows."""
     factors = _factors(rows)
-    both = '<th scope="col">measured</th>'
-    if published:
-        both = '<th scope="col">published</th>' + both
-    wide = '<th scope="col" rowspan="2">{}</th>'.format
-    reference = html.escape(experiment.REFERENCE)
-    head = (
-        f"<tr>{wide('Arm')}{''.join(wide(html.escape(name)) for name in factors)}"
-        f'<th scope="colgroup" colspan="{2 + published}">Test accuracy, %</th>'
-        f'<th scope="colgroup" colspan="{3 + published}">Gain over {reference}, points</th></tr>'
-        f'<tr>{both}<th scope="col">seeds</th>{both}<th scope="col">p</th><th scope="col">p (Holm)</th></tr>'
-    )
-    width = 6 + 2 * published + len(factors)
-    bodies = []
     for data, group in rows.groupby("data", sort=False):
-        lines = [
-            f'<tr><th class="data" scope="rowgroup" colspan="{width}"><span>{html.escape(data)}</span></th></tr>'
-        ]
+        texts = []
         for row in group.to_dict("records"):
-            arm = html.escape(row["arm"]) + (
-                " (reference)" if row["arm"] == experiment.REFERENCE else ""
-            )
-            cells = [
-                NONE if pd.isna(row[name]) else html.escape(str(row[name])) for name in factors
-            ]
-            cells = [f"<td>{cell}</td>" for cell in cells]
-            if published:
-                cells.append(f'<td class="published">{_number(row["published"])}</td>')
-            cells.append(
-                f"<td>{_interval(row['measured'], row['± 95 %'])}</td><td>{row['seeds'] or NONE}</td>"
-            )
-            if published:
-                cells.append(f'<td class="published">{_number(row["published gain"], "+")}</td>')
             fewer = f" (n = {row['pairs']})" if 0 < row["pairs"] < row["seeds"] else ""
-            cells.append(f"<td>{_interval(row['gain'], row['gain ± 95 %'], '+')}{fewer}</td>")
-            cells += [f"<td>{_p(row[name])}</td>" for name in ("p", "p (Holm)")]
-            lines.append(f'<tr><th scope="row">{arm}</th>{"".join(cells)}</tr>')
-        bodies.append("<tbody>" + "\n".join(lines) + "</tbody>")
-    notes = (
-        "± is half the width of the 95 % interval (Student’s t) over seeds, with the same teacher "
-        "and test images; "
-        "one seed has none. Gains are paired by seed; n: the seeds that both have, if fewer. p is "
-        "that of the paired "
-        f"t test; Holm’s allows for all {rows.gain.notna().sum()} gains of this table. {NONE}: not "
-        "known."
-    )
-    if published:
-        notes = f"In italics: as published ({experiment.SOURCE}), not measured here. All else was measured. {notes}"
-    name = "Measured and published" if published else "Measured"
-    return (
-        f'<div class="scroll" role="region" aria-label="{name} accuracy" tabindex="0"><table class="results">\n'
-        f'<thead>{head}</thead>\n{"".join(bodies)}\n</table></div>\n<p class="about">{html.escape(notes)}</p>'
-    )
+            text = dict(arm=row["arm"], seeds=row["seeds"] or NONE)
+            text["factors"] = [NONE if pd.isna(row[name]) else row[name] for name in factors]
+            text["measured"] = _interval(row["measured"], row["± 95 %"])
+            text["gain"] = _interval(row["gain"], row["gain ± 95 %"], "+") + fewer
+            text["published"] = _number(row.get("published", nan))
+            text["published_gain"] = _number(row.get("published gain", nan), "+")
+            text |= {"p": _p(row["p"]), "p_holm": _p(row["p (Holm)"])}
+            texts.append(text)
+        yield data, texts
 
 
 def _factors(rows: pd.DataFrame) -> list[str]:
@@ -320,13 +244,13 @@ def _interval(mean: float, half: float, sign: str = "") -> str:
 
 
 def _p(value: float) -> str:
-    return NONE if isnan(value) else "&lt; 0.001" if value < 0.001 else f"{value:.3f}"
+    return NONE if isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _gains(experiment: Experiment, rows: pd.DataFrame) -> str:
+def _gains(experiment: Experiment, rows: pd.DataFrame) -> dict | None:
     rows = rows[rows.gain.notna()]
     if rows.empty:
-        return ""
+        return None
     factors = _factors(rows)
     named = [
         ", ".join(
@@ -337,18 +261,12 @@ def _gains(experiment: Experiment, rows: pd.DataFrame) -> str:
     points = rows.rename(columns={"gain ± 95 %": "half"}).assign(name=named)
     points["published"] = points.get("published gain", nan)
     figure = plots.gain_panels(points, experiment.REFERENCE)
-    return f"<h2>Gains</h2>\n{_figure(figure, figure.alt)}"
+    return _image(figure, figure.alt)
 
 
-def _figure(figure, alt: str) -> str:
-    """An image of 64 pixels an inch or more, so that letters stay readable: on a narrow screen it
-    scrolls.
-    """
-    least = f"min-width:{64 * figure.get_figwidth():.0f}px"
-    image = (
-        f'<img role="img" alt="{html.escape(alt)}" src="{plots.data_uri(figure)}" style="{least}">'
-    )
-    return f'<figure class="scroll" tabindex="0">{image}</figure>'
+def _image(figure, alt: str) -> dict:
+    """For the macro `figure`: 64 pixels an inch or more, so that letters stay readable."""
+    return dict(alt=alt, source=plots.data_uri(figure), width=f"{64 * figure.get_figwidth():.0f}")
 
 
 def _protocol(experiment, about, records, frame, rows) -> Iterator[tuple[str, str]]:
@@ -394,68 +312,36 @@ def _of(counts) -> str:
     return " or ".join(f"{count:,}" for count in sorted(set(counts)))
 
 
-def _facts(facts) -> str:
-    return "".join(
-        f"<dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd>" for name, value in facts
-    )
-
-
-def _differences(experiment: Experiment) -> str:
-    said = experiment.differences()
-    return f"<p>How it differs from the published one:</p>\n{_list(said)}" if said else ""
-
-
-def _analyses(experiment: Experiment, frame: pd.DataFrame) -> Iterator[str]:
+def _analyses(experiment: Experiment, frame: pd.DataFrame) -> tuple[list[dict], str]:
+    """The analyses as the page shows them, and why the others could not be finished, or ""."""
+    shown = []
     if frame.empty:
-        return
+        return shown, ""
     try:
         for analysis in experiment.analyses(frame):
-            yield _analysis(analysis)
+            shown.append(_analysis(analysis))
     except KDCourseError as error:  # from results that are not all there yet
-        yield f'<h2>Analyses</h2>\n<p class="bad">They could not be finished: {html.escape(str(error))}</p>'
+        return shown, str(error)
+    return shown, ""
 
 
-def _analysis(analysis: Analysis) -> str:
-    parts = [f"<h2>{html.escape(analysis.title)}</h2>"]
-    parts += [
-        f"<p>{html.escape(paragraph)}</p>"
-        for paragraph in analysis.text.split("\n\n")
-        if paragraph.strip()
-    ]
-    if analysis.table is not None:
-        own_index = not isinstance(analysis.table.index, pd.RangeIndex)
-        markup = analysis.table.to_html(index=own_index, na_rep=NONE, float_format="{:.4g}".format)
-        parts.append(f'<div class="scroll" tabindex="0">{table_markup(markup)}</div>')
-    if analysis.figure is not None:
-        parts.append(_figure(analysis.figure, analysis.alt))
-    return "\n".join(parts)
-
-
-def _lost(failed: dict[str, dict], missing: list[str], damaged: list[str]) -> str:
-    parts = []
-    if failed:
-        parts.append("<h2>Runs that failed</h2>")
-        parts += [
-            f"<details><summary>{html.escape(name)}: {html.escape(last_line(record))}</summary>\n"
-            f"<pre>{html.escape(record.get('error', ''))}</pre></details>"
-            for name, record in failed.items()
-        ]
-    if missing:
-        parts.append(
-            "<h2>Runs that are missing</h2>\n<p>Of the data sets, methods and seeds that were "
-            "begun:</p>"
+def _analysis(analysis: Analysis) -> dict:
+    table = analysis.table
+    if table is not None:
+        table = html.safe(  # pandas escapes the values
+            table.to_html(
+                index=not isinstance(table.index, pd.RangeIndex),
+                na_rep=NONE,
+                float_format="{:.4g}".format,
+                border=0,
+            )
         )
-        parts.append(_list(missing))
-    if damaged:
-        parts.append(
-            "<h2>Damaged files</h2>\n<p>Set aside; their runs are not among the results:</p>"
-        )
-        parts.append(_list(damaged))
-    return "\n".join(parts)
-
-
-def _list(items: list[str]) -> str:
-    return "<ul>\n" + "\n".join(f"<li>{html.escape(item)}</li>" for item in items) + "\n</ul>"
+    return dict(
+        title=analysis.title,
+        paragraphs=[text for text in analysis.text.split("\n\n") if text.strip()],
+        table=table,
+        figure=analysis.figure and _image(analysis.figure, analysis.alt),
+    )
 
 
 def _command(experiment: Experiment) -> str:

@@ -6,7 +6,6 @@ a spreadsheet's formula.
 
 import csv
 import hashlib
-import html
 import io
 import re
 import time
@@ -14,11 +13,11 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from string import Template
 
+from kdcourse.common import html
 from kdcourse.common.files import write_whole
 from kdcourse.grading.merge import Exercise
-from kdcourse.running.index import STYLE, versions
+from kdcourse.running.index import versions
 
 COLUMNS = (
     "student",
@@ -32,26 +31,6 @@ COLUMNS = (
     "sandboxed",
     "file",
 )
-
-PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>$title</title>
-<style>$style
-  .scroll table td:not(:first-child) { vertical-align: top; } td.words, th.words { text-align: left; }
-  p.message { white-space: pre-wrap; overflow-wrap: anywhere; } img { max-width: 100%; background: #fff; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-$body
-</body>
-</html>
-""")
-UNSANDBOXED = '<p class="bad">Graded without a sandbox: a submission could have changed its own result and those of others.</p>'
 
 
 def slug(name: str) -> str:
@@ -125,8 +104,8 @@ def _rows(records: Iterable) -> Iterable[tuple]:
             continue
         for task in record.tasks:
             yield (
-                record.student, record.exercise, task["task"], task["points"], task["of"], task["fault"],
-                task["message"], task["seconds"], sandboxed, record.name,
+                record.student, record.exercise, task["task"], task["points"], task["of"],
+                task["fault"], task["message"], task["seconds"], sandboxed, record.name,
             )  # fmt: skip
 
 
@@ -156,46 +135,28 @@ def _points(record) -> tuple[float, float]:
 
 def feedback(student: str, records: Sequence, exercises: Mapping[str, Exercise]) -> str:
     """One student's page: each task, right or what is wrong with it."""
-    body = [] if all(record.sandboxed for record in records) else [UNSANDBOXED]
-    for record in records:
-        body.append(f"<h2>{html.escape(_title(record, exercises))}</h2>")
-        body.append(f'<p class="about">{html.escape(record.name)}</p>')
-        if record.status == "refused":
-            body.append(f'<p class="message bad">Not graded: {html.escape(record.reason)}</p>')
-        elif record.status != "graded":
-            body.append(
-                '<p class="message bad">Not graded yet, for a fault of the machine that grades.</p>'
-            )
-        else:
-            points, most = _points(record)
-            body.append(f"<p><strong>{points:g} of {most:g} points</strong></p>")
-            body += [f'<p class="message">{html.escape(note)}</p>' for note in record.notes]
-            body += map(_task, record.tasks)
-    return PAGE.substitute(
-        title=f"Feedback: {html.escape(student)}", style=STYLE, body="\n".join(body)
+    return html.render(
+        "feedback.html",
+        title=f"Feedback: {student}",
+        sandboxed=all(record.sandboxed for record in records),
+        records=[_shown(record, exercises) for record in records],
     )
 
 
-def _title(record, exercises: Mapping[str, Exercise]) -> str:
-    return (
-        exercises[record.exercise].title
-        if record.exercise in exercises
-        else record.exercise or "Not recognised"
+def _shown(record, exercises: Mapping[str, Exercise]) -> dict:
+    """What a student reads of a record."""
+    known = exercises.get(record.exercise)
+    points, most = _points(record) if record.status == "graded" else (0, 0)
+    return dict(
+        title=known.title if known else record.exercise or "Not recognised",
+        name=record.name,
+        status=record.status,
+        reason=record.reason,
+        points=points,
+        most=most,
+        notes=record.notes,
+        tasks=record.tasks,
     )
-
-
-def _task(task: dict) -> str:
-    look, mark = ("bad", "✘") if task["fault"] else ("good", "✔")
-    points = f"{task['points']:g} of {task['of']:g}"
-    parts = [
-        f'<h3><span class="{look}">{mark}</span> <code>{html.escape(task["task"])}</code> · {points}</h3>'
-    ]
-    if task["message"]:
-        parts.append(f'<p class="message">{html.escape(task["message"])}</p>')
-    parts.append(task["figure"])
-    if task["printed"]:
-        parts.append(f"<p>It printed, at first:</p><pre>{html.escape(task['printed'])}</pre>")
-    return "\n".join(filter(None, parts))
 
 
 def class_report(
@@ -206,36 +167,37 @@ def class_report(
     """
     records = [record for own in by_student.values() for record in own]
     graded = [record for record in records if record.status == "graded"]
-    body = [
-        f'<p class="about">{len(graded)} submissions graded, {len(records) - len(graded)} not, of '
-        f"{len(by_student)} students · {time.strftime('%Y-%m-%d %H:%M')}</p>"
-    ]
-    if facts["missing"] > 0:
-        body.append(
-            f'<p class="bad">Not all were graded: {facts["missing"]} are missing. Run the same command again.</p>'
-        )
-    if not all(record.sandboxed for record in records):
-        body.append(UNSANDBOXED)
-    body += ["<h2>Tasks</h2>", _tasks(graded)]
+    ungraded = [record for record in records if record.status != "graded"]
     faults = Counter(task["fault"] for record in graded for task in record.tasks if task["fault"])
-    body += ["<h2>Commonest faults</h2>", _table(("Fault", "Answers"), faults.most_common(15))]
-    body += ["<h2>Students</h2>", _students(by_student)]
-    if ungraded := [record for record in records if record.status != "graded"]:
-        rows = [(record.student, record.name, record.status, record.reason) for record in ungraded]
-        body += ["<h2>Not graded</h2>", _table(("Student", "File", "Status", "Why"), rows, words=3)]
     limits = facts["limits"]
-    told = {
+    how = {
         "Sandbox": "bubblewrap" if facts["sandboxed"] else "none",
-        "Limits": f"{limits.seconds:g} s and {limits.memory:,} MB a submission, {limits.processes} processes, "
-        f"files of {limits.files:,} MB",
+        "Limits": f"{limits.seconds:g} s and {limits.memory:,} MB a submission, "
+        f"{limits.processes} processes, files of {limits.files:,} MB",
         "Versions": versions(),
     }
-    body.append("<h2>How it was graded</h2><dl>")
-    body += [f"<dt>{name}</dt><dd>{html.escape(value)}</dd>" for name, value in told.items()]
-    return PAGE.substitute(title="Grading report", style=STYLE, body="\n".join([*body, "</dl>"]))
+    words = [html.Column(name, "words") for name in ("File", "Status", "Why")]
+    return html.render(
+        "class_report.html",
+        title="Grading report",
+        date=time.strftime("%Y-%m-%d %H:%M"),
+        graded=len(graded),
+        ungraded=len(ungraded),
+        class_size=len(by_student),
+        missing=facts["missing"],
+        sandboxed=all(record.sandboxed for record in records),
+        tasks=_tasks(graded),
+        faults=html.table(("Fault", "Answers"), faults.most_common(15)),
+        students=_students(by_student),
+        not_graded=html.table(
+            ("Student", *words),
+            [(record.student, record.name, record.status, record.reason) for record in ungraded],
+        ),
+        how=how.items(),
+    )
 
 
-def _tasks(graded: Sequence) -> str:
+def _tasks(graded: Sequence) -> tuple:
     outcomes, order = defaultdict(Counter), {}
     for record in graded:
         for place, task in enumerate(record.tasks):
@@ -248,45 +210,25 @@ def _tasks(graded: Sequence) -> str:
         right = outcomes[key].pop("", 0)
         faults = ", ".join(f"{name} {count}" for name, count in outcomes[key].most_common())
         rows.append((*key, f"{right} of {handed_in}", faults))
-    return _table(("Exercise", "Task", "Right", "Wrong, by fault"), rows, words=1, last=True)
+    columns = (
+        "Exercise",
+        html.Column("Task", "words"),
+        "Right",
+        html.Column("Wrong, by fault", "words"),
+    )
+    return html.table(columns, rows)
 
 
-def _students(by_student: Mapping[str, Sequence]) -> str:
+def _students(by_student: Mapping[str, Sequence]) -> tuple:
     rows = []
     for student, own in by_student.items():
-        graded = [record for record in own if record.status == "graded"]
-        points = ", ".join(
-            f"{record.exercise} {_points(record)[0]:g} of {_points(record)[1]:g}"
-            for record in graded
+        points = {record.exercise: _points(record) for record in own if record.status == "graded"}
+        by_exercise = [f"{name} {right:g} of {most:g}" for name, (right, most) in points.items()]
+        rows.append(
+            (
+                html.Cell(student, href=f"feedback/{slug(student)}.html"),
+                ", ".join(by_exercise) or "none",
+                sum(right for right, _ in points.values()),
+            )
         )
-        link = f'<a href="feedback/{slug(student)}.html">{html.escape(student)}</a>'
-        rows.append((_Markup(link), points or "none", sum(_points(record)[0] for record in graded)))
-    return _table(("Student", "Exercises", "Points"), rows, words=1)
-
-
-class _Markup(str):
-    """Text that is HTML already."""
-
-
-def _table(
-    heads: Sequence[str], rows: Iterable[Sequence], words: int = 0, last: bool = False
-) -> str:
-    """A table, every value escaped; `words` columns after the first, and with `last` the last, hold
-    text.
-    """
-
-    def look(place: int) -> str:
-        return ' class="words"' if 0 < place <= words or (last and place == len(heads) - 1) else ""
-
-    head = "".join(f'<th scope="col"{look(i)}>{name}</th>' for i, name in enumerate(heads))
-    lines = [
-        "".join(f"<td{look(i)}>{_shown(value)}</td>" for i, value in enumerate(row)) for row in rows
-    ] or [f'<td colspan="{len(heads)}">none</td>']  # fmt: skip
-    lines = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody></table></div>'
-
-
-def _shown(value) -> str:
-    if isinstance(value, _Markup):
-        return str(value)
-    return f"{value:g}" if isinstance(value, float) else html.escape(str(value))
+    return html.table(("Student", html.Column("Exercises", "words"), "Points"), rows)

@@ -18,7 +18,8 @@ BRANCH = "main"
 PICTURE = "https://colab.research.google.com/assets/colab-badge.svg"
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\([^)]*\)")
 HEAD = re.compile(
-    r'\A(?P<imports>(?:import \w+\n)*)\nif "google\.colab" in sys\.modules:\n(?P<body>(?:    .*\n|\n(?=    ))+)\n*'
+    r'\A(?P<imports>(?:import \w+\n)*)\nif "google\.colab" in sys\.modules:\n'
+    r"(?P<body>(?:    .*\n|\n(?=    ))+)\n*"
 )
 
 
@@ -104,13 +105,14 @@ def with_head(source: str, path: Path, address: str) -> str:
     imports, body, rest = (
         (found["imports"], found["body"], source[found.end() :]) if found else ("", "", source)
     )
-    extra = re.search(r"kdcourse(\[\w+\])?", body)
+    match = re.search(r"kdcourse(\[\w+\])?", body)
+    extra = match[1] or "" if match else ""
     head = f"""\
 import sys
 
 if "google.colab" in sys.modules:
     %pip list --format=freeze > colab-packages.txt
-    %pip install -q -c colab-packages.txt "kdcourse{extra[1] or "" if extra else ""} @ git+{address}"
+    %pip install -q -c colab-packages.txt "kdcourse{extra} @ git+{address}"
     from kdcourse.notebook import colab
 
     colab.setup()

@@ -31,7 +31,10 @@ def setup() -> None:
         return
     models = work_dir() / "models"
     if not models.is_symlink():
-        question = "Keep trained networks on your Google Drive, for when Colab takes this machine back? [y/N] "
+        question = (
+            "Keep trained networks on your Google Drive, for when Colab takes this machine back? "
+            "[y/N] "
+        )
         try:
             wanted = input(question).strip().lower() in ("y", "yes")
         except StdinNotImplementedError:

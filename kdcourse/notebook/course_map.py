@@ -5,22 +5,14 @@ It says what there is, how many minutes it takes, what of it you have done (from
 `kdcourse progress`) and what comes next.
 """
 
-import html
 import sys
 from dataclasses import dataclass
 from importlib.metadata import metadata
 from pathlib import Path
 
 from kdcourse.checking import progress
+from kdcourse.common import html
 from kdcourse.common.errors import unknown
-
-# No style sheet: JupyterLab drops it from notebooks that were not run yet. Colours that do on light
-# and on dark paper.
-TABLE = "border-collapse:collapse; table-layout:auto; width:100%; max-width:48em; margin:0.3em 0"
-CAPTION = "caption-side:top; text-align:left; padding:0.3em 0; color:inherit"
-ROW = "border-bottom:1px solid var(--jp-border-color2, rgba(128, 128, 128, 0.4))"
-HERE = "background-color:rgba(128, 128, 128, 0.2)"
-CELL = "padding:0.25em 0.5em; text-align:left; font-weight:normal"
 
 
 @dataclass(frozen=True)
@@ -196,38 +188,5 @@ class Map:
         return "\n".join([*lines, "", *notes])
 
     def _html(self, found: list[Row], notes: list[str]) -> str:
-        head = "".join(
-            f'<th scope="col" style="{CELL}; width:{width}%">{name}</th>'
-            for name, width in (("Chapter", 48), ("Quiz", 14), ("Exercise", 24), ("Tasks", 14))
-        )
-        first, *more = (html.escape(note) for note in notes)
-        lines = [
-            f'<table style="{TABLE}"><caption style="{CAPTION}"><strong>The course.</strong> {first}</caption>'
-        ]
-        lines += [
-            f'<thead><tr style="{ROW}">{head}</tr></thead>',
-            "<tbody>",
-            *map(self._row, found),
-            "</tbody></table>",
-        ]
-        lines += [f'<p style="margin:0.3em 0">{note}</p>' for note in more]
-        return "\n".join(lines)
-
-    def _row(self, row: Row) -> str:
-        notebook, exercise = steps(row.chapter)
-        look = f"{ROW}; {HERE}" if self.here in (notebook, exercise) else ROW
-        first = self._step(notebook) if notebook else html.escape(row.chapter.heading)
-        cells = "".join(
-            f'<td style="{CELL}">{inside}</td>'
-            for inside in (row.quiz, self._step(exercise) if exercise else "–", row.tasks)
-        )
-        return f'<tr style="{look}"><th scope="row" style="{CELL}">{first}</th>{cells}</tr>'
-
-    def _step(self, step: CourseStep) -> str:
-        """Its title, a link where it leads somewhere, and its minutes."""
-        title = html.escape(step.title)
-        if step == self.here:
-            title = f"<strong>{title}</strong> (you are here)"
-        elif address := step.address:
-            title = f'<a href="{html.escape(address)}" style="color:inherit; text-decoration:underline">{title}</a>'
-        return f'{title} <span style="white-space:nowrap; opacity:0.8">{step.minutes} min</span>'
+        rows = [(row, *steps(row.chapter)) for row in found]
+        return html.render("course_map.html", here=self.here, rows=rows, notes=notes).strip()

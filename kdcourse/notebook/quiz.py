@@ -10,9 +10,7 @@ not on the page:
 Several choices may be right. Texts are plain, with `code` in backticks.
 """
 
-import html
 import json
-import re
 import warnings
 from dataclasses import dataclass
 from importlib import resources
@@ -20,6 +18,7 @@ from importlib import resources
 import ipywidgets as widgets
 
 from kdcourse.checking import progress
+from kdcourse.common import html
 from kdcourse.common.errors import DataWarning, KDCourseError, unknown
 from kdcourse.notebook.widgets import WIDGET_VIEW
 
@@ -155,7 +154,7 @@ class Quiz:
             button = widgets.Button(description=LETTERS[place], tooltip=choice.text, layout=narrow)
             button.on_click(lambda _, place=place: self.take(place))
             self.buttons.append(button)
-        self.status = widgets.HTML(value='<div role="status"></div>')
+        self.status = widgets.HTML(value=html.render("quiz_answer.html", lines=[]))
         self.box = widgets.VBox(
             [widgets.HTML(value=self.page), widgets.HBox(self.buttons), self.status]
         )
@@ -163,9 +162,7 @@ class Quiz:
     @property
     def page(self) -> str:
         """Question and choices as HTML."""
-        more = " <em>Several are right.</em>" if len(self.question.right) > 1 else ""
-        choices = "".join(f"<li>{_marked(choice.text)}</li>" for choice in self.question.choices)
-        return f'<p><strong>{_marked(self.question.question)}</strong>{more}</p><ol type="A">{choices}</ol>'
+        return html.render("quiz.html", question=self.question)
 
     def take(self, place: int) -> None:
         """What happens at the press of a button."""
@@ -173,9 +170,7 @@ class Quiz:
         lines = self.question.answer(place, self.found).split("\n")
         if self.noted and self.found == self.question.right:
             lines += self._note()
-        self.status.value = (
-            f'<div role="status">{"".join(f"<p>{_marked(line)}</p>" for line in lines)}</div>'
-        )
+        self.status.value = html.render("quiz_answer.html", lines=lines)
 
     def _note(self) -> list[str]:
         """Note that it was answered; what is to be said of that, which a button's callback could
@@ -198,7 +193,3 @@ class Quiz:
             for place, choice in enumerate(self.question.choices)
         ]
         return "\n".join([self.question.question, *choices])
-
-
-def _marked(text: str) -> str:
-    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))

@@ -2,12 +2,12 @@
 reader.
 """
 
-import html
 from collections.abc import Callable
 
 import ipywidgets as widgets
 from matplotlib.figure import Figure
 
+from kdcourse.common import html
 from kdcourse.common.errors import UsageError
 from kdcourse.plots import to_html
 
@@ -35,7 +35,7 @@ class Explorer:
         fig, sentence = self.draw(
             **{name: control.value for name, control in self.controls.items()}
         )
-        return f'{to_html(fig)}<p role="status">{html.escape(sentence)}</p>'
+        return html.render("explorer.html", picture=html.safe(to_html(fig)), sentence=sentence)
 
     def update(self, change=None) -> None:
         self.picture.value = self.render()
@@ -45,7 +45,8 @@ class Explorer:
         return {"text/plain": repr(self), "text/html": self.first, WIDGET_VIEW: view}
 
     def __repr__(self) -> str:
-        return f"[a picture with controls: {', '.join(control.description for control in self.controls.values())}]"
+        names = ", ".join(control.description for control in self.controls.values())
+        return f"[a picture with controls: {names}]"
 
 
 def explore(draw: Callable[..., tuple[Figure, str]], **controls: widgets.Widget) -> Explorer:

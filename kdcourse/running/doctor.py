@@ -2,7 +2,6 @@
 shows.
 """
 
-import html
 import os
 import platform
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from kdcourse.common import html
 from kdcourse.common.errors import DataError
 from kdcourse.common.paths import checkout, data_root, work_dir
 from kdcourse.common.system import cores
@@ -30,9 +30,6 @@ LOOKS = {
     "needed": ("✗", "needed", "background-color:#7a0019; color:#ffffff"),
 }
 DATA = "Data: "
-CELL = "padding:0.25em 0.5em; text-align:left; vertical-align:top; font-weight:normal"
-CAPTION = "caption-side:top; text-align:left; padding:0.4em 0"
-LINE = "border-bottom:1px solid var(--jp-border-color2, rgba(128, 128, 128, 0.4))"
 
 
 @dataclass(frozen=True)
@@ -101,32 +98,9 @@ class Report:
             else:
                 rows += checks
         look = "ok" if all(check.ok for check in rows) else "look" if self.usable else "needed"
-        head = "".join(
-            f'<th scope="col" style="{CELL}">{name}</th>'
-            for name in ("Checked", "Verdict", "Found")
-        )
-        lines = [
-            '<table style="border-collapse:collapse; table-layout:auto; margin:0.3em 0; max-width:60em">',
-            f'<caption style="{CAPTION}">{_badge(look, self.verdict)}</caption>',
-            f'<thead><tr style="{LINE}">{head}</tr></thead>',
-            *(_row(check) for check in rows),
-            "</table>",
-        ]
-        return "\n".join(lines)
-
-
-def _badge(look: str, words: str = "") -> str:
-    sign, word, colours = LOOKS[look]
-    style = f"{colours}; padding:0.1em 0.5em; border-radius:3px; white-space:nowrap"
-    return f'<span style="{style}">{sign} {html.escape(words or word)}</span>'
-
-
-def _row(check: Check) -> str:
-    advice = f"<br><strong>What to do:</strong> {html.escape(check.advice)}" if check.advice else ""
-    return (
-        f'<tr style="{LINE}"><th scope="row" style="{CELL}">{html.escape(check.name)}</th>'
-        f'<td style="{CELL}">{_badge(check.look)}</td><td style="{CELL}">{html.escape(check.found)}{advice}</td></tr>'
-    )
+        return html.render(
+            "doctor.html", checks=rows, look=look, verdict=self.verdict, looks=LOOKS
+        ).strip()
 
 
 def doctor() -> Report:
@@ -252,7 +226,8 @@ def accelerator() -> list[Check]:
     found = "none: the profile cpu is meant for this"
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        found = f"{properties.name}, {properties.total_memory / GIB:.0f} GiB (CUDA {torch.version.cuda})"
+        size = f"{properties.total_memory / GIB:.0f} GiB"
+        found = f"{properties.name}, {size} (CUDA {torch.version.cuda})"
     elif device.type == "mps":
         found = "Apple (MPS)"
     precision = (

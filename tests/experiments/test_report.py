@@ -39,7 +39,10 @@ ACCURACY = {  # by data set and arm, a number a seed
 }
 D4_SMOKE = D4(profile("smoke"), datasets=tuple(ACCURACY), seeds=3)
 MACHINE = dict(processor="a <fast> one", threads=1, torch="2.15.0", device="cpu")
-ERROR = "Traceback (most recent call last):\n  File ...\nRuntimeError: <script>alert('$here & there')</script>"
+ERROR = (
+    "Traceback (most recent call last):\n  File ...\n"
+    "RuntimeError: <script>alert('$here & there')</script>"
+)
 
 
 def outcome(run: Run, accuracy: float) -> RunOutcome:

@@ -116,7 +116,8 @@ def test_check_says_what_differs_and_changes_nothing(checkout):
     [
         ("import numpy as np\n", "import numpy as np\n"),  # none was there
         (
-            'import sys\n\nif "google.colab" in sys.modules:\n    %pip install kdcourse\n\nimport time\n',
+            'import sys\n\nif "google.colab" in sys.modules:\n    %pip install kdcourse\n\n'
+            "import time\n",
             "import time\n",
         ),
         (NEW_SETUP.replace("[agent]", ""), "import math\n\nimport numpy as np\n\nprint(np.pi)"),
