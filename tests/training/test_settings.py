@@ -55,3 +55,8 @@ def test_bfloat16_only_where_the_hardware_has_it(monkeypatch):
 def test_max_steps_is_checked(make_data):
     with pytest.raises(UsageError, match="max_steps=0"):
         fit(fresh(), make_data(), CrossEntropy(), **{**OPTIONS, "max_steps": 0})
+
+
+def test_data_of_another_kind_is_named():
+    with pytest.raises(UsageError, match="data=list: expected DataSplits"):
+        fit(fresh(), [], CrossEntropy(), **OPTIONS)
