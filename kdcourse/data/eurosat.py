@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdcourse.common.errors import DataError, brief
+from kdcourse.data.tiff import check_tiff
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def read_geotiff(
             raise DataError(f"{path}: the file is empty")
         if head not in TIFF_HEADS:
             raise DataError(f"{path}: not a TIFF file")
+        check_tiff(path)  # GDAL gives zeros, without a word, where strips are missing
         # EMPTY_DIR: do not list the folder's thousands of neighbours for each tile
         with (
             rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),

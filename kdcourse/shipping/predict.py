@@ -17,7 +17,6 @@ from kdcourse.common.system import cores
 from kdcourse.data.eurosat import read_geotiff
 from kdcourse.data.images import SUFFIXES, TIFF, read_image, scan
 from kdcourse.data.store import resize
-from kdcourse.data.tiff import check_tiff
 from kdcourse.shipping.file_format import check_graph, check_seal, read_description
 
 NOT_FINITE = (
@@ -77,7 +76,6 @@ class Model:
             warnings.filterwarnings("ignore", message="Dataset has no geotransform")
             warnings.filterwarnings("ignore", module="PIL")
             if not self.pictures:
-                check_tiff(path)
                 return read_geotiff(path, (len(self.channels), None, None), self.dtype)
             if (
                 os.path.splitext(path)[1].lower() in TIFF and (bands := band_count(path)) > 4

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from archive_files import tar_of, zip_of
+from archive_files import mutated, tar_of, zip_of
 
 from kdcourse.common.errors import DataError
 from kdcourse.data import archives
@@ -147,22 +147,6 @@ MAKERS = {
     "zip": zip_deflated, "lzma.zip": zip_lzma, "tar": tar("w"), "tar.gz": tar("w:gz"),
     "tar.bz2": tar("w:bz2"), "tar.xz": tar("w:xz"),
 }  # fmt: skip
-
-
-def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """Some bytes changed, removed or inserted."""
-    content = bytearray(content)
-    place, count = int(rng.integers(len(content))), int(rng.integers(1, 9))
-    kind = rng.integers(4)
-    if kind == 0:
-        content[place : place + count] = rng.bytes(count)
-    elif kind == 1:
-        del content[place : place + count]
-    elif kind == 2:
-        content[place:place] = rng.bytes(count)
-    else:
-        del content[place:]
-    return bytes(content)
 
 
 def outcome(path, folder):
