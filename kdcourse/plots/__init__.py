@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "style": ("COLOURS", "MARKERS", "GREY", "Picture", "show", "to_html", "data_uri"),
-        "start": ("accuracy_per_digit", "digit_answers", "digit_grid"),
+        "start": ("accuracy_per_digit", "digit_answers", "digit_grid", "soft_targets"),
         "datasets": ("show_tiles", "signatures"),
         "networks": ("accuracy_cost", "stages_figure"),
         "baselines": ("learning_curves", "confusion_matrix", "seeds"),

@@ -63,6 +63,10 @@ FIGURES = {  # name → (maker, words that the alternative text holds)
         lambda: plots.digit_grid(rng.random((2, 64)), ["2: 9 % a 3", "5: 1 % a 3"], "Seen in them"),
         "Seen in them: 2: 9 % a 3; 5",
     ),
+    "soft targets": (
+        lambda: plots.soft_targets(rng.random((2, 64)), np.full((2, 10), 0.1), 3, "Two 2s"),
+        "Two 2s. Probabilities: 0: 10 %, 1: 10 %",
+    ),
     "accuracy per digit": (
         lambda: plots.accuracy_per_digit([90.0] * 9 + [70.4], 9, "Never shown a 9"),
         "Never shown a 9.*9: 70",
