@@ -1,7 +1,7 @@
-"""What a folder of results says: a page, and two CSV files. `kdcourse report` writes them.
+"""The report of an experiment's results: a page and two CSV files. `kdcourse report` writes them.
 
-They are a function of the results alone: no date, no durations, nothing of the machine that writes
-them. So the same results give the same bytes, whatever was killed on the way.
+They depend on the results alone, not on the date or on the machine that writes them. So the same
+results give the same bytes, even if the experiment was interrupted and resumed.
 """
 
 import os
@@ -80,9 +80,9 @@ def _row(experiment: Experiment, accuracy: dict, data: str, arm: str, factors: f
     row["published gain"] = row["published"] - _published(
         experiment, row | {"arm": experiment.REFERENCE}
     )
-    for (other, name, its), reference in accuracy.items():
+    for (other, name, shared), reference in accuracy.items():
         common = sorted(own.keys() & reference.keys())
-        if other == data and name == experiment.REFERENCE and its <= factors and common:
+        if other == data and name == experiment.REFERENCE and shared <= factors and common:
             found = paired([own[seed] for seed in common], [reference[seed] for seed in common])
             row |= {"gain": found.mean, "gain ± 95 %": found.half, "pairs": found.n, "p": found.p}
     return row
@@ -209,7 +209,7 @@ def _page(experiment, about, records, frame, rows, damaged) -> str:
 
 
 def _groups(rows: pd.DataFrame) -> Iterator[tuple[str, list[dict]]]:
-    """Of each data set its name and the texts of its rows."""
+    """Per data set: its name, and its rows as text."""
     factors = _factors(rows)
     for data, group in rows.groupby("data", sort=False):
         texts = []
@@ -270,7 +270,7 @@ def _image(figure, alt: str) -> dict:
 
 
 def _protocol(experiment, about, records, frame, rows) -> Iterator[tuple[str, str]]:
-    """What can be told from the results themselves: name and value."""
+    """Facts about the runs, read off the results: name and value."""
     yield "Networks", "the course’s thin pair" if about["networks"] == "thin" else "as published"
     yield "Image size", _image_sizes(experiment)
     training = {}
@@ -346,14 +346,14 @@ def _analysis(analysis: Analysis) -> dict:
 
 def _command(experiment: Experiment) -> str:
     """What makes these results."""
-    said = ["kdcourse", "reproduce", experiment.name, "--profile", experiment.settings.name]
-    said += ["--datasets", ",".join(experiment.datasets)]
+    words = ["kdcourse", "reproduce", experiment.name, "--profile", experiment.settings.name]
+    words += ["--datasets", ",".join(experiment.datasets)]
     if experiment.methods != experiment.METHODS:
-        said += ["--methods", ",".join(experiment.methods)]
-    said += ["--seeds", str(experiment.seeds), "--networks", experiment.networks]
+        words += ["--methods", ",".join(experiment.methods)]
+    words += ["--seeds", str(experiment.seeds), "--networks", experiment.networks]
     if experiment.limit != experiment.BUDGETS[experiment.settings.name].limit:
-        said += ["--limit", str(experiment.limit)]
-    return shlex.join(said)
+        words += ["--limit", str(experiment.limit)]
+    return shlex.join(words)
 
 
 def _listed(facts: dict) -> str:

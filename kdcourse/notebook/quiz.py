@@ -173,15 +173,15 @@ class Quiz:
         self.status.value = html.render("quiz_answer.html", lines=lines)
 
     def _note(self) -> list[str]:
-        """Note that it was answered; what is to be said of that, which a button's callback could
+        """Record the right answer; returns lines about problems, which a button's callback could
         not print.
         """
-        with warnings.catch_warnings(record=True, category=DataWarning, action="always") as said:
+        with warnings.catch_warnings(record=True, category=DataWarning, action="always") as caught:
             try:
                 progress.note(self.noted, right=True)
             except OSError as error:
                 return [f"Progress could not be kept: {error}."]
-        return [str(warning.message) for warning in said]
+        return [str(warning.message) for warning in caught]
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         view = {"model_id": self.box.model_id, "version_major": 2, "version_minor": 0}

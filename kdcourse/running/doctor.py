@@ -36,7 +36,7 @@ DATA = "Data: "
 class Check:
     """One line of the report. `fatal`: the course cannot be used until this is put right.
 
-    group: where several that are well may be told in one row, what the row is called.
+    group: the name of the row that checks of one group share in a notebook if they are ok.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """A row a check; what is well and of one group shares a row."""
+        """One row per check; checks of one group that are ok share a row."""
         rows = []
         for (group, ok), checks in groupby(self.checks, lambda check: (check.group, check.ok)):
             if group and ok:
