@@ -119,22 +119,19 @@ class Answer:
         ):  # torch raises it too
             raise Wrong(
                 f"`{self.name}` is not written yet: replace its `raise NotImplementedError(…)` by "
-                "your code, run the "
-                "cell, then this one again.",
+                "your code, run the cell, then this one again.",
                 "stub",
             )
         if kind == "NotCallable":
             raise Wrong(
                 f"Expected a function, but `{self.name}` is {message}. Hand in the function "
-                "itself, without calling "
-                f"it: check({self.name}).",
+                f"itself, without calling it: check({self.name}).",
                 "type",
             )
         if kind == "NotPlain":
             raise Wrong(
                 f"`{self.name}` returned {message}: expected a tensor, an array, a number, or a "
-                "list, tuple or dict "
-                "of these.",
+                "list, tuple or dict of these.",
                 "type",
             )
         if outcome.changed:
@@ -144,8 +141,8 @@ class Answer:
             )
             raise Wrong(
                 f"`{self.name}` changed its input in place ({names}). The caller still needs it: "
-                "write x = x / 2 where "
-                "you wrote x /= 2, x[...] = … or a method that ends in _, or work on x.clone().",
+                "write x = x / 2 where you wrote x /= 2, x[...] = … or a method that ends in _, or "
+                "work on x.clone().",
                 "changed input",
             )
         return outcome
@@ -262,8 +259,7 @@ class Task:
             return self._show(
                 "The solutions are not here.",
                 f"They are in the course's repository: solutions/sol_{self.exercise[2:]}_….ipynb. "
-                "In a class, ask your "
-                "instructor.",
+                "In a class, ask your instructor.",
             )
         self._note(solution=True)
         self._show(f"Solution: {self.title}.", code=code)

@@ -102,8 +102,8 @@ class _Bound:
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name:
             raise DataError(
-                f"{self.archive}: the member {name!r} would be written outside the folder. "
-                "Not unpacked."
+                f"{self.archive}: the member {name!r} would be written outside the folder. Not "
+                "unpacked."
             )
 
 

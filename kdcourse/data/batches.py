@@ -156,8 +156,7 @@ class Batches:
         if augment and split.name != "train":
             raise UsageError(
                 f"augment= on the {split.name} split: only training images are augmented, else the "
-                "figure is not "
-                "that of the data set (D2 flips its test images at random)"
+                "figure is not that of the data set (D2 flips its test images at random)"
             )
         if augment and seed is None:
             raise UsageError(

@@ -75,8 +75,8 @@ class DatasetInfo:
         if (folder := self.find(place)) is None:
             raise DataError(
                 f"{self.name} ({self.title}) is not under {place}. Fetch it: `kdcourse data get "
-                f"{self.name}`. "
-                f"{self.by_hand(place)} KDCOURSE_DATA or root= names another data root."
+                f"{self.name}`. {self.by_hand(place)} KDCOURSE_DATA or root= names another data "
+                "root."
             )
         return folder
 
@@ -363,8 +363,8 @@ CATALOG: dict[str, DatasetInfo] = {
             name="tiny_imagenet",
             title="Tiny ImageNet",
             about=(
-                "200 classes of ImageNet at 64×64, 500 + 50 pictures each; or a part of them (Le "
-                "& Yang 2015)"
+                "200 classes of ImageNet at 64×64, 500 + 50 pictures each; or a part of them (Le & "
+                "Yang 2015)"
             ),
             classes=None,
             source="http://cs231n.stanford.edu/tiny-imagenet-200.zip",

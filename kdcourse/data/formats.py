@@ -273,8 +273,8 @@ def tiny_imagenet(name: str, folder: Path) -> Source:
         if missing or strange:
             raise DataError(
                 f"{annotations}: {len(missing)} image(s) it lists are not in val/images "
-                f"({', '.join(missing[:3])}), "
-                f"{len(strange)} class(es) are not in train ({', '.join(strange[:3])})"
+                f"({', '.join(missing[:3])}), {len(strange)} class(es) are not in train "
+                f"({', '.join(strange[:3])})"
             )
         label = {wnid: i for i, wnid in enumerate(wnids)}
         rows += [

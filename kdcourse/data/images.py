@@ -112,8 +112,8 @@ def labelled(
     if empty:
         listed = ", ".join(empty[:10]) + (" …" if len(empty) > 10 else "")
         raise DataError(
-            f"{len(empty)} of {len(classes)} classes without images: {listed}. "
-            f"Put images there ({' '.join(sorted(suffixes))}) or remove the empty folders."
+            f"{len(empty)} of {len(classes)} classes without images: {listed}. Put images there "
+            f"({' '.join(sorted(suffixes))}) or remove the empty folders."
         )
     return rows, others
 
@@ -286,8 +286,8 @@ def labelled_folder(folder: Path) -> tuple[list, list[str], int, list[str]]:
     if not every or not any(scan(folder / (part or ""))[0] for part in classes):
         raise DataError(
             f"{folder}: no images. Expected {folder}/<class>/<image> or "
-            f"{folder}/train/<class>/<image> and "
-            f"{folder}/test/<class>/<image>, images being {' '.join(sorted(SUFFIXES))}."
+            f"{folder}/train/<class>/<image> and {folder}/test/<class>/<image>, images being "
+            f"{' '.join(sorted(SUFFIXES))}."
         )
     if len(every) < 2:
         raise DataError(f"{folder}: one class only ({every[0]}). A classifier needs two or more.")

@@ -207,8 +207,8 @@ def _claim(folder: Path, seed: int, difficulty: float) -> None:
             ) from error
         if found != wanted:
             raise DataError(
-                f"{folder} holds scenes made with {found}, asked for {wanted}. "
-                "Name another folder, or remove this one to make them again."
+                f"{folder} holds scenes made with {found}, asked for {wanted}. Name another "
+                "folder, or remove this one to make them again."
             )
         return
     if any(folder.glob("*/*.tif")):

@@ -102,14 +102,12 @@ class DataSplits:
         if labels.shape != (len(images),) or labels.dtype.kind not in "iub":
             raise UsageError(
                 f"labels: expected {len(images)} whole numbers, one an image, got {labels.dtype} "
-                "of shape "
-                f"{labels.shape}"
+                f"of shape {labels.shape}"
             )
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
             raise UsageError(
                 f"labels: expected 0 to {len(classes) - 1}, for {len(classes)} classes, got "
-                f"{labels.min()} to "
-                f"{labels.max()}. Number the classes from 0 on"
+                f"{labels.min()} to {labels.max()}. Number the classes from 0 on"
             )
         if len(channels) != images.shape[1]:
             raise UsageError(
@@ -188,8 +186,7 @@ class DataSplits:
         height, width = self.image_size
         return (
             f"{self.name}: {sizes} (train + val + test) images of "
-            f"{height}×{width}×{len(self.channels)}, "
-            f"{len(self.classes)} classes"
+            f"{height}×{width}×{len(self.channels)}, {len(self.classes)} classes"
         )
 
 

@@ -304,9 +304,8 @@ def _full(place: Path, needed: int) -> DataError:
     free = shutil.disk_usage(place).free
     return DataError(
         f"{place}: the disk is too full for the decoded images: {needed:,} bytes needed, {free:,} "
-        "free. Free some "
-        "space, name another folder with KDCOURSE_WORK, or take fewer or smaller images (limit=, "
-        "image_size=)."
+        "free. Free some space, name another folder with KDCOURSE_WORK, or take fewer or smaller "
+        "images (limit=, image_size=)."
     )
 
 

@@ -76,8 +76,8 @@ class CachedTeacher(Teacher):
         if batches.repeated is None:
             raise UsageError(
                 "the views of these batches are not repeated, so their answers cannot be kept: "
-                "Batches(…, views=8), "
-                "with an augmentation of the course and data that have a fingerprint"
+                "Batches(…, views=8), with an augmentation of the course and data that have a "
+                "fingerprint"
             )
         views = range(batches.views if batches.augment else 1)
         for view in bar(views, desc="the teacher answers", unit="view", shown=progress):
@@ -166,9 +166,8 @@ class CachedTeacher(Teacher):
         ):  # NaN is not either
             raise CheckpointError(
                 f"{folder}: these are not this teacher's answers to these images: some, answered "
-                "once more, differ. "
-                "Was the code of the network or the data changed without their fingerprint? "
-                "Remove the folder to have them answered anew"
+                "once more, differ. Was the code of the network or the data changed without their "
+                "fingerprint? Remove the folder to have them answered anew"
             )
 
 
@@ -180,8 +179,7 @@ def _write(folder: Path, answers: np.ndarray, about: dict) -> None:
     if not largest <= np.finfo(np.float16).max:  # a NaN is not either
         raise UsageError(
             f"the teacher's logits reach {largest:,.0f}, and half precision ends at 65,504: look "
-            "at the network, or "
-            "use Teacher, which keeps nothing"
+            "at the network, or use Teacher, which keeps nothing"
         )
     half = answers.astype(np.float16)
     error = float(np.abs(half.astype(np.float32) - answers).max())
@@ -204,8 +202,8 @@ def _write(folder: Path, answers: np.ndarray, about: dict) -> None:
     except OSError as problem:
         raise CheckpointError(
             f"{folder}: the teacher's answers could not be written ({problem}): {half.nbytes:,} "
-            "bytes a view. Free "
-            "space, name another folder with KDCOURSE_WORK, or use Teacher, which keeps nothing"
+            "bytes a view. Free space, name another folder with KDCOURSE_WORK, or use Teacher, "
+            "which keeps nothing"
         ) from problem
     finally:
         shutil.rmtree(partial, ignore_errors=True)

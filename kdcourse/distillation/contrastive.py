@@ -37,8 +37,7 @@ def contrastive_loss(
     ):
         raise UsageError(
             f"embeddings {shape_of(embeddings)}, bank {shape_of(bank)}, chosen {shape_of(chosen)}: "
-            "expected (B, D), (N, D) "
-            "and (B, 1 + K) with K of 1 or more"
+            "expected (B, D), (N, D) and (B, 1 + K) with K of 1 or more"
         )
     scores = (full_precision(embeddings) @ bank.detach().T).gather(
         1, chosen
@@ -79,8 +78,7 @@ class ContrastiveKD(FeatureObjective):
         if negatives < 1 or dimensions < 1 or not temperature > 0 or not 0 <= momentum < 1:
             raise UsageError(
                 f"negatives={negatives}, dimensions={dimensions}, temperature={temperature}, "
-                f"momentum={momentum}: "
-                "expected 1 or more, 1 or more, above 0, and 0 ≤ momentum < 1"
+                f"momentum={momentum}: expected 1 or more, 1 or more, above 0, and 0 ≤ momentum < 1"
             )
         self.negatives, self.temperature = negatives, temperature
         self.dimensions, self.momentum = dimensions, momentum

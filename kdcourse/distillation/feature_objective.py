@@ -34,9 +34,8 @@ class FeatureObjective(Objective):
         if len(self.student_layers) != len(self.teacher_layers) or not self.student_layers:
             raise UsageError(
                 f"{len(self.student_layers)} student layer(s) {self.student_layers} and "
-                f"{len(self.teacher_layers)} "
-                f"teacher layer(s) {self.teacher_layers}: expected one or more, a teacher's for "
-                "each of the student's"
+                f"{len(self.teacher_layers)} teacher layer(s) {self.teacher_layers}: expected one "
+                "or more, a teacher's for each of the student's"
             )
         FeatureHooks(teacher.network, self.teacher_layers)  # an unknown path raises here
         self.weights = weights
@@ -68,8 +67,8 @@ class FeatureObjective(Objective):
         elif shapes != self.shapes:
             raise UsageError(
                 f"{type(self).__name__} was prepared for {self.shapes}, and is asked to fit "
-                f"{shapes}: its adapters "
-                "would be lost. Make a new objective for this student and data"
+                f"{shapes}: its adapters would be lost. Make a new objective for this student and "
+                "data"
             )
         self.shapes = shapes
 

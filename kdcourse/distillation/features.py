@@ -13,8 +13,7 @@ def as_maps(features: torch.Tensor) -> torch.Tensor:
     if features.dim() != 4:
         raise UsageError(
             f"features of shape {shape_of(features)}: expected maps (B, C, H, W). Name a layer "
-            "before the pooling, or "
-            "use a method that compares vectors, such as RelationalKD"
+            "before the pooling, or use a method that compares vectors, such as RelationalKD"
         )
     return full_precision(features)
 
@@ -56,8 +55,8 @@ def check_channels(student: torch.Tensor, teacher: torch.Tensor) -> None:
     if student.shape[1] != teacher.shape[1]:
         raise UsageError(
             f"{student.shape[1]} channels of the student's and {teacher.shape[1]} of the "
-            "teacher's: expected the same "
-            "number. An adapter makes it so: the objectives FitNets and ReviewKD have one"
+            "teacher's: expected the same number. An adapter makes it so: the objectives FitNets "
+            "and ReviewKD have one"
         )
 
 

@@ -98,8 +98,8 @@ def flow_loss(student_flow: torch.Tensor, teacher_flow: torch.Tensor) -> torch.T
     if student.shape != teacher.shape:
         raise UsageError(
             f"flow matrices {shape_of(student)} and {shape_of(teacher)}: expected the same shape. "
-            "Student and teacher "
-            "need layers of the same number of channels, or adapters, which FlowOfSolution makes"
+            "Student and teacher need layers of the same number of channels, or adapters, which "
+            "FlowOfSolution makes"
         )
     return F.mse_loss(student, teacher)
 

@@ -175,9 +175,8 @@ def _paired(
     ):
         raise UsageError(
             f"student_logits {tuple(student_logits.shape)} and teacher_logits "
-            f"{tuple(teacher_logits.shape)}: expected "
-            "the same shape (B, C), with two classes or more. A teacher of more classes needs a "
-            "label_map: Teacher(…)"
+            f"{tuple(teacher_logits.shape)}: expected the same shape (B, C), with two classes or "
+            "more. A teacher of more classes needs a label_map: Teacher(…)"
         )
     for name, logits in (("student_logits", student_logits), ("teacher_logits", teacher_logits)):
         if not logits.is_floating_point():
@@ -205,8 +204,7 @@ def _label_first(
     if labels.shape != (count,) or labels.is_floating_point():
         raise UsageError(
             f"labels are {labels.dtype} of shape {tuple(labels.shape)}: expected whole numbers of "
-            f"shape ({count},), "
-            "the class of each row of the logits"
+            f"shape ({count},), the class of each row of the logits"
         )
     if labels.device.type == "cpu" and count:  # elsewhere looking would make the processor wait
         low, high = (bound.item() for bound in labels.aminmax())

@@ -140,8 +140,7 @@ class PartlyLabelled(ResponseKD):
         ):
             raise UsageError(
                 f"labelled= names images {int(self.labelled[0])} to {int(self.labelled[-1])}: "
-                "expected 0 to "
-                f"{samples - 1}, indices of training images"
+                f"expected 0 to {samples - 1}, indices of training images"
             )
 
     def label_term(self, student: ForwardOutput, batch: Batch) -> LossTerms:

@@ -56,14 +56,13 @@ class Teacher(nn.Module):
         if not isinstance(network, nn.Module):
             raise UsageError(
                 f"network= is a {type(network).__name__}: expected an nn.Module. load_or_train "
-                "returns (network, "
-                "history): hand in the first"
+                "returns (network, history): hand in the first"
             )
         if (normalisation is None) != (student_normalisation is None):
             raise UsageError(
                 "normalisation= and student_normalisation= belong together: what the teacher was "
-                "trained on, and what "
-                "the student's batches are normalised by, each (mean, std). Give both or neither"
+                "trained on, and what the student's batches are normalised by, each (mean, std). "
+                "Give both or neither"
             )
         self.label_map = None if label_map is None else _columns(label_map)
         self.normalisation = _mean_and_std("normalisation", normalisation)
@@ -119,8 +118,7 @@ class Teacher(nn.Module):
         if student is self.network:
             raise UsageError(
                 "the student is the teacher's own network, which is frozen: hand in another, such "
-                "as "
-                "copy.deepcopy(teacher.network).requires_grad_(True)"
+                "as copy.deepcopy(teacher.network).requires_grad_(True)"
             )
         if self.student_normalisation and batch.source is not None:
             split = batch.source.split
@@ -130,8 +128,8 @@ class Teacher(nn.Module):
                 if len(given) not in (1, len(used)) or not np.allclose(given, used, rtol=1e-3):
                     raise UsageError(
                         f"student_normalisation= says {_short(given)}, but the batches are "
-                        "normalised by "
-                        f"{_short(used)}: give (data.mean, data.std) of the student's data"
+                        f"normalised by {_short(used)}: give (data.mean, data.std) of the "
+                        "student's data"
                     )
 
     def _renormalise(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -139,8 +137,8 @@ class Teacher(nn.Module):
         if len(self.normalisation[0]) != len(self.student_normalisation[0]):
             raise UsageError(
                 "student_normalisation= and normalisation= have "
-                f"{len(self.student_normalisation[0])} and "
-                f"{len(self.normalisation[0])} channels: expected as many"
+                f"{len(self.student_normalisation[0])} and {len(self.normalisation[0])} channels: "
+                "expected as many"
             )
         (mean_t, std_t), (mean_s, std_s) = (
             np.array(self.normalisation),
@@ -157,8 +155,7 @@ class Teacher(nn.Module):
         if self._scale.shape[1] not in (1, images.shape[1]):
             raise UsageError(
                 f"normalisation= has {self._scale.shape[1]} channels, the images have "
-                f"{images.shape[1]}: give the mean "
-                "and std of each channel, or one of each for all"
+                f"{images.shape[1]}: give the mean and std of each channel, or one of each for all"
             )
         return images * self._scale + self._shift
 
@@ -166,8 +163,7 @@ class Teacher(nn.Module):
         if max(self.label_map) >= logits.shape[1]:
             raise UsageError(
                 f"label_map= names column {max(self.label_map)}, but the teacher's network has "
-                f"{logits.shape[1]} "
-                "classes, counted from 0"
+                f"{logits.shape[1]} classes, counted from 0"
             )
         return logits[:, self._label_map]
 
@@ -206,8 +202,7 @@ def _mean_and_std(name: str, values) -> tuple[tuple[float, ...], tuple[float, ..
     if mean.shape != std.shape or not np.isfinite([mean, std]).all() or not (std > 0).all():
         raise UsageError(
             f"{name}= must be (mean, std), a finite number a channel each and std above 0, not "
-            f"{_short(mean)} and "
-            f"{_short(std)}"
+            f"{_short(mean)} and {_short(std)}"
         )
     return tuple(mean.tolist()), tuple(std.tolist())
 

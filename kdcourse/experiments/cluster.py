@@ -124,7 +124,8 @@ class Ray:
                     self.submit(*submitted)
                     continue
                 outcome = RunOutcome(
-                    error=f"its worker was lost {ATTEMPTS} times, often for want of memory: try fewer --jobs\n\n{error}"
+                    error=f"its worker was lost {ATTEMPTS} times, often for want of memory: "
+                    f"try fewer --jobs\n\n{error}"
                 )
             del self._attempts[run]
             yield run, outcome
@@ -196,7 +197,8 @@ def _work(
     """
     if kdcourse.__version__ != about["version"]:
         return RunOutcome(
-            error=f"{socket.gethostname()} has kdcourse {kdcourse.__version__}, not {about['version']}"
+            error=f"{socket.gethostname()} has kdcourse {kdcourse.__version__}, not "
+            f"{about['version']}"
         )
     if "work" in about:
         os.environ["KDCOURSE_WORK"] = about["work"]

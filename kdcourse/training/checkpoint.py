@@ -80,9 +80,8 @@ def load_weights(model: nn.Module, state: dict, source: object = "the checkpoint
         shapes = [tuple(s[name].shape) if name in s else "absent" for s in (own, state)]
         raise CheckpointError(
             f"{source}: belongs to another architecture. {len(differing)} of {len(own)} entries "
-            f"differ, first {name}: "
-            f"{shapes[0]} in the model, {shapes[1]} in the file. Build the model as it was when "
-            "the file was made"
+            f"differ, first {name}: {shapes[0]} in the model, {shapes[1]} in the file. Build the "
+            "model as it was when the file was made"
         )
     model.load_state_dict(state)
 

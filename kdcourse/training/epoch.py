@@ -110,9 +110,8 @@ class Epoch:
                 cause = self.run.objective.explain_not_finite(self.run.student, batch)
         return TrainingError(
             f"epoch {self.number + 1}, batch {number}: loss not finite "
-            f"({', '.join(broken) or 'the sum overflows'}). {cause}{' ' if cause else ''}"
-            "Lower the learning rate, clip the gradient (clip=1.0), or look for a log of zero "
-            "in that term"
+            f"({', '.join(broken) or 'the sum overflows'}). {cause}{' ' if cause else ''}Lower the "
+            "learning rate, clip the gradient (clip=1.0), or look for a log of zero in that term"
         )
 
 

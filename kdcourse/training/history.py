@@ -43,7 +43,6 @@ class History:
         at = self.records[self.reported_epoch - 1]
         return (
             f"History: {len(self.records)} epochs, holding the {self.keep} one "
-            f"({self.reported_epoch}): train "
-            f"{at['train_accuracy']:.1f} %, validation {at['val_accuracy']:.1f} % "
-            f"({self.precision}, {self.device})"
+            f"({self.reported_epoch}): train {at['train_accuracy']:.1f} %, validation "
+            f"{at['val_accuracy']:.1f} % ({self.precision}, {self.device})"
         )
