@@ -100,9 +100,8 @@ class Combined(Objective):
     added up.
 
     objectives: `Objective`s with the same teacher (or none), or callables that make one, as a
-      Recipe needs them.
-    Mind the label term: `Combined([ResponseKD(t), FitNets(t, …, label_weight=0)], [1, 1])` counts
-      it once.
+      Recipe needs them. Mind the label term: `Combined([ResponseKD(t), FitNets(t, …,
+      label_weight=0)], [1, 1])` counts it once.
     """
 
     def __init__(

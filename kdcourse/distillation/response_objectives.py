@@ -96,6 +96,7 @@ class ResponseKD(_Response):
     "teacher only" `ResponseKD(teacher, temperature=4, soft_weight=1, label_weight=0)`.
     """
 
+    soft_loss = staticmethod(soft_target_loss)
     shown = ("temperature", "soft_weight", "label_weight")
 
     def __init__(
@@ -111,9 +112,8 @@ class ResponseKD(_Response):
     def terms(self, student: ForwardOutput, teacher: ForwardOutput, batch: Batch) -> LossTerms:
         terms = {}
         if self.soft_weight:
-            terms["soft"] = self.soft_weight * soft_target_loss(
-                student.logits, teacher.logits, self.temperature
-            )
+            soft = self.soft_loss(student.logits, teacher.logits, self.temperature)
+            terms["soft"] = self.soft_weight * soft
         return terms | self.label_term(student, batch)
 
 
@@ -121,9 +121,8 @@ class PartlyLabelled(ResponseKD):
     """`ResponseKD` where only some training images have a label, and the teacher answers for all.
 
     labelled: the indices of those in the training split. The label term is label_weight / B · Σ
-      cross-entropy over the
-    labelled images of a batch of B: each counts as it would if all were labelled. Labels of others
-      are never looked at.
+      cross-entropy over the labelled images of a batch of B: each counts as it would if all were
+      labelled. Labels of others are never looked at.
     """
 
     def __init__(self, teacher: Teacher, labelled: Sequence[int], **settings: float):
@@ -249,15 +248,14 @@ class RelationMatchingKD(_Response):
         return terms | self.label_term(student, batch)
 
 
-class StandardisedKD(_Response):
-    """soft_weight · T² · KL of the standardised logits + label_weight · cross-entropy. Terms: soft,
-    label.
+class StandardisedKD(ResponseKD):
+    """`ResponseKD` on standardised logits: soft_weight · T² · KL + label_weight · cross-entropy.
 
     Sun et al. 2024, with the temperature and weights of their code for CIFAR-100: T = 2, KD 9, CE
-    0.1.
+    0.1. Terms: soft, label.
     """
 
-    shown = ("temperature", "soft_weight", "label_weight")
+    soft_loss = staticmethod(standardised_soft_target_loss)
 
     def __init__(
         self,
@@ -266,12 +264,4 @@ class StandardisedKD(_Response):
         soft_weight: float = 9.0,
         label_weight: float = 0.1,
     ):
-        super().__init__(teacher, label_weight, temperature, soft_weight=soft_weight)
-        self.temperature, self.soft_weight = temperature, soft_weight
-
-    def terms(self, student: ForwardOutput, teacher: ForwardOutput, batch: Batch) -> LossTerms:
-        terms = {}
-        if self.soft_weight:
-            soft = standardised_soft_target_loss(student.logits, teacher.logits, self.temperature)
-            terms["soft"] = self.soft_weight * soft
-        return terms | self.label_term(student, batch)
+        super().__init__(teacher, temperature, soft_weight, label_weight)

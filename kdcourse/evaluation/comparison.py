@@ -235,10 +235,9 @@ def rank_correlation(
     """Spearman's rank correlation of x and y (n,), for few points, such as one a data set.
 
     Interval: tanh(artanh ρ ± z √((1 + ρ²/2) / (n − 3))) (Bonett & Wright 2000). With n ≤ 3 or |ρ| =
-      1 the formula
-    says nothing: nan. In simulations of normal x and y with n of 5 and 10 and ρ of 0 and 0.81, the
-    intervals that it gave held the true ρ in 95 % of cases or more
-    (tests/evaluation/test_comparison.py).
+      1 the formula says nothing: nan. In simulations of normal x and y with n of 5 and 10 and ρ of
+      0 and 0.81, the intervals that it gave held the true ρ in 95 % of cases or more
+      (tests/evaluation/test_comparison.py).
 
     p: how often x in another order has a ρ as far from 0. Exact while there are no more than
     `resamples` orders, so by default to n = 8 (8! = 40,320); otherwise from that many random ones.

@@ -35,10 +35,9 @@ def build(
     return them.
 
     solutions, exercises: folders; by default those of the checkout. An exercise that was edited by
-      hand, such as one
-    that somebody solves, is left alone: UsageError, unless force. Exercises without a solution are
-    returned too, and stay. Raises UsageError outside a checkout, DataError for a solutions notebook
-    that is damaged.
+      hand, such as one that somebody solves, is left alone: UsageError, unless force. Exercises
+      without a solution are returned too, and stay. Raises UsageError outside a checkout, DataError
+      for a solutions notebook that is damaged.
     """
     root = checkout()
     if not root and not (solutions and exercises):

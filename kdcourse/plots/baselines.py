@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from kdcourse.common.errors import UsageError
 from kdcourse.evaluation.metrics import Evaluation, mean_interval
-from kdcourse.plots.style import COLOURS, GREY, MARKERS, need_columns, tidy
+from kdcourse.plots.style import COLOURS, GREY, MARKERS, need_columns, seed_dots, tidy
 
 
 def learning_curves(histories: Mapping) -> Figure:
@@ -131,15 +131,7 @@ def seeds(points: pd.DataFrame) -> Figure:
         values = points.accuracy[points.method == method].to_numpy()
         mean, half = mean_interval(values)
         colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        ax.plot(
-            values,
-            np.full(len(values), i - 0.14),
-            "o",
-            color=colour,
-            markersize=5,
-            alpha=0.6,
-            markeredgewidth=0,
-        )
+        seed_dots(ax, values, i - 0.14, colour)
         spread = None if np.isnan(half) else half
         ax.errorbar(
             mean, i + 0.14, xerr=spread, color=colour, marker=marker, markersize=7, capsize=3

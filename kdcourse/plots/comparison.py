@@ -10,7 +10,7 @@ from matplotlib.patheffects import withStroke
 
 from kdcourse.common.errors import UsageError
 from kdcourse.evaluation.metrics import mean_interval
-from kdcourse.plots.style import COLOURS, GREY, MARKERS, need_columns, tidy
+from kdcourse.plots.style import COLOURS, GREY, MARKERS, need_columns, seed_dots, tidy
 
 ALIKE = (
     0.15  # costs, as a difference of logarithms, whose points and ticks would lie on one another
@@ -211,15 +211,7 @@ def drawn_gains(gains: Sequence[float], drawn: Sequence[int]) -> Figure:
     said = []
     for i, (name, (values, colour)) in enumerate(rows.items()):
         mean, half = mean_interval(values)
-        ax.plot(
-            values,
-            np.full(len(values), i - 0.14),
-            "o",
-            color=colour,
-            markersize=5,
-            alpha=0.6,
-            markeredgewidth=0,
-        )
+        seed_dots(ax, values, i - 0.14, colour)
         ax.errorbar(
             mean, i + 0.14, xerr=half, color=colour, marker=MARKERS[i], markersize=7, capsize=3
         )
@@ -244,9 +236,8 @@ def pareto(points: pd.DataFrame, costs: Mapping[str, str]) -> Figure:
     not on the front.
 
     points: columns name, accuracy (%), half (half its interval's width, nan for one seed), front
-      (truth values), and
-    the costs. costs: {"column": "label of its axis"}. Networks of about equal cost stand side by
-      side, with one tick.
+      (truth values), and the costs. costs: {"column": "label of its axis"}. Networks of about equal
+      cost stand side by side, with one tick.
     """
     need_columns(points, ("name", "accuracy", "half", "front", *costs))
     fig = Figure(figsize=(4.1 * len(costs) + 2.2, 3.4), layout="constrained")

@@ -119,3 +119,9 @@ def visible(images, bands=None, stretch=(2, 98)) -> tuple[np.ndarray, tuple[int,
         low, high = np.percentile(shown, stretch, axis=(0, 2, 3), keepdims=True)
         shown = (shown - low) / np.maximum(high - low, 1e-6)
     return shown.clip(0, 1).transpose(0, 2, 3, 1), bands
+
+
+def seed_dots(ax, values: np.ndarray, row: float, colour: str) -> None:
+    """One dot per seed, in a row of a figure whose rows are methods."""
+    dots = dict(color=colour, markersize=5, alpha=0.6, markeredgewidth=0)
+    ax.plot(values, np.full(len(values), row), "o", **dots)
