@@ -12,7 +12,7 @@ from toy_data import toy_data
 
 from kdcourse.experiments.grid import execute
 
-LONG = ("test_notebooks.py", "test_grade.py", "test_benchmarks.py")  # minutes each
+LONG = ("test_notebooks.py", "test_grade_sandboxed.py", "test_benchmarks.py")  # minutes each
 
 
 def pytest_collection_modifyitems(items):
