@@ -59,7 +59,8 @@ def _output(output: dict) -> dict:
         return {"table": html.safe(table_markup("".join(data["text/html"])))}
     if output.get("name") == "stderr":
         return {"text": ""}
-    return {"text": "".join(data.get("text/plain", "") or output.get("text", ""))}
+    text = data.get("text/markdown", "") or data.get("text/plain", "") or output.get("text", "")
+    return {"text": "".join(text).replace("**", "")}
 
 
 def write_index(

@@ -38,7 +38,6 @@ def inside(bubblewrap):
     box.close()
 
 
-@pytest.mark.slow
 def test_within_there_is_nothing_to_see_write_or_talk_to(inside, monkeypatch):
     package = Path(kdcourse.__file__).parent
     assert "Permission" in inside(f"import os; os.listdir({str(package / 'shipping')!r})")

@@ -52,13 +52,15 @@ def test_results_are_tables_or_text_of_tagged_cells():
 def test_the_page_says_what_became_of_each_notebook(tmp_path):
     file = tmp_path / "good.ipynb"
     table = "<table><tr><td onclick='x'>91.5</td></tr></table>"
-    file.write_text(json.dumps({"cells": [cell(data={"text/html": table})]}))
+    words = cell(data={"text/markdown": ["**91.5 %** right"], "text/plain": "<Markdown object>"})
+    file.write_text(json.dumps({"cells": [cell(data={"text/html": table}), words]}))
     outcomes = [
         NotebookOutcome("good", "done", 90.0, 3, 3, file, notes=("<one> file left out",)),
         NotebookOutcome("bad", "failed", 6.0, 1, 4, None, "ValueError: <x>", "a < b"),
         NotebookOutcome("later", cells=2),
     ]
     page = write_index(tmp_path, outcomes, "smoke", None, {"limit": 5}).read_text()
+    assert "<pre>91.5 % right</pre>" in page
     for text in (
         "1 of 3 notebooks done",
         '<td><a href="good.ipynb">good</a></td><td class="words good">✓ done</td><td>1.5</td>',
