@@ -126,11 +126,11 @@ def rehearse(notebooks, profile, dataset, parameters) -> None:
         for each in estimates(
             notebooks, profile=profile, dataset=dataset, parameters=given, live=live
         ):
-            said = f"about {each.seconds / 60:5.1f} min  ({each.outcome.seconds:.0f} s looked at,"
-            said += f" {each.done:,} of {each.done + each.left_out:,} training steps)"
+            line = f"about {each.seconds / 60:5.1f} min  ({each.outcome.seconds:.0f} s looked at,"
+            line += f" {each.done:,} of {each.done + each.left_out:,} training steps)"
             if each.outcome.status != "done":
-                failed, said = True, f"{each.outcome.status}: {each.outcome.error}"
-            echo(f"{each.outcome.name:<30}  {said}")
+                failed, line = True, f"{each.outcome.status}: {each.outcome.error}"
+            echo(f"{each.outcome.name:<30}  {line}")
             total += each.seconds
     if not failed:
         echo(

@@ -236,7 +236,8 @@ def train_agent(
     `env.run_seed` on. seed: of
     the agent. path: a file written after every update. If it is there already, training goes on
     from it and ends with the same bits as a training that was never stopped. Returns the agent, and
-    a row an episode: seed, reward (the sum) and accuracy (on validation after the last epoch, %).
+    one row per episode: seed, reward (the sum) and accuracy (on validation after the last epoch,
+      %).
 
     Raises UsageError if the episodes are no multiple of `an_update`; CheckpointError for a file of
     another training.

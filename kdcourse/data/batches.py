@@ -23,7 +23,7 @@ from kdcourse.common.errors import UsageError, unknown
 from kdcourse.data.splits import Split
 
 SHUFFLE, AUGMENT = 0, 1  # the two streams
-REPEATED = 2**32  # in the place of the seed where views are repeated, the same for every seed
+REPEATED = 2**32  # instead of the seed where views are repeated, the same for every seed
 DRAWS = 8  # random numbers a sample: flips (2), transpose, shift (2), gain, and two to spare
 
 

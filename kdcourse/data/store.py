@@ -2,8 +2,8 @@
 
 A store is a folder `<work>/store/<name>-<slot>-<key>` with `images.npy` (N, C, H, W) and
 `meta.json`. The key is a hash of the sources (names, sizes, times), the image size and FORMAT: a
-changed source has another key, so it is decoded anew. A store is built in a folder of its own
-beside its place and renamed when it is whole: what an interrupted build leaves never passes for a
+changed source has another key, so it is decoded anew. A store is built in a folder of its own to a
+temporary folder and renamed when it is whole: what an interrupted build leaves never passes for a
 store, and of two processes that build at once the later one takes the earlier one's.
 """
 

@@ -172,8 +172,8 @@ class CachedTeacher(Teacher):
 
 
 def _write(folder: Path, answers: np.ndarray, about: dict) -> None:
-    """A kept view, all or nothing: written beside its place and renamed. If another process was
-    first, its stays.
+    """A kept view, all or nothing: written to a temporary folder and renamed. If another process
+    was first, its stays.
     """
     largest = np.abs(answers).max()
     if not largest <= np.finfo(np.float16).max:  # a NaN is not either

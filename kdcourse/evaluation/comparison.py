@@ -280,14 +280,14 @@ def main_effects(
     """What each of several changes gives, and what they give together, from all 2^k combinations in
     each block.
 
-    table: a row a run, with the columns `factors` (two levels each), `value` (%) and `block`, each
-    combination once a block. A factor's first level is the one that appears first in the table, or
-    False; the second counts as +, the first as −. The sign of an interaction is the product of its
-    factors' signs. An effect is the mean of the runs with + less the mean of those with − (Box,
-    Hunter & Hunter 2005, chapter 5). So that of a factor is its gain, averaged over the others;
-    that of a × b is half of how much more b gives with a than without.
+    table: one row per run, with the columns `factors` (two levels each), `value` (%) and `block`,
+    each combination once a block. A factor's first level is the one that appears first in the
+    table, or False; the second counts as +, the first as −. The sign of an interaction is the
+    product of its factors' signs. An effect is the mean of the runs with + less the mean of those
+    with − (Box, Hunter & Hunter 2005, chapter 5). So that of a factor is its gain, averaged over
+    the others; that of a × b is half of how much more b gives with a than without.
 
-    Returns a row an effect: factors first, then pairs, and so on. "points" is the mean over the
+    Returns one row per effect: factors first, then pairs, and so on. "points" is the mean over the
     blocks, each of which gives one figure; "± 95 %" half the width of its t interval; p that of its
     t test, nan for one block or equal figures; "p (Holm)" is adjusted over all rows.
 

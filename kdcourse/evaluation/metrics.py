@@ -45,7 +45,7 @@ class Evaluation:
     interval: tuple[float, float]  # %, Wilson 95 %, over test samples and not over seeds
     nll: float  # nats: mean −log p(label)
     ece: float  # %: mean gap between confidence and accuracy
-    per_class: pd.DataFrame  # precision, recall, f1 in % and support, a row a class
+    per_class: pd.DataFrame  # precision, recall, f1 in % and support, one row per class
     confusion: np.ndarray  # (C, C) counts, row: true class, column: answer
     report: str  # scikit-learn's classification report
     n: int

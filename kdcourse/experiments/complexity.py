@@ -241,7 +241,7 @@ def gain_and_complexity(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
     """A row a data set: data, gain of an arm over scratch and half its interval (points), the
     measures of complexity.
 
-    frame: a row a run, as `Results.frame` gives it.
+    frame: one row per run, as `Results.frame` gives it.
     """
     rows = []
     for data, runs in frame.groupby("data", sort=False):

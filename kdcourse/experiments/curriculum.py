@@ -325,7 +325,7 @@ def environment(
 
 
 def steer(name: str, env, policy: Callable[[int], Callable], seeds: Sequence[int]) -> pd.DataFrame:
-    """A policy in the place of an arm: the same columns as of `run`.
+    """A policy instead of an arm: the same columns as of `run`.
 
     policy: called with the seed, makes one for `kdcourse.curriculum.agent.play`, which steers the
       run of that seed.

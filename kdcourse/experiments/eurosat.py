@@ -92,7 +92,7 @@ class D1(Experiment):
         )
 
     def _own(self, recipe: Recipe, network, data: DataSplits) -> Recipe:
-        """D1's network in the place of the course's, at a learning rate for networks of its
+        """D1's network instead of the course's, at a learning rate for networks of its
         size.
         """
         if self.networks == "thin":
@@ -117,7 +117,7 @@ class D1(Experiment):
         own = (
             "its own networks"
             if self.networks == "published"
-            else "thin networks in the place of its ResNets"
+            else "thin networks instead of its ResNets"
         )
         return [
             own,
@@ -130,7 +130,7 @@ class D1(Experiment):
 def effects_by_data(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Data set → `main_effects` of the three factors, where every cell is there with every seed.
 
-    frame: a row a run, as `Results.frame` gives it.
+    frame: one row per run, as `Results.frame` gives it.
     """
     found = {}
     cells = frame[frame.arm.isin(CELLS)]

@@ -109,7 +109,7 @@ class Experiment:
     """The recipe of an experiment: what is trained, on what, for how long. Subclasses say which.
 
     settings: the profile. datasets, methods: names; empty for the experiment's own. seeds: of each
-    student. limit: training images at most, in the place of the budget's; validation gets as many
+    student. limit: training images at most, instead of the budget's; validation gets as many
     at most, test stays whole. networks: "thin" for the course's pair, "published" for the
     experiment's own. split_seed: learning rates were chosen on validation data of split 1, and the
     test data of split 0 had been looked at before: hence 1.

@@ -35,7 +35,7 @@ def recorded(experiment: str) -> pd.DataFrame:
 def add_record(
     path: str | os.PathLike, data: DataSplits, results: pd.DataFrame, command: str
 ) -> None:
-    """Put the results of one data set into a CSV file in the place of its older ones, all or
+    """Put the results of one data set into a CSV file in place of its older ones, all or
     nothing.
     """
     path = Path(path)

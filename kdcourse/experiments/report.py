@@ -33,8 +33,8 @@ NONE = "–"
 
 
 def table(experiment: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
-    """Measured beside published: a row a data set, arm and combination of factors, in the order of
-    `experiment.runs()`.
+    """Measured beside published: one row per data set, arm and combination of factors, in the order
+    of `experiment.runs()`.
 
     frame: as `Results.frame` gives it. Columns: data, arm, the factors; accuracies in %: published,
     measured (mean over seeds), "± 95 %", seeds; for each student but the reference, in points:
@@ -99,8 +99,8 @@ def _published(experiment: Experiment, row: dict) -> float:
 
 
 def write(source: str | os.PathLike, output: str | os.PathLike | None = None) -> Path:
-    """Write report.html, report.csv (the table) and runs.csv (a row a run), and return the page's
-    path.
+    """Write report.html, report.csv (the table) and runs.csv (one row per run), and return the
+    page's path.
 
     source: a folder of results, or a file that `pack` made of one. output: a folder, by default
     that of the results. Raises DataError for what holds no results, UsageError for a file without

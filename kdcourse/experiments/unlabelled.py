@@ -161,7 +161,7 @@ def replaced(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a data set, share, method and teacher: baseline (labels, %), gain, half its interval
     (points), closed (%).
 
-    frame: a row a run, as `Results.frame` gives it.
+    frame: one row per run, as `Results.frame` gives it.
     """
     columns = [
         "data",

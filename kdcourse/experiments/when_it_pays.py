@@ -182,8 +182,8 @@ def gains(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a comparison: data, share, condition, baseline and teacher (accuracy, %), lead, gain,
     half, seeds.
 
-    frame: a row a run, as `Results.frame` gives it. gain and half, half the 95 % interval: points,
-      paired by seed.
+    frame: one row per run, as `Results.frame` gives it. gain and half, half the 95 % interval:
+      points, paired by seed.
     """
     rows = []
     if frame.empty:

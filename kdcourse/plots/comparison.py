@@ -18,7 +18,7 @@ ALIKE = (
 
 
 def gains(points: pd.DataFrame) -> Figure:
-    """Paired differences with their intervals, a row a comparison, against a line at zero.
+    """Paired differences with their intervals, one row per comparison, against a line at zero.
 
     points: columns name, gain, half (half the interval's width, nan for one pair), both in points
       of accuracy.
@@ -49,9 +49,9 @@ def gain_panels(points: pd.DataFrame, reference: str) -> Figure:
     """Gains over a reference with their intervals, a panel a data set, all on one scale; published
     ones as hollow diamonds.
 
-    points: a row a comparison, with the columns data, arm, which has its colour, name, gain, half
-    (half the interval's width, nan for one seed) and published, nan if there is none; all in points
-    of accuracy.
+    points: one row per comparison, with the columns data, arm, which has its colour, name, gain,
+    half (half the interval's width, nan for one seed) and published, nan if there is none; all in
+    points of accuracy.
     """
     need_columns(points, ("data", "arm", "name", "gain", "half", "published"))
     looks = {

@@ -65,7 +65,7 @@ def soft_answers(
 
 
 def class_pairs(tables: Mapping[str, np.ndarray], classes: Sequence[str]) -> Figure:
-    """Tables (C, C) in % side by side, a row a true class; the diagonal is left grey, for the
+    """Tables (C, C) in % side by side, one row per true class; the diagonal is left grey, for the
     mistakes are of interest.
 
     Each table has a colour scale of its own. Beyond 20 classes the names are left out.
@@ -74,7 +74,8 @@ def class_pairs(tables: Mapping[str, np.ndarray], classes: Sequence[str]) -> Fig
     count = len(classes)
     if not tables or any(table.shape != (count, count) for table in tables.values()):
         raise UsageError(
-            f"tables: expected one or more of shape ({count}, {count}), a row and a column a class"
+            f"tables: expected one or more of shape ({count}, {count}), a row and a column per "
+            "class"
         )
     few = count <= 20
     size = 1.6 + 0.26 * count if few else 5

@@ -22,7 +22,7 @@ from kdcourse.training import History
     points=1,
     hints=(
         "The right panel: where is the solid line, the validation loss, lowest?",
-        "history.frame() is a table with a row an epoch: val_loss.idxmin() finds the row, "
+        "history.frame() is a table with one row per epoch: val_loss.idxmin() finds the row, "
         "val_accuracy what it had.",
     ),
 )

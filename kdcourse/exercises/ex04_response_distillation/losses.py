@@ -18,8 +18,7 @@ from kdcourse.exercises.draws import random_logits, uniform, whole_number
     hints=[
         "log p is the logits less a constant a row. What does log_softmax make of logits that "
         "are shifted by one?",
-        "So log p / T can stand in the place of z / T; but it is not normalised any more, for "
-        "either network.",
+        "So log p / T can replace z / T; but it is not normalised any more, for either network.",
         "log_p_s = F.log_softmax(student_log_probs / temperature, dim=1), the teacher alike; "
         "then T² · (p_t · (log p_t − log p_s)).sum(dim=1).mean().",
     ],

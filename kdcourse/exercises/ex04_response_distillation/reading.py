@@ -90,7 +90,7 @@ def crossing(answer: Answer, rng: torch.Generator) -> None:
 
 
 def made_up_accuracies() -> pd.DataFrame:
-    """Test accuracies in %, a row a seed, a column a method: made up, always the same."""
+    """Test accuracies in %, one row per seed, one column per method: made up, always the same."""
     rng = np.random.default_rng(28)
     seed = rng.normal(81.0, 1.6, 6)  # what initial weights and order do to all methods alike
     means = {"cross-entropy": 0.0, "label smoothing": 1.3, "distilled": 1.7}

@@ -209,7 +209,7 @@ def window(answer: Answer, rng: torch.Generator) -> None:
     ):
         count, ratio = 20 * whole_number(rng, 5, 50), 0.05 * whole_number(rng, 8, 17)
         threshold, ratio = round(threshold, 2), round(ratio, 2)
-        while int(ratio * count) != round(ratio * count):  # rounding errors shall not decide
+        while int(ratio * count) != round(ratio * count):  # rounding errors must not decide
             count += 20
         size = epoch_size(count, ratio)
         [(start, stop, _)] = adaptive.plan(count, threshold, ratio, keep_size=True)
