@@ -14,7 +14,7 @@ NBGRADER := .venv/nbgrader
 COLAB := .venv-colab
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course test test-all test-slow nbval lint lab notebooks site test-colab test-browser clean
+.PHONY: help setup course test test-all test-slow nbval lint lab notebooks maps site test-colab test-browser clean
 
 help: ## list these targets
 	@echo "make TARGET [PROFILE=smoke|cpu|gpu] [JOBS=N] [PYTHON=python3]"
@@ -72,6 +72,9 @@ lab: $(STAMP) ## open the course in JupyterLab
 notebooks: $(STAMP) ## execute the notebooks in place, before committing them
 	@echo "Executing notebooks/ in place in the cpu profile"
 	@KDCOURSE_DATA= KDCOURSE_WORK= KDCOURSE_PROFILE=cpu $(BIN)/python tools/execute_notebooks.py notebooks/*.ipynb
+
+maps: $(STAMP) ## write the course map anew into the committed notebooks
+	@$(BIN)/python tools/refresh_maps.py
 
 site: $(SITE) ## build the course as a site: output/site/index.html
 	@echo "Building output/site"

@@ -32,7 +32,7 @@ def sizes(data):
 
 
 def test_the_catalogue_is_whole():
-    assert sorted(CATALOG) == sorted(NAMES)
+    assert set(CATALOG) == set(NAMES), f"NAMES and CATALOG differ by {set(CATALOG) ^ set(NAMES)}"
     for name, info in CATALOG.items():
         assert info.name == name and info.augmentation in AUGMENTATIONS
         for field in ("title", "about", "source", "licence", "layout", "channels"):

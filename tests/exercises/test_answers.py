@@ -61,7 +61,9 @@ def namespace(exercise: str) -> dict:
 
 
 def reference(key: str):
-    return namespace(key[:4])[key[5:]]
+    names = namespace(key[:4])
+    assert key[5:] in names, f"no cell in solutions/sol_{key[2:4]}_*.ipynb defines {key[5:]}"
+    return names[key[5:]]
 
 
 def judge(key: str, answer, seconds: float | None = None, seed: int = 0):
@@ -74,7 +76,8 @@ def judge(key: str, answer, seconds: float | None = None, seed: int = 0):
 @every_task
 def test_enough_answers(key):
     table, name = TABLES[key[:4]], key[5:]
-    assert len(table.RIGHT[name]) >= 2 and len(table.WRONG[name]) >= 5
+    right, wrong = (len(answers.get(name, ())) for answers in (table.RIGHT, table.WRONG))
+    assert right >= 2 and wrong >= 5, f"add answers to {name} in answers_{key[:4]}.py"
 
 
 def test_no_answers_to_tasks_that_are_not_there():

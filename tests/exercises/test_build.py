@@ -101,7 +101,8 @@ def test_minutes_and_points_of_an_exercise_are_the_sums_of_its_tasks():
         about = int(re.search(r"Minutes: about (\d+)", first)[1])
         assert abs(about - minutes) <= 5, f"{path}: about {about} minutes, and its tasks {minutes}"
         for number in re.findall(r"(\d+) points|Points: (\d+)", first):
-            assert int("".join(number)) == points, path
+            claimed = int("".join(number))
+            assert claimed == points, f"{path}: {claimed} points, but tasks of {points}"
 
 
 def test_metadata_is_nbgraders():

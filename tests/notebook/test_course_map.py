@@ -92,9 +92,9 @@ def test_tasks_and_minutes_are_those_of_the_exercises():
         chapter = by_name[path.stem]
         assert source(cells(path)[0]).startswith(f"# Exercise {chapter.heading}\n")
         found = tasks(f"ex{chapter.number}").values()
-        assert (len(found), sum(task.minutes for task in found)) == (
-            chapter.tasks,
-            chapter.task_minutes,
+        counted = (len(found), sum(task.minutes for task in found))
+        assert counted == (chapter.tasks, chapter.task_minutes), (
+            f"ex{chapter.number}: tasks and minutes in course_map.py"
         )
 
 
@@ -102,7 +102,8 @@ def test_the_readme_says_the_same():
     for chapter in CHAPTERS:
         if chapter.tasks:
             link = rf"\(exercises/ex_{chapter.name}\.ipynb\)"
-            assert re.search(rf"{link} \| {chapter.tasks} \| {chapter.task_minutes} \|", README)
+            row = rf"{link} \| {chapter.tasks} \| {chapter.task_minutes} \|"
+            assert re.search(row, README), f"README: {chapter.name}'s tasks and minutes"
 
 
 def test_every_notebook_shows_it_below_the_setup():
@@ -120,12 +121,14 @@ def test_every_notebook_shows_it_below_the_setup():
         assert sum("course_map.show" in source(cell) for cell in found) == 1, path
 
 
-def test_the_committed_map_is_that_of_a_newcomer():
+def test_the_committed_map_is_that_of_a_newcomer(monkeypatch):
     for path in NOTEBOOKS:
+        monkeypatch.chdir(path.parent)  # its links lead from there
         (cell,) = [cell for cell in cells(path) if "course_map.show" in source(cell)]
         assert "nbval-ignore-output" in cell["metadata"]["tags"]
         (output,) = cell["outputs"]
-        assert "".join(output["data"]["text/plain"]) == str(show(path.stem[:2])), path
+        committed = {kind: "".join(content) for kind, content in output["data"].items()}
+        assert committed == show(path.stem[:2])._repr_mimebundle_(), f"{path}: make maps"
 
 
 # --- what it shows --------------------------------------------------------------------------------
