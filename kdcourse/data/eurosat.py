@@ -94,12 +94,6 @@ def read_geotiff(
 
     expected = np.dtype(dtype)
     try:
-        with open(path, "rb") as file:
-            head = file.read(4)
-        if not head:
-            raise DataError(f"{path}: the file is empty")
-        if head not in TIFF_HEADS:
-            raise DataError(f"{path}: not a TIFF file")
         check_tiff(path)  # GDAL gives zeros, without a word, where strips are missing
         # EMPTY_DIR: do not list the folder's thousands of neighbours for each tile
         with (
